@@ -1,0 +1,392 @@
+"""Every option of khasr: its name, its type, its default and what it means.
+
+A default lives here and nowhere else; the YAML under `conf/` says only what a named choice changes. The string under a
+field is its documentation: `python -m khasr.train --help` prints it. The defaults are the run that khasr exists to
+explain, XLS-R 1B fine-tuned on OpenSLR 42 as its model card tells (the card's peak lr, warm-up, batch, epochs, seed).
+
+Values are str, number, bool, list or dict, since they go into checkpoints, which load weights-only.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+_PACKAGE = Path(__file__).resolve().parent
+# Inside a wheel conf/ lies in the package; in a checkout beside it.
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass
+class TextConfig:
+    """How a transcript becomes the text that is learned and scored."""
+
+    unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
+    """Unicode normalisation form; NFC leaves OpenSLR 42 as it is."""
+    lowercase: bool = False
+    """Lower-case the text (Khmer has no case)."""
+    unknown_symbols: Literal["map", "raise"] = "map"
+    """A symbol of val or test that no training utterance has: `map` it to <unk>, counted and printed, or `raise`."""
+
+
+@dataclass
+class AugmentConfig:
+    """What is changed at random in a training waveform, drawn anew each epoch from (seed, epoch, utterance)."""
+
+    speed: list[float] = field(default_factory=list)
+    """Speed factors to draw from, e.g. [0.9,1.0,1.1]; empty leaves the speed alone."""
+    noise_snr_db: list[float] = field(default_factory=list)
+    """[lowest, highest] signal-to-noise ratio in dB of added white noise; empty adds none."""
+
+
+@dataclass
+class DataConfig:
+    """What every corpus has; the corpora below add where they are read from."""
+
+    name: str = MISSING
+    """The corpus: openslr_km, folder or synthetic."""
+    text: TextConfig = field(default_factory=TextConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    batch_size: int = 8
+    """Utterances in a training batch, on each device."""
+    eval_batch_size: int = 8
+    """Utterances in a batch of val or test."""
+    order: Literal["by_length", "random"] = "by_length"
+    """Order of training batches: utterances of like length together (little padding), or wholly at random."""
+    order_seed: int | None = None
+    """Seed of the order of training batches; `seed` where unset."""
+    split: Literal["random"] = "random"
+    """How train, val and test are parted."""
+    split_seed: int = 42
+    """Seed of the split, apart from `seed` so that runs share a test part."""
+    test_share: float = 0.1
+    """Share of all utterances in test."""
+    val_share: float = 0.1
+    """Share of what test leaves in val: 81/9/10 % in all, as the card's."""
+    min_seconds: float = 0.1
+    """Shortest utterance; shorter ones are a fault (on_error)."""
+    max_seconds: float = 30.0
+    """Longest utterance; longer ones are a fault (on_error)."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """A faulty utterance stops the run, or is left out, counted by reason and printed."""
+    cache_dir: str | None = None
+    """Where 16 kHz audio is kept between runs; $KHASR_CACHE or ~/.cache/khasr where unset."""
+    num_workers: int = 0
+    """Processes that load training batches beside the trainer."""
+
+
+@dataclass
+class OpenslrKmConfig(DataConfig):
+    """OpenSLR 42: 2,906 Khmer utterances, 16 speakers, 4 hours, CC BY-SA 4.0."""
+
+    name: str = "openslr_km"
+    root: str | None = None
+    """km_kh_male.zip, or the folder that holds line_index.tsv and wavs/ (or km_kh_male/ with both)."""
+
+
+@dataclass
+class FolderConfig(DataConfig):
+    """Any folder with a table of audio, text and speaker."""
+
+    name: str = "folder"
+    root: str | None = None
+    """The folder; audio paths in the table are relative to it."""
+    table: str = "utterances.tsv"
+    """Tab-separated table with a header line."""
+    audio_column: str = "audio"
+    """Column with the audio file's path."""
+    text_column: str = "text"
+    """Column with the transcript."""
+    speaker_column: str | None = "speaker"
+    """Column with the speaker; null where there is none."""
+
+
+@dataclass
+class SyntheticConfig(DataConfig):
+    """Khmer phrases composed by a grammar and spoken by espeak-ng."""
+
+    name: str = "synthetic"
+    utterances: int = 800
+    """How many utterances to make; with `sentences`, at most that many of them."""
+    voices: int = 6
+    """How many speakers (1 to 12)."""
+    corpus_seed: int = 0
+    """Seed of phrases, voices and noise, apart from `seed` so that runs share a corpus."""
+    sentences: str | None = None
+    """A file of sentences to speak, one a line (of a table, the last tab-separated column); needs `lexicon`."""
+    lexicon: str | None = None
+    """A pronunciation lexicon: word, tab, phones separated by spaces (Google's Khmer lexicon's phones)."""
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+@dataclass
+class ArchitectureConfig:
+    """The shape of a wav2vec 2.0 encoder; read where model.init=random, else the checkpoint tells."""
+
+    hidden_size: int = 1280
+    """Width of the transformer."""
+    layers: int = 48
+    """Transformer layers."""
+    heads: int = 16
+    """Attention heads."""
+    intermediate_size: int = 5120
+    """Width of the feed-forward layers."""
+    conv_dim: list[int] = field(default_factory=lambda: [512] * 7)
+    """Channels of each convolution of the feature encoder."""
+    conv_kernel: list[int] = field(default_factory=lambda: [10, 3, 3, 3, 3, 2, 2])
+    """Kernel of each, in samples of its input."""
+    conv_stride: list[int] = field(default_factory=lambda: [5, 2, 2, 2, 2, 2, 2])
+    """Stride of each; their product is a frame's stride, 320 samples in all of khasr's models."""
+    pos_conv_kernel: int = 128
+    """Kernel of the convolution that carries position, in frames."""
+    pos_conv_groups: int = 16
+    """Its groups."""
+
+
+@dataclass
+class ModelConfig:
+    """An encoder with a CTC head; its masks and dropouts."""
+
+    name: str = "xlsr_1b"
+    """The choice's name, for tables."""
+    checkpoint: str | None = "facebook/wav2vec2-xls-r-1b"
+    """Start from: a Hugging Face id or folder, or the folder of another khasr run."""
+    init: Literal["pretrained", "random"] = "pretrained"
+    """Weights from the checkpoint, or random ones of the same shape."""
+    head: Literal["auto", "keep", "new"] = "auto"
+    """The CTC head of another run: `keep` it with its vocabulary, make a `new` one, or `auto`: keep it where the
+    vocabularies are the same."""
+    architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+    mask_time_prob: float = 0.75
+    """Share of frames masked in training (spans of mask_time_length may overlap); the card's event script."""
+    mask_time_length: int = 10
+    """Frames in a time mask."""
+    mask_feature_prob: float = 0.25
+    """Share of channels masked in training (spans of mask_feature_length may overlap)."""
+    mask_feature_length: int = 64
+    """Channels in a channel mask."""
+    attention_dropout: float = 0.0
+    """Dropout of attention weights."""
+    hidden_dropout: float = 0.0
+    """Dropout of each layer's output."""
+    activation_dropout: float = 0.1
+    """Dropout inside the feed-forward layers."""
+    feat_proj_dropout: float = 0.0
+    """Dropout after the feature projection."""
+    final_dropout: float = 0.0
+    """Dropout before the head."""
+    layerdrop: float = 0.0
+    """Probability that a layer is left out of a training step."""
+    gradient_checkpointing: bool = True
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+@dataclass
+class FinetuneConfig:
+    """What of the model is trained."""
+
+    name: str = "feature_encoder_frozen"
+    """The choice's name, for tables."""
+    freeze_feature_encoder: bool = True
+    """Leave the strided convolutions as they were pretrained."""
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+@dataclass
+class OptimizerConfig:
+    """How gradients change weights."""
+
+    name: Literal["adamw"] = "adamw"
+    """Adam with decoupled weight decay (Loshchilov 2019); without decay it is Adam, as the card has it."""
+    lr: float = 1e-5
+    """Peak learning rate."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    """Decay of the running mean and of the running square of the gradient."""
+    eps: float = 1e-8
+    """Added to the root of the running square."""
+    weight_decay: float = 0.0
+    """Share of a weight taken off in a step, times lr; norms and biases are spared."""
+
+
+@dataclass
+class ScheduleConfig:
+    """How the learning rate moves over the run."""
+
+    name: Literal["linear", "tri_stage", "constant"] = "linear"
+    """linear: up over the warm-up, then down to 0. constant: up, then level. tri_stage: up, level, down
+    exponentially (Park 2019, as XLS-R)."""
+    warmup: float = 2000
+    """Length of the warm-up: in optimizer steps, or as a share of the run where below 1."""
+
+
+@dataclass
+class TriStageConfig(ScheduleConfig):
+    """Up, level, down, as in XLS-R's own fine-tuning: 10, 40 and 50 % of the run."""
+
+    name: Literal["linear", "tri_stage", "constant"] = "tri_stage"
+    warmup: float = 0.1
+    hold: float = 0.4
+    """Length of the level stage, in steps or as a share of the run where below 1."""
+    initial_scale: float = 0.01
+    """lr at step 0, as a share of the peak."""
+    final_scale: float = 0.05
+    """lr at the last step, as a share of the peak."""
+
+
+@dataclass
+class PrecisionConfig:
+    """Number format of weights and activations; log_softmax and CTC are float32 in each."""
+
+    name: Literal["fp32", "fp16", "bf16", "bf16_true"] = "fp16"
+    """fp32; fp16 and bf16 mixed (weights float32); bf16_true (weights bfloat16 too). fp16 needs a GPU."""
+
+
+@dataclass
+class TrainerConfig:
+    """How long to train, where, and how often to look."""
+
+    max_epochs: float = 75
+    """Passes over the training part; where max_steps is unset."""
+    max_steps: int | None = None
+    """Optimizer steps; wins over max_epochs."""
+    accumulate_grad_batches: int = 4
+    """Batches whose gradients make one optimizer step."""
+    gradient_clip_norm: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down. 0: no clipping."""
+    val_every_steps: int = 400
+    """Optimizer steps between two validations; the last step is always validated."""
+    log_every_steps: int = 10
+    """Optimizer steps between two rows of training metrics."""
+    nonfinite_patience: int = 10
+    """Batches in a row with a loss that is not finite before the run is stopped as diverged."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    devices: int = 1
+    """Devices on this machine."""
+    num_nodes: int = 1
+    """Machines."""
+    deterministic: bool = False
+    """Ask torch for deterministic kernels only (slower on GPUs; a CPU's are so already)."""
+    progress_bar: bool = True
+    """Show a progress bar (in a terminal) or a line now and then (elsewhere)."""
+
+
+@dataclass
+class DecoderConfig:
+    """How log-probabilities become text at the end of a run; validations on the way are greedy."""
+
+    name: Literal["greedy", "beam", "beam_lm"] = "greedy"
+    """greedy: best symbol of each frame. beam: prefix beam search. beam_lm: with a word n-gram (pyctcdecode, KenLM)."""
+    lm: str | None = None
+    """KenLM file (ARPA or binary) for beam_lm; a unigrams.txt beside it is read too."""
+    alpha: float = 0.5
+    """Weight of the language model."""
+    beta: float = 1.5
+    """Bonus for each word."""
+    beam_width: int = 100
+    """Hypotheses kept at each frame."""
+
+
+@dataclass
+class CsvLoggerConfig:
+    """metrics.csv in the run folder: always written, whatever else is."""
+
+
+@dataclass
+class WandbLoggerConfig:
+    """Weights & Biases; the key comes from `wandb login` or WANDB_API_KEY, never from here."""
+
+    project: str = "khasr"
+    """The wandb project."""
+    entity: str | None = None
+    """User or team; wandb's default where unset."""
+    mode: Literal["auto", "online", "offline"] = "auto"
+    """auto: online where there is a key, else offline (`wandb sync` later)."""
+    tags: list[str] = field(default_factory=list)
+    """Tags of the run."""
+
+
+@dataclass
+class TensorboardLoggerConfig:
+    """TensorBoard events in RUN/tensorboard."""
+
+
+@dataclass
+class LoggerConfig:
+    """Who is told the metrics; several at once by logger=[wandb,tensorboard]."""
+
+    csv: CsvLoggerConfig | None = None
+    wandb: WandbLoggerConfig | None = None
+    tensorboard: TensorboardLoggerConfig | None = None
+
+
+@dataclass
+class Config:
+    """A run, whole."""
+
+    data: DataConfig = MISSING
+    model: ModelConfig = field(default_factory=ModelConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 42
+    """Seed of new weights, dropout, masks and augmentation."""
+    score_test: bool = False
+    """Read the test part and score it, once, with the best checkpoint."""
+    resume: str | None = None
+    """The folder of a run to go on with; its own configuration is taken, trainer.* and logger.* may be changed."""
+
+
+# Choices of a group whose options differ from those of the group's other choices; all others have the group's own.
+_SCHEMAS: dict[str, dict[str, type]] = {
+    "data": {"openslr_km": OpenslrKmConfig, "folder": FolderConfig, "synthetic": SyntheticConfig},
+    "schedule": {"tri_stage": TriStageConfig},
+}
+
+
+def register_schemas() -> None:
+    """Tells Hydra the types, so that a mistyped key or value is refused when the configuration is composed."""
+    store = ConfigStore.instance()
+    store.store(name="config_schema", node=Config)
+    for group, schemas in _SCHEMAS.items():
+        for name, schema in schemas.items():
+            # In a group of its own, so that `data=` lists only the choices that are files under conf/.
+            store.store(group=f"schema/{group}", name=name, node=schema)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Typed options from what Hydra composed; the one place where a DictConfig ends."""
+    return cast(Config, OmegaConf.to_object(composed))
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """Any section, or the whole, as dicts of plain values."""
+    return dataclasses.asdict(config)
+
+
+def from_plain(plain: dict[str, Any]) -> DictConfig:
+    """What `to_plain` wrote, typed again: the schemas of the choices named in it.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have.
+    """
+    typed = OmegaConf.structured(Config)
+    for group, schemas in _SCHEMAS.items():
+        schema = schemas.get(plain.get(group, {}).get("name"))
+        if schema is not None:
+            typed[group] = OmegaConf.structured(schema)
+    return cast(DictConfig, OmegaConf.merge(typed, OmegaConf.create(plain)))

@@ -1,0 +1,245 @@
+"""What every command that reads conf/ shares: composing, help, errors in one paragraph, exit codes.
+
+Nothing here imports torch: a mistyped key is told before that takes its seconds.
+"""
+
+import ast
+import dataclasses
+import errno
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from khasr import config as options
+from khasr.config import CONF_DIR, Config, from_plain, register_schemas, to_config
+
+FAILED, MISTAKE = 1, 2
+# What of a resumed run may be changed: not what it is, but how long, where and how it is told.
+_RESUMABLE = ("trainer.", "logger.", "decoder.", "score_test")
+# Faults of the machine, not of the program: their message says all there is to say.
+_MACHINE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+
+Task = Callable[[Config, Path], float | None]
+
+
+def run(command: str, task: Task) -> None:
+    """Composes the configuration from the command line and runs the task with it, once or, with -m, many times.
+
+    The task gets the typed options and the run's folder, and returns the number that sweepers minimise. A user's
+    mistake is told in one paragraph; anything else keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
+
+    Exits with 0, 1 (the run failed), 2 (a mistake in the options), or 128 + the signal that stopped it.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(_tell_help(command, [a for a in sys.argv[1:] if not a.startswith("-")]))
+    show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what it raised is told here
+    register_schemas()
+    codes: list[int] = []
+
+    def job(composed: DictConfig) -> float | None:
+        hydra_config = HydraConfig.get()
+        try:
+            typed = _resumed(composed.resume, hydra_config.overrides.task) if composed.resume else to_config(composed)
+            return task(typed, Path(hydra_config.runtime.output_dir))
+        except Exception as error:
+            if show_tracebacks:
+                traceback.print_exc()
+            codes.append(_tell(error))
+            return None
+
+    try:
+        sys.argv[1:] = _into_resumed_folder(sys.argv[1:])
+        hydra.main(config_path=str(CONF_DIR), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException, FileNotFoundError) as error:
+        if show_tracebacks:
+            traceback.print_exc()
+        sys.exit(_tell(error))
+    except KeyboardInterrupt:
+        print("\nStopped before the run began.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(max(codes, default=0))
+
+
+def _tell(error: Exception) -> int:
+    """Prints what went wrong and returns the exit code."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        print(_composition_error(error), file=sys.stderr)
+        return MISTAKE
+    signum = getattr(error, "signum", None)
+    if signum is not None:
+        return 128 + int(signum)  # told where it happened
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        print(f"{error.strerror}: {error.filename or 'while writing the run'}.", file=sys.stderr)
+        return FAILED
+    frames = traceback.extract_tb(error.__traceback__)
+    # A message is for the user where khasr's own code raised it; from deeper down it is a fault of ours.
+    ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    if ours and isinstance(error, FileNotFoundError | ValueError | ModuleNotFoundError):
+        print(error, file=sys.stderr)
+        return MISTAKE
+    if ours and type(error).__module__.startswith("khasr"):
+        print(error, file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    return FAILED
+
+
+def _composition_error(error: BaseException) -> str:
+    """Hydra's and OmegaConf's chains of errors as one paragraph, with what exists."""
+    chain = [error]
+    while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(deeper)
+    told: list[str] = []
+    for link in (e for e in chain if isinstance(e, HydraException | OmegaConfBaseException)):
+        text = str(link)
+        for end in ("full_key:", "Config search path:", "To append to your config use", "See https://hydra.cc"):
+            # Where OmegaConf stood, where Hydra looked, and a hint that a typed configuration does not heed.
+            text = text.split(end)[0]
+        text = " ".join(text.split()).rstrip(".")
+        if text and "$VALUE" not in text and text not in " ".join(told):
+            told.append(text.replace("?.", "?"))
+    keys = next((k for k in map(_keys_beside, chain) if k), [])
+    if keys:
+        told.append(f"There are: {', '.join(keys)}")
+    return f"{'. '.join(told)}. (--help lists every option and choice.)".replace("?.", "?")
+
+
+def _keys_beside(error: BaseException) -> list[str]:
+    kind = getattr(error, "object_type", None)
+    if isinstance(error, ConfigKeyError | AttributeError) and dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return []
+
+
+# ------------------------------------------------------------------------------------------------------------ resuming
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    parsed: list[Override] = OverridesParser.create().parse_overrides(overrides)
+    return parsed
+
+
+def _into_resumed_folder(arguments: list[str]) -> list[str]:
+    """The arguments, with Hydra's folder set to the resumed run's, so that it goes on in its place."""
+    for argument in arguments:
+        if argument.startswith("resume=") and argument != "resume=":
+            folder = Path(str(_parse([argument])[0].value())).expanduser()
+            if not (folder / "config.yaml").is_file():
+                raise FileNotFoundError(
+                    f"resume={folder}: no config.yaml there. Expected the folder of a run, as `python -m khasr.train` "
+                    "prints it."
+                )
+            return [*arguments, f"hydra.run.dir={quote(str(folder))}"]
+    return arguments
+
+
+def _resumed(folder: str, overrides: list[str]) -> Config:
+    """The configuration of a run that is gone on with, changed by what may be.
+
+    Raises:
+        ValueError: an override that would make it another run.
+        OmegaConfBaseException: an option that does not exist.
+    """
+    path = Path(folder).expanduser() / "config.yaml"
+    typed = from_plain(yaml.safe_load(path.read_text(encoding="utf-8")))
+    for override in _parse(list(overrides)):
+        key = override.key_or_group
+        if key == "resume":
+            continue
+        if not key.startswith(_RESUMABLE):
+            raise ValueError(
+                f"{override.input_line} cannot go with resume={folder}, which goes on with that run as it is; only "
+                f"{', '.join(r.rstrip('.') for r in _RESUMABLE)} may change. A new run from its weights: "
+                f"model.checkpoint={folder}."
+            )
+        OmegaConf.update(typed, key, override.value())
+    typed.resume = folder
+    return to_config(typed)
+
+
+def quote(value: str) -> str:
+    """A value as Hydra's grammar takes it, whatever is in it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+# ---------------------------------------------------------------------------------------------------------------- help
+
+
+def _tell_help(command: str, overrides: list[str]) -> int:
+    """Prints the groups' choices and every option with its value, as composed, and its documentation."""
+    register_schemas()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base=None):
+            composed = compose("config", overrides=overrides)
+        config = to_config(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _tell(error)
+    module = sys.modules["__main__"].__doc__ or ""
+    lines = [
+        module.strip(),
+        "",
+        f"python -m khasr.{command} [-m] [GROUP=CHOICE ...] [OPTION=VALUE ...]",
+        "",
+        "Groups and choices:",
+    ]
+    for group in sorted(path for path in CONF_DIR.iterdir() if path.is_dir()):
+        lines.append(f"  {group.name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
+    lines += ["", "Options, with their values under the choices made here:"]
+    lines += _describe(config, "")
+    lines += [
+        "",
+        "--cfg job prints the composed configuration; -m runs every combination of comma-separated values;",
+        "--hydra-help tells Hydra's own flags.",
+    ]
+    print("\n".join(lines))
+    return 0
+
+
+def _describe(section: Any, prefix: str) -> list[str]:
+    documentation = _field_documentation()
+    lines = []
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        name = f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            lines += _describe(value, f"{name}.")
+            continue
+        owner = next(k for k in type(section).__mro__ if field.name in documentation.get(k.__name__, {}) or k is object)
+        text = documentation.get(owner.__name__, {}).get(field.name, (type(section).__doc__ or "").split("\n")[0])
+        lines.append(f"  {name}={'null' if value is None else value}\n      {text}")
+    return lines
+
+
+@functools.cache
+def _field_documentation() -> dict[str, dict[str, str]]:
+    """The string under each field of each class in config.py: Python itself drops it."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(options)).body:
+        if isinstance(node, ast.ClassDef):
+            fields = found.setdefault(node.name, {})
+            for before, after in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(before, ast.AnnAssign)
+                    and isinstance(before.target, ast.Name)
+                    and isinstance(after, ast.Expr)
+                    and isinstance(after.value, ast.Constant)
+                ):
+                    fields[before.target.id] = " ".join(str(after.value.value).split())
+    return found
