@@ -1,0 +1,164 @@
+"""Batches: which utterances go together, in which order, and how they are padded."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from khasr.data.audio import SAMPLE_RATE
+
+
+class Example(NamedTuple):
+    """One utterance, ready: a standardised waveform and its label ids."""
+
+    id: str
+    reference: str
+    waveform: Tensor
+    targets: Tensor
+
+
+class Batch(NamedTuple):
+    """Utterances padded to the longest.
+
+    Attributes:
+        waveforms: (batch, samples) float32 at 16 kHz, zero-padded at the end.
+        waveform_lengths: (batch,) in samples.
+        targets: (batch, longest target) label ids, padded with the blank's 0.
+        target_lengths: (batch,).
+    """
+
+    ids: list[str]
+    references: list[str]
+    waveforms: Tensor
+    waveform_lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds of audio, padding not counted."""
+        return float(self.waveform_lengths.sum()) / SAMPLE_RATE
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """The batch of some examples."""
+    pad = torch.nn.utils.rnn.pad_sequence
+    return Batch(
+        ids=[e.id for e in examples],
+        references=[e.reference for e in examples],
+        waveforms=pad([e.waveform for e in examples], batch_first=True),
+        waveform_lengths=torch.tensor([len(e.waveform) for e in examples]),
+        targets=pad([e.targets for e in examples], batch_first=True),
+        target_lengths=torch.tensor([len(e.targets) for e in examples]),
+    )
+
+
+class TrainingOrder(Sampler[list[tuple[int, int]]]):
+    """Every batch of a run, epoch after epoch, as (epoch, index) pairs; a function of the seed alone.
+
+    The whole run is one pass of the loader: a place in the run is then one number, the count of batches behind, and
+    going on from a checkpoint is starting from there.
+
+    Each epoch leaves out the batches that do not fill a last optimizer step (at most accumulate x ranks - 1, others
+    each epoch, since the order is another). On the card's 2,353 utterances that is its 73 updates an epoch.
+    """
+
+    # Lengths are sorted within runs of this many batches, as transformers' group_by_length has it: longer runs pad
+    # less, shorter ones mix more.
+    _SORTED_RUN = 50
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        by_length: bool,
+        seed: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        """The order of batches of utterances of these lengths (in samples), for one of several ranks.
+
+        Raises:
+            ValueError: an epoch is too short for one optimizer step.
+        """
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._by_length = by_length
+        self._seed = seed
+        self._rank, self._ranks = rank, ranks
+        batches = math.ceil(len(lengths) / batch_size)
+        self.steps_per_epoch = batches // (accumulate * ranks)
+        self.batches_per_epoch = self.steps_per_epoch * accumulate
+        if self.steps_per_epoch == 0:
+            raise ValueError(
+                f"{len(lengths)} training utterances make {batches} batches of {batch_size}, fewer than one optimizer "
+                f"step takes ({accumulate} x {ranks}). Lower data.batch_size or trainer.accumulate_grad_batches."
+            )
+        self.batches = self.batches_per_epoch
+        self.position = 0
+
+    def set_steps(self, steps: int, accumulate: int) -> None:
+        """Makes the run that many optimizer steps long."""
+        self.batches = steps * accumulate
+
+    def __len__(self) -> int:
+        """Batches of the whole run on this rank, those behind `position` too."""
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for count in range(self.position, self.batches):
+            epoch, place = divmod(count, self.batches_per_epoch)
+            if place == 0 or count == self.position:
+                order = self.epoch(epoch)
+            yield [(epoch, index) for index in order[place]]
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The batches of one epoch on this rank, as indices."""
+        generator = np.random.default_rng([self._seed, epoch])
+        order = generator.permutation(len(self._lengths))
+        if self._by_length:
+            run = self._SORTED_RUN * self._batch_size
+            runs = [order[i : i + run] for i in range(0, len(order), run)]
+            order = np.concatenate([r[np.argsort(-self._lengths[r], kind="stable")] for r in runs])
+        batches = [order[i : i + self._batch_size].tolist() for i in range(0, len(order), self._batch_size)]
+        if self._by_length:
+            # Else long batches would come first in each run.
+            batches = [batches[i] for i in generator.permutation(len(batches))]
+        return batches[: self.batches_per_epoch * self._ranks][self._rank :: self._ranks]
+
+
+class TrainingLoader(DataLoader[Any]):
+    """A loader that knows its place in the run, which Lightning puts into checkpoints and gives back."""
+
+    def __init__(self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int) -> None:
+        super().__init__(dataset, batch_sampler=order, collate_fn=collate, num_workers=num_workers)
+        self.order = order
+        self.behind = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        self.order.position = self.behind
+        for batch in super().__iter__():
+            # Counted when it is handed out, not when a worker fetches it ahead.
+            self.behind += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The count of batches behind."""
+        return {"behind": self.behind}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Starts after that many batches."""
+        self.behind = state["behind"]
+
+
+def evaluation_batches(lengths: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
+    """Batches of all utterances, longest first, for one of several ranks; each utterance is in one of them."""
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+    return batches[rank::ranks]

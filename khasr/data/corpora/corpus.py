@@ -1,0 +1,96 @@
+"""What every corpus is once it has been read: utterances, and a way to their audio."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+Audio = tuple[NDArray[np.float32], int]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One audio, its text as the corpus has it, its speaker.
+
+    Attributes:
+        source: where the audio is, for messages: a file, or a line of a table.
+    """
+
+    id: str
+    text: str
+    speaker: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an utterance cannot be used; `reason` is the same for all of a kind, so that they can be counted."""
+
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass
+class Corpus:
+    """Utterances in the corpus's own order.
+
+    Attributes:
+        read_audio: the waveform of an utterance, (samples, channels) or (samples,), and its rate in Hz; raises
+            ValueError or OSError where there is none to be had.
+        fingerprint: changes whenever the audio or the texts may have changed.
+        faults: utterances that the corpus names but that cannot be used, found while reading it.
+        licence: of the corpus, for what is derived from it.
+    """
+
+    name: str
+    utterances: list[Utterance]
+    read_audio: Callable[[Utterance], Audio]
+    fingerprint: str
+    faults: list[Fault] = field(default_factory=list)
+    licence: str | None = None
+
+
+def decode_audio(file: Path | BinaryIO) -> Audio:
+    """The audio of a file in any format that libsndfile reads.
+
+    Raises:
+        soundfile.LibsndfileError: it is not audio, or cut short where the format cannot do without the rest.
+    """
+    samples, rate = soundfile.read(file, dtype="float32")
+    return samples, rate
+
+
+def digest(*parts: object) -> str:
+    """A hex digest of anything's text."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+
+
+def stamps(paths: list[Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file that exists: what tells that audio has changed without reading it."""
+    found = []
+    for path in paths:
+        if path.exists():
+            status = path.stat()
+            found.append((str(path), status.st_size, status.st_mtime_ns))
+    return found
+
+
+def read_table(data: bytes, name: str) -> list[str]:
+    """The lines of a UTF-8 table; a byte order mark and any line ends are fine.
+
+    Raises:
+        ValueError: bytes that are not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{name}:{line}: byte 0x{data[error.start]:02x} is not UTF-8. Save the table as UTF-8."
+        ) from None

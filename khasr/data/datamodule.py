@@ -1,0 +1,202 @@
+"""The LightningDataModule: a corpus, parted, normalised, encoded and batched."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from khasr.config import DataConfig
+from khasr.data.audio import SAMPLE_RATE, standardise
+from khasr.data.augment import augment
+from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
+from khasr.data.cache import cache_folder, load_audio
+from khasr.data.corpora import Fault, read_corpus
+from khasr.data.splits import PARTS, split
+from khasr.text.normalise import normalise
+from khasr.text.vocabulary import Vocabulary
+
+
+@dataclass
+class Part:
+    """Train, val or test: rows of the corpus's audio with their normalised texts.
+
+    Attributes:
+        lengths: of the waveforms, in samples.
+    """
+
+    name: str
+    audio: datasets.Dataset
+    texts: list[str]
+    lengths: list[int]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def hours(self) -> float:
+        """Hours of audio."""
+        return sum(self.lengths) / SAMPLE_RATE / 3600
+
+
+class PartDataset(Dataset[Example]):
+    """A part's utterances as examples; train's are indexed by (epoch, index) and augmented anew each epoch."""
+
+    def __init__(self, part: Part, vocabulary: Vocabulary, options: DataConfig, seed: int | None = None) -> None:
+        self._part = part
+        self._vocabulary = vocabulary
+        self._augment = options.augment if seed is not None else None
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def __getitem__(self, at: tuple[int, int] | int) -> Example:
+        epoch, index = at if isinstance(at, tuple) else (0, at)
+        row = self._part.audio[index]
+        waveform = row["waveform"].astype(np.float32)
+        if self._augment is not None:
+            waveform = augment(waveform, self._augment, np.random.default_rng([self._seed or 0, epoch, index]))
+        text = self._part.texts[index]
+        return Example(
+            id=str(row["id"]),
+            reference=text,
+            waveform=torch.from_numpy(standardise(waveform)),
+            targets=torch.tensor(self._vocabulary.encode(text), dtype=torch.long),
+        )
+
+
+class CorpusDataModule(pl.LightningDataModule):
+    """A corpus for Lightning.
+
+    `prepare` reads and parts the corpus; the vocabulary is of the training part unless one is given.
+    """
+
+    def __init__(self, options: DataConfig, seed: int, accumulate: int = 1) -> None:
+        super().__init__()
+        self._options = options
+        self._seed = seed
+        self._accumulate = accumulate
+        self.parts: dict[str, Part] = {}
+        self.faults: list[Fault] = []
+        self.unknown: dict[str, Counter[str]] = {}
+        self.licence: str | None = None
+        self._vocabulary: Vocabulary | None = None
+        self._steps: int | None = None
+
+    def prepare(self, progress: bool = True) -> None:
+        """Reads the corpus (from the cache where it is there) and parts it.
+
+        Raises:
+            ValueError: faulty utterances under data.on_error=raise, or too few to part.
+            FileNotFoundError: no corpus where the options say.
+        """
+        options = self._options
+        corpus = read_corpus(options)
+        self.licence = corpus.licence
+        audio, faults = load_audio(corpus, cache_folder(options), progress)
+        lengths = [len(waveform) for waveform in audio.data.column("waveform")]
+        texts = [normalise(text, options.text) for text in audio["text"]]
+        ids = list(audio["id"])
+        usable = []
+        for row, (id_, samples) in enumerate(zip(ids, lengths, strict=True)):
+            seconds = samples / SAMPLE_RATE
+            if seconds < options.min_seconds:
+                faults.append(
+                    Fault(id_, "too short", f"{id_} is {seconds:.3f} s long; data.min_seconds={options.min_seconds}")
+                )
+            elif seconds > options.max_seconds:
+                faults.append(
+                    Fault(id_, "too long", f"{id_} is {seconds:.1f} s long; data.max_seconds={options.max_seconds}")
+                )
+            else:
+                usable.append(row)
+        self.faults = faults
+        if faults and options.on_error == "raise":
+            same = sum(fault.reason == faults[0].reason for fault in faults)
+            total = len(corpus.utterances) + len(corpus.faults)
+            raise ValueError(
+                f"{faults[0].detail}. {len(faults):,} of {total:,} utterances cannot be used, {same:,} of them for "
+                "this reason (data.on_error=skip leaves them out and counts them)."
+            )
+        audio = audio.with_format("numpy")
+        row_of = {ids[row]: row for row in usable}
+        for part, members in split(list(row_of), options).items():
+            rows = [row_of[id_] for id_ in members]
+            self.parts[part] = Part(part, audio.select(rows), [texts[r] for r in rows], [lengths[r] for r in rows])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols of the training part, or those it was given."""
+        if self._vocabulary is None:
+            self.use_vocabulary(Vocabulary.of_texts(self.parts["train"].texts))
+        assert self._vocabulary is not None
+        return self._vocabulary
+
+    def use_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Encodes by this vocabulary and counts, for each part, the symbols that it lacks.
+
+        Raises:
+            ValueError: a training text has such a symbol, or another part under data.text.unknown_symbols=raise.
+        """
+        for name in PARTS:
+            part = self.parts[name]
+            lacking: Counter[str] = Counter()
+            for index, text in enumerate(part.texts):
+                unknown = vocabulary.unknown(text)
+                if unknown and (name == "train" or self._options.text.unknown_symbols == "raise"):
+                    symbol = next(iter(unknown))
+                    raise ValueError(
+                        f"{name} utterance {part.audio[index]['id']} has {symbol!r} (U+{ord(symbol):04X}), which is "
+                        f"not among the vocabulary's {len(vocabulary)} symbols"
+                        + (
+                            "; model.head=new makes a head for the training part's own symbols."
+                            if name == "train"
+                            else " (data.text.unknown_symbols=map counts such symbols and maps them to <unk>)."
+                        )
+                    )
+                lacking.update(unknown)
+            self.unknown[name] = lacking
+        self._vocabulary = vocabulary
+
+    def training_order(self, rank: int = 0, ranks: int = 1) -> TrainingOrder:
+        """The order of training batches on one of several ranks."""
+        options = self._options
+        return TrainingOrder(
+            self.parts["train"].lengths,
+            options.batch_size,
+            by_length=options.order == "by_length",
+            seed=self._seed if options.order_seed is None else options.order_seed,
+            accumulate=self._accumulate,
+            rank=rank,
+            ranks=ranks,
+        )
+
+    def set_steps(self, steps: int) -> None:
+        """Makes training that many optimizer steps long."""
+        self._steps = steps
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Every training batch of the run."""
+        order = self.training_order(*self._rank())
+        if self._steps is not None:
+            order.set_steps(self._steps, self._accumulate)
+        dataset = PartDataset(self.parts["train"], self.vocabulary, self._options, self._seed)
+        return TrainingLoader(dataset, order, self._options.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The val part, longest first."""
+        return self.evaluation_loader("val")
+
+    def evaluation_loader(self, part: str) -> DataLoader[Any]:
+        """A part's utterances, each once, longest first."""
+        batches = evaluation_batches(self.parts[part].lengths, self._options.eval_batch_size, *self._rank())
+        dataset = PartDataset(self.parts[part], self.vocabulary, self._options)
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
