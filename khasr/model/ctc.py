@@ -1,0 +1,68 @@
+"""The acoustic model: a wav2vec 2.0 encoder with a linear CTC head."""
+
+import torch
+from torch import Tensor, nn
+from transformers import Wav2Vec2Model
+
+from khasr.config import ModelConfig
+from khasr.model.masks import draw_spans
+
+
+class CtcModel(nn.Module):
+    """Waveforms in, frame log-probabilities out.
+
+    The encoder is transformers' `Wav2Vec2Model`, module by module, so that weights go there and back; masks are drawn
+    here, since transformers' raise on audio shorter than a mask.
+    """
+
+    def __init__(self, encoder: Wav2Vec2Model, vocabulary_size: int, options: ModelConfig) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(options.final_dropout)
+        self.head = nn.Linear(encoder.config.hidden_size, vocabulary_size)
+        nn.init.normal_(self.head.weight, std=encoder.config.initializer_range)
+        nn.init.zeros_(self.head.bias)
+        self._options = options
+
+    def forward(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Frame log-probabilities of a batch of utterances; masks are drawn in training only.
+
+        Args:
+            waveforms: (batch, samples), mono 16 kHz, zero mean and unit variance per utterance, zero-padded at the end.
+            waveform_lengths: (batch,) in samples.
+
+        Returns:
+            log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
+            frame_lengths: (batch,) in frames of 20 ms.
+        """
+        features = self.encoder.feature_extractor(waveforms).transpose(1, 2)
+        frame_lengths = self.frame_lengths(waveform_lengths)
+        hidden, _ = self.encoder.feature_projection(features)
+        if self.training:
+            hidden = self._masked(hidden, frame_lengths)
+        frames = torch.arange(hidden.shape[1], device=hidden.device)
+        # Always passed: a batch in which nothing is padded must not take another path than one in which something is.
+        attention_mask = frames < frame_lengths[:, None]
+        hidden = self.encoder.encoder(hidden, attention_mask=attention_mask).last_hidden_state
+        logits = self.head(self.dropout(hidden))
+        # In half precision log_softmax and CTC give NaN (speechbrain #1803).
+        return logits.float().log_softmax(dim=-1), frame_lengths
+
+    def frame_lengths(self, waveform_lengths: Tensor) -> Tensor:
+        """Frames of waveforms of these lengths in samples."""
+        config = self.encoder.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            waveform_lengths = (waveform_lengths - kernel).div(stride, rounding_mode="floor") + 1
+        return waveform_lengths.clamp(min=0)
+
+    def _masked(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
+        options = self._options
+        batch, frames, channels = hidden.shape
+        if options.mask_time_prob > 0:
+            masked = draw_spans(frame_lengths, frames, options.mask_time_prob, options.mask_time_length, least=2)
+            hidden = torch.where(masked[:, :, None], self.encoder.masked_spec_embed.to(hidden.dtype), hidden)
+        if options.mask_feature_prob > 0:
+            widths = torch.full((batch,), channels, device=hidden.device)
+            masked = draw_spans(widths, channels, options.mask_feature_prob, options.mask_feature_length)
+            hidden = hidden.masked_fill(masked[:, None, :], 0.0)
+        return hidden

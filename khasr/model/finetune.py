@@ -1,0 +1,16 @@
+"""What of a model is trained."""
+
+from khasr.config import FinetuneConfig, ModelConfig
+from khasr.model.ctc import CtcModel
+
+
+def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConfig) -> str:
+    """Freezes what the options say; returns a sentence on the trainable share."""
+    if options.gradient_checkpointing:
+        # Non-reentrant: works with frozen inputs, and is what torch recommends.
+        model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+    if finetune.freeze_feature_encoder:
+        model.encoder.feature_extractor._freeze_parameters()
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    return f"{trained:,} of {total:,} parameters are trained ({trained / total:.1%})"

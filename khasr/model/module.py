@@ -1,0 +1,148 @@
+"""The LightningModule: the training step and the validation step of a CTC model."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from khasr.config import OptimizerConfig, ScheduleConfig
+from khasr.data.batching import Batch
+from khasr.decoding.greedy import decode_greedy
+from khasr.model.ctc import CtcModel
+from khasr.optim.parameters import build_optimizer
+from khasr.optim.schedules import build_schedule
+from khasr.scoring.error_rates import ErrorRates
+from khasr.text.vocabulary import Vocabulary
+
+
+def ctc_losses(log_probs: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Each utterance's CTC loss over its count of labels, (batch,).
+
+    Their mean is what transformers' `ctc_loss_reduction="mean"` gives.
+
+    An utterance with fewer frames than labels and repeats (Graves 2006, sec. 3.1) has no alignment; its loss and its
+    gradient are 0, not infinite.
+
+    Args:
+        log_probs: (batch, frames, vocab), blank first.
+        frame_lengths: (batch,).
+        targets: (batch, longest target).
+        target_lengths: (batch,).
+    """
+    losses = F.ctc_loss(
+        log_probs.transpose(0, 1), targets, frame_lengths, target_lengths, reduction="none", zero_infinity=True
+    )
+    return losses / target_lengths.clamp(min=1)
+
+
+class CtcModule(pl.LightningModule):
+    """A CTC model for Lightning.
+
+    What is random in a batch (dropout, masks) is a function of the seed, the batch's number in the run and the rank,
+    and of nothing before: a run that was interrupted goes on as if it had not been.
+
+    Attributes:
+        window: sums since the last row of training metrics: loss, batches, gradient norm, steps, audio and padded
+            seconds. Part of the checkpoint, so that rows are the same after resuming.
+        validation: what the last validation gave: loss, wer, cer.
+        last_loss: of the last training batch.
+    """
+
+    def __init__(
+        self,
+        model: CtcModel,
+        vocabulary: Vocabulary,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
+        *,
+        total_steps: int,
+        seed: int,
+        description: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.vocabulary = vocabulary
+        self._optimizer_options, self._schedule_options = optimizer, schedule
+        self._total_steps = total_steps
+        self._seed = seed
+        self._description = description
+        self._error_rates = ErrorRates()
+        self._val_loss = MeanMetric()
+        self.window: dict[str, float] = new_window()
+        self.validation: dict[str, float] = {}
+        self.last_loss = 0.0
+
+    def forward(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """`CtcModel.forward`."""
+        log_probs, frame_lengths = self.model(waveforms, waveform_lengths)
+        return log_probs, frame_lengths
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean over the batch of each utterance's loss; batch_idx counts from the run's start, resumed or not."""
+        torch.manual_seed(step_seed(self._seed, batch_idx, self.global_rank))
+        log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
+        loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
+        self.last_loss = loss.item()
+        self.window["loss"] += self.last_loss
+        self.window["batches"] += 1
+        self.window["audio_seconds"] += batch.audio_seconds
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scales the gradient down to the largest norm allowed; the norm before is kept for the metrics."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or float("inf"))
+        self.window["grad_norm"] += norm.item()
+        self.window["steps"] += 1
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts a batch's errors, decoded greedily."""
+        log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
+        losses = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths)
+        self._val_loss.update(losses)
+        self._error_rates.update(batch.references, decode_greedy(log_probs, frame_lengths, self.vocabulary))
+
+    def on_validation_epoch_end(self) -> None:
+        """Puts loss, WER and CER of all ranks' utterances into `validation`."""
+        rates = self._error_rates.compute()
+        self.validation = {"loss": float(self._val_loss.compute()), "wer": rates["wer"], "cer": rates["cer"]}
+        self._error_rates.reset()
+        self._val_loss.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer, and the schedule, which moves at each optimizer step."""
+        optimizer = build_optimizer(self._optimizer_options, self.model)
+        schedule = build_schedule(self._schedule_options, optimizer, self._total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what loading the model, and going on with its metrics, needs."""
+        checkpoint.update(self._description)
+        checkpoint["window"] = dict(self.window)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the sums of the metrics' window up again."""
+        self.window = dict(checkpoint["window"])
+
+
+def new_window() -> dict[str, float]:
+    """Sums of nothing."""
+    return dict.fromkeys(("loss", "batches", "grad_norm", "steps", "audio_seconds"), 0.0)
+
+
+def step_seed(seed: int, batch: int, rank: int) -> int:
+    """A seed for one batch on one rank, unlike those of its neighbours (splitmix64's finaliser, Steele 2014)."""
+    z = (seed * 0x9E3779B97F4A7C15 + batch * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB + 1) & (2**64 - 1)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (z ^ (z >> 31)) >> 1  # torch takes up to 2**63 - 1

@@ -1,0 +1,203 @@
+"""Where a model's first weights come from: random, a Hugging Face checkpoint, or another run of khasr."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HTTPError as HubHTTPError  # type: ignore[attr-defined]
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from khasr.config import ModelConfig, TextConfig
+from khasr.model.ctc import CtcModel
+from khasr.text.vocabulary import Vocabulary
+
+BEST = "checkpoints/best.ckpt"
+LAST = "checkpoints/last.ckpt"
+_OURS = "khasr"
+
+
+@dataclass
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        vocabulary: of the head that came with the weights; None where there was none.
+        head: that head's weights, by name.
+        note: a sentence that tells where the weights came from.
+    """
+
+    encoder: Wav2Vec2Model
+    vocabulary: Vocabulary | None
+    head: dict[str, torch.Tensor]
+    note: str
+
+
+def check_weights(options: ModelConfig) -> None:
+    """Looks, without loading them, whether the weights that a run starts from are to be had.
+
+    Raises:
+        FileNotFoundError: they are not; the message tells the ways out.
+        ValueError: they are of another architecture.
+    """
+    if options.init == "random":
+        return
+    if options.checkpoint is None:
+        raise FileNotFoundError(
+            "model.checkpoint is not set and model.init=pretrained: name a Hugging Face id or folder, or another run's "
+            "folder, or pass model.init=random."
+        )
+    if not _is_run(options):
+        _pretrained_config(options)
+
+
+def load_start(options: ModelConfig) -> Start:
+    """The encoder a run starts from, and the head that came with it.
+
+    Raises:
+        FileNotFoundError: the weights are nowhere to be had.
+        ValueError: they are of another architecture.
+    """
+    if options.init == "random":
+        encoder = Wav2Vec2Model(_encoder_config(options))
+        return Start(encoder, None, {}, f"{options.name}: random weights")
+    if _is_run(options):
+        return _of_run(options)
+    config = _pretrained_config(options)
+    for key, value in _regularisation(options).items():
+        setattr(config, key, value)
+    encoder = Wav2Vec2Model.from_pretrained(options.checkpoint, config=config, dtype=torch.float32)
+    return Start(encoder, None, {}, f"{options.name}: weights of {options.checkpoint}, a new head")
+
+
+def build_model(
+    start: Start, training_vocabulary: Vocabulary, options: ModelConfig
+) -> tuple[CtcModel, Vocabulary, str]:
+    """The model of a run, its vocabulary, and a sentence about where both came from.
+
+    Raises:
+        ValueError: model.head=keep where there is no head to keep.
+    """
+    if options.head == "keep" and start.vocabulary is None:
+        raise ValueError(f"model.head=keep, but the weights come without a head of khasr's ({start.note}).")
+    keep = options.head == "keep" or (options.head == "auto" and start.vocabulary == training_vocabulary)
+    vocabulary = start.vocabulary if keep and start.vocabulary is not None else training_vocabulary
+    model = CtcModel(start.encoder, len(vocabulary), options)
+    if not keep:
+        return model, vocabulary, start.note
+    model.head.load_state_dict(start.head)
+    return model, vocabulary, f"{start.note}, its head kept"
+
+
+def describe_model(model: CtcModel, vocabulary: Vocabulary, options: ModelConfig, text: TextConfig) -> dict[str, Any]:
+    """All that is needed beside the weights to make the model again, as plain values for a checkpoint."""
+    return {
+        _OURS: {
+            "encoder": json.loads(model.encoder.config.to_json_string(use_diff=False)),
+            "symbols": vocabulary.symbols,
+            "model": vars(options) | {"architecture": vars(options.architecture)},
+            "text": vars(text),
+        }
+    }
+
+
+def load_weights(model: CtcModel, path: Path) -> None:
+    """Puts the weights of a checkpoint of the same model into it; they are read from the mapped file."""
+    model.load_state_dict(_model_weights(_load_checkpoint(path)))
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint that a khasr run wrote.")
+    # Mapped: a 1B's resuming checkpoint is 14 GB, of which only the weights are read.
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if _OURS not in checkpoint:
+        raise ValueError(f"{path} was not written by khasr; it holds {', '.join(list(checkpoint)[:6])}.")
+    return checkpoint
+
+
+def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()}
+
+
+def _is_run(options: ModelConfig) -> bool:
+    folder = Path(str(options.checkpoint)).expanduser()
+    return (folder / BEST).is_file() or (folder / LAST).is_file()
+
+
+def _of_run(options: ModelConfig) -> Start:
+    folder = Path(str(options.checkpoint)).expanduser()
+    path = folder / BEST if (folder / BEST).is_file() else folder / LAST
+    checkpoint = _load_checkpoint(path)
+    ours = checkpoint[_OURS]
+    config = Wav2Vec2Config(**ours["encoder"])
+    for key, value in _regularisation(options).items():
+        setattr(config, key, value)
+    encoder = Wav2Vec2Model(config)
+    weights = _model_weights(checkpoint)
+    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})
+    head = {k.removeprefix("head."): v.clone() for k, v in weights.items() if k.startswith("head.")}
+    return Start(encoder, Vocabulary(ours["symbols"]), head, f"{options.name}: weights of the run {path}")
+
+
+def _encoder_config(options: ModelConfig) -> Wav2Vec2Config:
+    architecture = options.architecture
+    return Wav2Vec2Config(
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        intermediate_size=architecture.intermediate_size,
+        conv_dim=architecture.conv_dim,
+        conv_kernel=architecture.conv_kernel,
+        conv_stride=architecture.conv_stride,
+        num_conv_pos_embeddings=architecture.pos_conv_kernel,
+        num_conv_pos_embedding_groups=architecture.pos_conv_groups,
+        # XLS-R's kind: layer norms in the feature encoder, and before each block of the transformer.
+        feat_extract_norm="layer",
+        conv_bias=True,
+        do_stable_layer_norm=True,
+        **_regularisation(options),
+    )
+
+
+def _regularisation(options: ModelConfig) -> dict[str, Any]:
+    return {
+        "attention_dropout": options.attention_dropout,
+        "hidden_dropout": options.hidden_dropout,
+        "activation_dropout": options.activation_dropout,
+        "feat_proj_dropout": options.feat_proj_dropout,
+        "layerdrop": options.layerdrop,
+        # Above 0 so that the mask's embedding exists; CtcModel draws the masks.
+        "mask_time_prob": 1.0,
+    }
+
+
+def _pretrained_config(options: ModelConfig) -> Wav2Vec2Config:
+    name = str(options.checkpoint)
+    ways = (
+        f"Ways out: model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
+        f"hf download {name}); or model.init=random, a rehearsal with random weights of the same shape."
+    )
+    try:
+        config = Wav2Vec2Config.from_pretrained(name, local_files_only=True)
+    except OSError as missing:
+        if Path(name).expanduser().is_dir():
+            raise FileNotFoundError(f"model.checkpoint={name} is a folder without a config.json. {ways}") from missing
+        try:
+            # One quick question first: transformers would try for half a minute to reach a hub that is not there.
+            HfApi().model_info(name, timeout=10)
+        except (HubHTTPError, HFValidationError, OSError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise FileNotFoundError(
+                f"model={options.name} starts from the pretrained weights {name}, which are neither a folder here nor "
+                f"in the Hugging Face cache, and the hub did not give them ({type(error).__name__}: {reason}). {ways}"
+            ) from error
+        config = Wav2Vec2Config.from_pretrained(name)
+    if config.model_type != "wav2vec2":
+        raise ValueError(
+            f"model.checkpoint={name} is of the kind {config.model_type}; expected wav2vec2 (wav2vec 2.0, XLS-R, MMS)."
+        )
+    return config
