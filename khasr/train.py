@@ -1,0 +1,42 @@
+"""Fine-tunes a pretrained encoder with CTC, or trains a small one from nothing, and scores it.
+
+python -m khasr.train experiment=quickstart              learn it in five minutes, on a laptop
+python -m khasr.train data.root=km_kh_male.zip           the published recipe: XLS-R 1B on OpenSLR 42
+python -m khasr.train -m model=xlsr_300m,xlsr_1b optimizer.lr=1e-5,3e-5
+python -m khasr.train resume=RUN                         go on with a run that was stopped
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from khasr.config import Config
+from khasr.door import quote, run
+
+
+def train(config: Config, folder: Path) -> float:
+    """Trains a run in the folder and returns what sweepers minimise: WER on val, as a fraction."""
+    # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
+    from khasr.training.fit import fit
+    from khasr.training.interrupts import Interrupted
+    from khasr.training.run_folder import RunFolder
+
+    try:
+        results = fit(config, RunFolder(folder))
+    except Interrupted:
+        if RunFolder(folder).last.is_file():
+            again = shlex.join([f"resume={folder if _is_plain(str(folder)) else quote(str(folder))}"])
+            print(f"Stopped; it goes on with: python -m khasr.train {again}", file=sys.stderr)
+        else:
+            print("Stopped before the first checkpoint: there is nothing to resume.", file=sys.stderr)
+        raise
+    return float(results["val"]["wer"])
+
+
+def _is_plain(path: str) -> bool:
+    """Whether Hydra's grammar takes the path without quotes."""
+    return path.isascii() and all(c.isalnum() or c in "/_-." for c in path)
+
+
+if __name__ == "__main__":
+    run("train", train)

@@ -1,0 +1,215 @@
+"""A run, from typed options to results.json."""
+
+import logging
+import traceback
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from khasr.config import Config, PrecisionConfig
+from khasr.data.datamodule import CorpusDataModule
+from khasr.decoding.beam import build_decoder
+from khasr.model.finetune import apply_finetune
+from khasr.model.module import CtcModule
+from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights
+from khasr.scoring.evaluate import Hypothesis, recognise, score
+from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
+from khasr.training.checkpoints import Checkpoints, WholeFileIO
+from khasr.training.interrupts import Interrupted, StopSignals
+from khasr.training.learning_curve import draw_learning_curve
+from khasr.training.metrics import MetricsCsv, build_loggers, close_loggers
+from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
+from khasr.training.summary import describe_data, print_summary
+
+_PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed", "bf16_true": "bf16-true"}
+
+
+def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """Trains, scores and writes a run; goes on with the one in the folder where config.resume is set.
+
+    Returns:
+        What results.json holds; `status` is "completed".
+
+    Raises:
+        Interrupted: a signal stopped the run; last.ckpt is written if a step was taken.
+        Diverged: the loss was not finite for too long.
+        ValueError, FileNotFoundError: options, corpus or weights that cannot be used.
+    """
+    results = new_results(config)
+    folder.write_config(config)
+    folder.write_results(results)
+    loggers: list[Logger] = []
+    with StopSignals() as stop:
+        try:
+            _run(config, folder, stop, results, loggers)
+            results["status"] = "completed"
+        except Interrupted as error:
+            _note(results, "interrupted", error)
+            raise
+        except Diverged as error:
+            _note(results, "diverged", error)
+            raise
+        except BaseException as error:
+            _note(results, "failed", error)
+            (folder.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            raise
+        finally:
+            if folder.metrics.is_file():
+                draw_learning_curve(folder.metrics, folder.learning_curve, f"{folder.path.name}: {results['model']}")
+            folder.write_results(results)
+            close_loggers(loggers, results["status"] == "completed")
+    return results
+
+
+def _note(results: dict[str, Any], status: str, error: BaseException) -> None:
+    results["status"] = status
+    results["error"] = f"{type(error).__name__}: {error}"
+
+
+def _run(config: Config, folder: RunFolder, stop: StopSignals, results: dict[str, Any], loggers: list[Logger]) -> None:
+    """The run itself: fills in the results as it gets them."""
+    console = Console(highlight=False)
+    _quieten()
+
+    # 1. What can be known to fail is told before anything takes time.
+    check_weights(config.model)
+    check_precision(config.precision, config.trainer.accelerator)
+
+    # 2. The corpus, parted; the vocabulary is the training part's.
+    accumulate = config.trainer.accumulate_grad_batches
+    data = CorpusDataModule(config.data, config.seed, accumulate)
+    data.prepare(config.trainer.progress_bar)
+
+    # 3. The model. The seed is for its new weights; batches have seeds of their own.
+    pl.seed_everything(config.seed, verbose=False)
+    model, vocabulary, origin = build_model(load_start(config.model), data.vocabulary, config.model)
+    data.use_vocabulary(vocabulary)
+    decode = build_decoder(config.decoder, vocabulary)
+    console.print(
+        f"{describe_data(data)}\n{origin}\n{apply_finetune(model, config.finetune, config.model)}", soft_wrap=True
+    )
+
+    # 4. How long the run is.
+    ranks = config.trainer.devices * config.trainer.num_nodes
+    steps_per_epoch = data.training_order(ranks=ranks).steps_per_epoch
+    total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * steps_per_epoch))
+    data.set_steps(total_steps)
+    module = CtcModule(
+        model,
+        vocabulary,
+        config.optimizer,
+        config.schedule,
+        total_steps=total_steps,
+        seed=config.seed,
+        description=describe_model(model, vocabulary, config.model, config.data.text),
+    )
+
+    # 5. Training.
+    loggers.extend(build_loggers(config, folder))
+    metrics = TrainingMetrics(config.trainer.log_every_steps, steps_per_epoch, config.trainer.nonfinite_patience)
+    callbacks: list[pl.Callback] = [metrics, Checkpoints(folder, stop, config.trainer.val_every_steps, total_steps)]
+    if config.trainer.progress_bar:
+        callbacks.append(Progress(total_steps, metrics))
+    trainer = build_trainer(config, folder, total_steps, callbacks, loggers)
+    results["train"] = {"parameters": sum(p.numel() for p in model.parameters())}
+    try:
+        # Pretrained models come in evaluation mode, and Lightning leaves modes as they are.
+        module.train()
+        trainer.fit(module, data, ckpt_path=_checkpoint_to_resume(config, folder, loggers), weights_only=True)
+    finally:
+        stop.training = False
+        seconds = max(metrics.train_seconds, 1e-9)
+        results["train"] |= {
+            "steps": trainer.global_step,
+            "epochs": trainer.global_step / steps_per_epoch,
+            "seconds": metrics.train_seconds,
+            "audio_seconds": metrics.audio_seconds,
+            "audio_seconds_per_second": metrics.audio_seconds / seconds,
+            "peak_memory_gib": peak_memory_gib(),
+        }
+
+    # 6. The best checkpoint, scored: val always, test when asked.
+    load_weights(model, folder.best)
+    parts = ["val", "test"] if config.score_test else ["val"]
+    hypotheses: dict[str, list[Hypothesis]] = {}
+    for part in parts:
+        hypotheses[part] = recognise(model, data.evaluation_loader(part), decode)
+        results[part] = score(hypotheses[part])
+    folder.write_hypotheses(hypotheses.items())
+    draw_learning_curve(folder.metrics, folder.learning_curve, f"{folder.path.name}: {results['model']}")
+    print_summary(results, folder, hypotheses[parts[-1]], console)
+
+
+def check_precision(options: PrecisionConfig, accelerator: str) -> None:
+    """Refuses fp16 where it cannot run.
+
+    Raises:
+        ValueError: fp16 without a GPU.
+    """
+    if options.name == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise ValueError(
+            "precision=fp16 needs a GPU, and this run would be on a CPU. Pass precision=fp32 (or bf16, "
+            "slower on most CPUs)."
+        )
+
+
+def build_trainer(
+    config: Config, folder: RunFolder, total_steps: int, callbacks: list[pl.Callback], loggers: list[Logger]
+) -> pl.Trainer:
+    """Lightning's Trainer for a run of that many optimizer steps."""
+    options = config.trainer
+    return pl.Trainer(
+        default_root_dir=folder.path,
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        precision=_PRECISIONS[config.precision.name],  # type: ignore[arg-type]
+        # To Lightning the whole run is one epoch: TrainingOrder says why.
+        max_epochs=1,
+        max_steps=total_steps,
+        accumulate_grad_batches=options.accumulate_grad_batches,
+        gradient_clip_val=options.gradient_clip_norm or None,
+        # Checkpoints decides at each batch; without None here batches would be counted within an epoch.
+        check_val_every_n_epoch=None,
+        val_check_interval=2**62,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic=options.deterministic,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[WholeFileIO()],
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+
+
+def _checkpoint_to_resume(config: Config, folder: RunFolder, loggers: list[Logger]) -> str | None:
+    if config.resume is None:
+        return None
+    if not folder.last.is_file():
+        raise FileNotFoundError(
+            f"{folder.last} does not exist: the run stopped before its first checkpoint. Start it again without resume."
+        )
+    step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    for logger in loggers:
+        if isinstance(logger, MetricsCsv):
+            logger.forget_after(step)
+    return str(folder.last)
+
+
+def _quieten() -> None:
+    """Keeps Lightning's advertisements and warnings about what is on purpose out of the output."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
+        ".*treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,49 @@
+"""learning_curve.png: loss, WER, CER and learning rate against optimizer steps."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from khasr.training.metrics import read_metrics
+
+_PANELS = [
+    ("loss", {"train/loss": "train", "val/loss": "val"}),
+    ("WER, %", {"val/wer": "val"}),
+    ("CER, %", {"val/cer": "val"}),
+    ("learning rate", {"train/lr": "lr"}),
+]
+_COLOURS = {"train": "#8fb0cf", "val": "#1f4e79", "lr": "#777777"}
+
+
+def draw_learning_curve(metrics: Path, picture: Path, title: str) -> None:
+    """Draws metrics.csv as a PNG; the lowest WER is marked."""
+    rows = read_metrics(metrics)
+    # Figure, not pyplot: nothing stays in memory after it, whatever backend there is.
+    figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    for axes, (label, series) in zip(figure.subplots(2, 2, sharex=True).flat, _PANELS, strict=True):
+        scale = 100 if label.endswith("%") else 1
+        for key, name in series.items():
+            points = [(int(row["step"]), scale * float(row[key])) for row in rows if key in row]
+            if points:
+                steps, values = zip(*points, strict=True)
+                axes.plot(steps, values, label=name, color=_COLOURS[name], marker="o" if name == "val" else None, ms=3)
+                if key == "val/wer":
+                    best = min(points, key=lambda point: point[1])
+                    axes.annotate(
+                        f"{best[1]:.1f} at {best[0]:,}",
+                        best,
+                        xytext=(0, 8),
+                        textcoords="offset points",
+                        ha="right",
+                        fontsize=8,
+                    )
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.25)
+        if label != "learning rate":
+            axes.set_ylim(bottom=0)
+        if len(series) > 1:
+            axes.legend(frameon=False)
+        if label in ("CER, %", "learning rate"):
+            axes.set_xlabel("optimizer step")
+    figure.savefig(picture)

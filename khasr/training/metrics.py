@@ -1,0 +1,124 @@
+"""Where metrics go: metrics.csv always, wandb and TensorBoard where asked."""
+
+import csv
+import os
+import uuid
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import wandb
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from khasr.config import Config, WandbLoggerConfig, to_plain
+from khasr.training.run_folder import RunFolder
+
+
+class MetricsCsv(Logger):
+    """metrics.csv: a row whenever something is logged, on disk at once, kept when a run is resumed.
+
+    Lightning's own CSVLogger deletes what it finds in the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._rows = read_metrics(path) if path.is_file() else []
+        self._columns = list(dict.fromkeys(key for row in self._rows for key in row)) or ["step"]
+
+    def forget_after(self, step: int) -> None:
+        """Takes back the rows of later steps: what a run did after the checkpoint that it goes on from."""
+        self._rows = [row for row in self._rows if int(row["step"]) <= step]
+        self._rewrite()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Adds a row."""
+        row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
+        self._rows.append(row)
+        new = [key for key in row if key not in self._columns]
+        if new or not self._path.is_file():
+            self._columns += new
+            self._rewrite()
+        else:
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml has them."""
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for one."""
+        return ""
+
+    def _rewrite(self) -> None:
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows)
+        partial.replace(self._path)
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv, each with the columns it has a value for; a row cut short by a crash is left out."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{k: v for k, v in row.items() if k and v} for row in csv.DictReader(file)]
+    return [row for row in rows if row.get("step", "").isdigit()]
+
+
+def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
+    """The loggers of a run, metrics.csv first."""
+    loggers: list[Logger] = [MetricsCsv(folder.metrics)]
+    if config.logger.wandb is not None:
+        loggers.append(_wandb_logger(config, config.logger.wandb, folder))
+    if config.logger.tensorboard is not None:
+        try:
+            loggers.append(TensorBoardLogger(folder.path, name="tensorboard", version=""))
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "logger=tensorboard needs tensorboard: pip install 'khasr[tensorboard]'."
+            ) from error
+    return loggers
+
+
+def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
+    mode: str = options.mode
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        if mode == "offline":
+            print(
+                f"wandb: no key, so the run stays here; send it later with `wandb sync {folder.path}/wandb/offline-*`"
+            )
+    # The same id when the run is resumed, so that wandb goes on with it too.
+    kept = folder.path / "wandb" / "id"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(uuid.uuid4().hex[:8])
+    return WandbLogger(
+        project=options.project,
+        entity=options.entity,
+        tags=options.tags,
+        id=kept.read_text(),
+        resume="allow",
+        save_dir=str(folder.path),
+        mode=mode,
+        config=to_plain(config),
+        # Its console capture would swallow the progress bar's carriage returns into the log.
+        settings=wandb.Settings(console="off", silent=True),
+    )
+
+
+def close_loggers(loggers: list[Logger], succeeded: bool) -> None:
+    """Ends them; wandb's run too, since a second run in the same process would go on writing to it."""
+    for logger in loggers:
+        logger.finalize("success" if succeeded else "failed")
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        wandb.finish(exit_code=0 if succeeded else 1)

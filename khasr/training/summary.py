@@ -1,0 +1,76 @@
+"""What a run tells at its start and at its end."""
+
+from collections import Counter
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from khasr.data.datamodule import CorpusDataModule
+from khasr.scoring.alignments import mark_differences
+from khasr.scoring.evaluate import Hypothesis
+from khasr.training.run_folder import RunFolder
+
+_PAIRS = 5
+
+
+def describe_data(data: CorpusDataModule) -> str:
+    """The parts' sizes, and what left them, by reason."""
+    lines = []
+    for part in data.parts.values():
+        line = f"{part.name}: {len(part):,} utterances, {60 * part.hours:.1f} min"
+        unknown = data.unknown[part.name]
+        if unknown:
+            symbols = ", ".join(f"{s!r} U+{ord(s):04X} x {n}" for s, n in unknown.most_common())
+            line += f" (symbols that training never shows, mapped to <unk>: {symbols})"
+        lines.append(line)
+    lines.append(f"vocabulary: {len(data.vocabulary)} symbols of the training part")
+    for reason, count in Counter(fault.reason for fault in data.faults).most_common():
+        first = next(fault for fault in data.faults if fault.reason == reason)
+        lines.append(f"left out: {count:,} utterances, {reason} (the first: {first.detail})")
+    return "\n".join(lines)
+
+
+def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[Hypothesis], console: Console) -> None:
+    """Prints the scores, five utterances with the words that differ marked, and what was written where."""
+    table = Table(
+        title=f"{results['model']} on {results['data']}, seed {results['seed']}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    for column in ("part", "WER, %", "CER, %", "utterances"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part in ("val", "test"):
+        if results[part] is not None:
+            scores = results[part]
+            table.add_row(part, f"{100 * scores['wer']:.2f}", f"{100 * scores['cer']:.2f}", f"{scores['utterances']:,}")
+    console.print(table)
+    if results["test"] is None:
+        console.print("test was not read (score_test=true reads it)")
+    console.print("\nWhat was said, and what was heard; words that differ stand in [brackets]:", markup=False)
+    for hypothesis in _pick(hypotheses):
+        reference, heard = mark_differences(hypothesis.reference, hypothesis.hypothesis)
+        for label, text in (("reference ", reference), ("hypothesis", heard)):
+            line = Text(f"  {label} {text}")
+            line.highlight_regex(r"\[[^\]]*\]", "bold red")
+            console.print(line, soft_wrap=True)
+        console.print()
+    train = results["train"]
+    console.print(
+        f"{train['steps']:,} steps, {train['epochs']:.1f} epochs, {train['seconds']:.0f} s of training, "
+        f"{train['audio_seconds_per_second']:.0f} s of audio/s, {train['peak_memory_gib']:.1f} GiB at the peak\n"
+    )
+    written = [folder.results, folder.hypotheses, folder.metrics, folder.learning_curve, folder.config, folder.best]
+    for path in [*written, folder.last]:
+        if path.exists():
+            console.print(f"  {path}", soft_wrap=True, highlight=False)
+
+
+def _pick(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Some right and some wrong, from the most edits to the fewest, evenly."""
+    ranked = sorted(hypotheses, key=lambda h: (-h.edits, h.id))
+    if len(ranked) <= _PAIRS:
+        return ranked
+    return [ranked[round(i * (len(ranked) - 1) / (_PAIRS - 1))] for i in range(_PAIRS)]
