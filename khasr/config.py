@@ -112,7 +112,7 @@ class SyntheticConfig(DataConfig):
     """Khmer phrases composed by a grammar and spoken by espeak-ng."""
 
     name: str = "synthetic"
-    utterances: int = 800
+    utterances: int = 1600
     """How many utterances to make; with `sentences`, at most that many of them."""
     voices: int = 6
     """How many speakers (1 to 12)."""
@@ -369,8 +369,13 @@ def register_schemas() -> None:
 
 
 def to_config(composed: DictConfig) -> Config:
-    """Typed options from what Hydra composed; the one place where a DictConfig ends."""
-    return cast(Config, OmegaConf.to_object(composed))
+    """Typed options from what Hydra composed; the one place where a DictConfig ends.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have (Hydra lets `+key=` pass).
+    """
+    plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    return cast(Config, OmegaConf.to_object(from_plain(plain)))
 
 
 def to_plain(config: Any) -> dict[str, Any]:

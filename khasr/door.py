@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -108,19 +108,29 @@ def _composition_error(error: BaseException) -> str:
     told: list[str] = []
     for link in (e for e in chain if isinstance(e, HydraException | OmegaConfBaseException)):
         text = str(link)
-        for end in ("full_key:", "Config search path:", "To append to your config use", "See https://hydra.cc"):
+        for end in (
+            "full_key:",
+            "Available options in",
+            "Config search path:",
+            "To append to your config use",
+            "See https://hydra.cc",
+        ):
             # Where OmegaConf stood, where Hydra looked, and a hint that a typed configuration does not heed.
             text = text.split(end)[0]
         text = " ".join(text.split()).rstrip(".")
         if text and "$VALUE" not in text and text not in " ".join(told):
             told.append(text.replace("?.", "?"))
-    keys = next((k for k in map(_keys_beside, chain) if k), [])
+    keys = next((k for k in map(_beside, chain) if k), [])
     if keys:
         told.append(f"There are: {', '.join(keys)}")
     return f"{'. '.join(told)}. (--help lists every option and choice.)".replace("?.", "?")
 
 
-def _keys_beside(error: BaseException) -> list[str]:
+def _beside(error: BaseException) -> list[str]:
+    """What there is where a key or a choice was looked for."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group = (CONF_DIR / str(error.missing_cfg_file)).parent
+        return sorted(choice.stem for choice in group.glob("*.yaml"))
     kind = getattr(error, "object_type", None)
     if isinstance(error, ConfigKeyError | AttributeError) and dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
@@ -186,7 +196,7 @@ def _tell_help(command: str, overrides: list[str]) -> int:
     """Prints the groups' choices and every option with its value, as composed, and its documentation."""
     register_schemas()
     try:
-        with initialize_config_dir(str(CONF_DIR), version_base=None):
+        with initialize_config_dir(str(CONF_DIR)):
             composed = compose("config", overrides=overrides)
         config = to_config(composed)
     except (HydraException, OmegaConfBaseException) as error:

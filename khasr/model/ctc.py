@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Model
 
 from khasr.config import ModelConfig
+from khasr.model.feature_encoder import encode_features
 from khasr.model.masks import draw_spans
 
 
@@ -35,7 +36,8 @@ class CtcModel(nn.Module):
             log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
             frame_lengths: (batch,) in frames of 20 ms.
         """
-        features = self.encoder.feature_extractor(waveforms).transpose(1, 2)
+        recompute = self.training and self._options.gradient_checkpointing
+        features = encode_features(self.encoder.feature_extractor, waveforms, recompute)
         frame_lengths = self.frame_lengths(waveform_lengths)
         hidden, _ = self.encoder.feature_projection(features)
         if self.training:

@@ -23,7 +23,7 @@ from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
 from khasr.training.metrics import MetricsCsv, build_loggers, close_loggers
 from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
-from khasr.training.summary import describe_data, print_summary
+from khasr.training.summary import describe_data, print_summary, title
 
 _PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed", "bf16_true": "bf16-true"}
 
@@ -59,7 +59,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             raise
         finally:
             if folder.metrics.is_file():
-                draw_learning_curve(folder.metrics, folder.learning_curve, f"{folder.path.name}: {results['model']}")
+                draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
             folder.write_results(results)
             close_loggers(loggers, results["status"] == "completed")
     return results
@@ -140,7 +140,7 @@ def _run(config: Config, folder: RunFolder, stop: StopSignals, results: dict[str
         hypotheses[part] = recognise(model, data.evaluation_loader(part), decode)
         results[part] = score(hypotheses[part])
     folder.write_hypotheses(hypotheses.items())
-    draw_learning_curve(folder.metrics, folder.learning_curve, f"{folder.path.name}: {results['model']}")
+    draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
     print_summary(results, folder, hypotheses[parts[-1]], console)
 
 

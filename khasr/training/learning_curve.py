@@ -29,18 +29,16 @@ def draw_learning_curve(metrics: Path, picture: Path, title: str) -> None:
                 steps, values = zip(*points, strict=True)
                 axes.plot(steps, values, label=name, color=_COLOURS[name], marker="o" if name == "val" else None, ms=3)
                 if key == "val/wer":
-                    best = min(points, key=lambda point: point[1])
-                    axes.annotate(
-                        f"{best[1]:.1f} at {best[0]:,}",
-                        best,
-                        xytext=(0, 8),
-                        textcoords="offset points",
-                        ha="right",
-                        fontsize=8,
-                    )
+                    step, lowest = min(points, key=lambda point: point[1])
+                    axes.plot(step, lowest, "o", color="#b03030")
+                    axes.set_title(f"lowest {lowest:.1f} % at step {step:,}", fontsize=9, color="#b03030")
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
-        if label != "learning rate":
+        if label == "loss":
+            axes.set_yscale("log")
+        elif label == "learning rate":
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        else:
             axes.set_ylim(bottom=0)
         if len(series) > 1:
             axes.legend(frameon=False)

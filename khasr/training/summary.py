@@ -33,10 +33,15 @@ def describe_data(data: CorpusDataModule) -> str:
     return "\n".join(lines)
 
 
+def title(results: dict[str, Any]) -> str:
+    """A run's name in words."""
+    return f"{results['model']} on {results['data']}, seed {results['seed']}"
+
+
 def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[Hypothesis], console: Console) -> None:
     """Prints the scores, five utterances with the words that differ marked, and what was written where."""
     table = Table(
-        title=f"{results['model']} on {results['data']}, seed {results['seed']}",
+        title=title(results),
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from khasr.data.audio import SAMPLE_RATE, standardise, to_16k
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
+def test_a_tone_keeps_its_pitch_level_and_length(rate: int) -> None:
+    times = np.arange(rate) / rate
+    wave = to_16k((0.5 * np.sin(2 * np.pi * 1000 * times)).astype(np.float32), rate)
+    assert len(wave) == SAMPLE_RATE
+    spectrum = np.abs(np.fft.rfft(wave[1000:-1000] / 32768))
+    peak = np.argmax(spectrum) * SAMPLE_RATE / (len(wave) - 2000)
+    assert peak == pytest.approx(1000, abs=1.5)
+    assert np.abs(wave[1000:-1000]).max() / 32768 == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_lies_above_8_khz_does_not_fold_back() -> None:
+    times = np.arange(48_000) / 48_000
+    wave = to_16k((0.5 * np.sin(2 * np.pi * 12_000 * times)).astype(np.float32), 48_000)
+    assert np.abs(wave[100:-100]).max() / 32768 < 0.01
+
+
+def test_channels_are_averaged() -> None:
+    stereo = np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1).astype(np.float32)
+    assert np.allclose(to_16k(stereo, SAMPLE_RATE) / 32768, 0.125)
+
+
+@pytest.mark.parametrize(("samples", "reason"), [([], "no samples"), ([0.1, np.nan], "not finite")])
+def test_samples_that_are_no_audio_are_refused(samples: list[float], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        to_16k(np.array(samples, dtype=np.float32), SAMPLE_RATE)
+
+
+def test_full_scale_does_not_wrap_around() -> None:
+    assert to_16k(np.array([1.0, -1.0, 1.5], dtype=np.float32), SAMPLE_RATE).tolist() == [32767, -32768, 32767]
+
+
+def test_standardised_waveforms_have_mean_0_and_variance_1_and_silence_stays_finite() -> None:
+    wave = standardise(np.random.default_rng(0).normal(3, 7, 5000).astype(np.float32))
+    assert wave.mean() == pytest.approx(0, abs=1e-5)
+    assert wave.var() == pytest.approx(1, abs=1e-4)
+    assert np.isfinite(standardise(np.zeros(10, dtype=np.float32))).all()

@@ -1,0 +1,101 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
+
+LENGTHS = np.random.default_rng(0).integers(8_000, 160_000, 103).tolist()
+
+
+def order(**changes: object) -> TrainingOrder:
+    options: dict[str, object] = {"batch_size": 4, "by_length": True, "seed": 1} | changes
+    return TrainingOrder(LENGTHS, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by_length", [True, False])
+def test_an_epoch_has_each_utterance_once_and_the_next_another_order(by_length: bool) -> None:
+    epochs = [order(by_length=by_length).epoch(e) for e in (0, 1)]
+    assert sorted(itertools.chain(*epochs[0])) == list(range(len(LENGTHS)))
+    assert epochs[0] != epochs[1]
+    assert epochs[0] == order(by_length=by_length).epoch(0)
+    assert epochs[0] != order(by_length=by_length, seed=2).epoch(0)
+
+
+def test_batches_by_length_pad_little() -> None:
+    def padding(by_length: bool) -> float:
+        batches = order(by_length=by_length).epoch(0)
+        padded = sum(len(b) * max(LENGTHS[i] for i in b) for b in batches)
+        return 1 - sum(LENGTHS) / padded
+
+    assert padding(True) < 0.04 < 0.2 < padding(False)
+
+
+@given(st.integers(0, 70), st.integers(1, 3))
+def test_going_on_gives_what_was_left(position: int, accumulate: int) -> None:
+    whole, rest = order(accumulate=accumulate), order(accumulate=accumulate)
+    for o in (whole, rest):
+        o.set_steps(24, accumulate)
+    rest.position = position
+    assert list(rest) == list(whole)[position:]
+    assert len(rest) == len(whole) == 24 * accumulate
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_have_as_many_batches_each_and_share_none(ranks: int) -> None:
+    epochs = [order(rank=rank, ranks=ranks, accumulate=2).epoch(0) for rank in range(ranks)]
+    assert len({len(epoch) for epoch in epochs}) == 1
+    assert len(epochs[0]) % 2 == 0
+    seen = list(itertools.chain(*itertools.chain(*epochs)))
+    assert len(seen) == len(set(seen))
+
+
+def test_the_card_s_updates_an_epoch() -> None:
+    card = TrainingOrder([16_000] * 2353, 8, by_length=True, seed=42, accumulate=4)
+    assert card.steps_per_epoch == 73
+    assert 75 * card.steps_per_epoch == 5475
+
+
+def test_too_few_utterances_for_a_step_are_told() -> None:
+    with pytest.raises(ValueError, match="103 training utterances make 26 batches of 4, fewer than"):
+        order(accumulate=27)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_evaluation_reads_each_utterance_once_longest_first(ranks: int) -> None:
+    batches = [b for rank in range(ranks) for b in evaluation_batches(LENGTHS, 8, rank, ranks)]
+    assert sorted(itertools.chain(*batches)) == list(range(len(LENGTHS)))
+    assert LENGTHS[evaluation_batches(LENGTHS, 8)[0][0]] == max(LENGTHS)
+
+
+def example(samples: int, labels: int) -> Example:
+    return Example(f"u{samples}", "ក", torch.ones(samples), torch.full((labels,), 3))
+
+
+def test_collate_pads_at_the_end_with_zeros() -> None:
+    batch = collate([example(5, 2), example(3, 1)])
+    assert batch.waveforms.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert batch.targets.tolist() == [[3, 3], [3, 0]]
+    assert (batch.waveform_lengths.tolist(), batch.target_lengths.tolist()) == ([5, 3], [2, 1])
+    assert batch.audio_seconds == 8 / 16_000
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_s_place_counts_what_was_handed_out_and_not_what_workers_fetched(workers: int) -> None:
+    class Data(torch.utils.data.Dataset[Example]):
+        def __getitem__(self, at: tuple[int, int]) -> Example:
+            return example(at[1] + 1, 1)
+
+    def loader() -> TrainingLoader:
+        return TrainingLoader(Data(), order(), workers)
+
+    first = loader()
+    handed = [b.ids for b in itertools.islice(iter(first), 5)]
+    assert first.state_dict() == {"behind": 5}
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    rest = [b.ids for b in second]
+    assert handed + rest == [b.ids for b in loader()]

@@ -1,0 +1,121 @@
+import ast
+import inspect
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf.errors import OmegaConfBaseException
+
+from khasr import config as options
+from khasr.config import CONF_DIR, Config, FolderConfig, TriStageConfig, from_plain, to_config, to_plain
+from khasr.door import _describe, _field_documentation
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUPS = {g.name: sorted(c.stem for c in g.glob("*.yaml")) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
+CHOICES = [f"{group}={choice}" for group, choices in GROUPS.items() for choice in choices]
+
+Compose = Callable[..., Config]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_file_in_conf_composes_and_is_named_as_what_it_chooses(compose: Compose, choice: str) -> None:
+    config = compose(choice)
+    group, name = choice.split("=")
+    if hasattr(getattr(config, group, None), "name"):
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize("experiment", GROUPS["experiment"])
+@pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("experiment=")])
+def test_every_preset_composes_with_every_choice_of_every_group(compose: Compose, experiment: str, choice: str) -> None:
+    compose(f"experiment={experiment}", choice)
+
+
+def test_no_overrides_are_the_published_recipe(compose: Compose) -> None:
+    config = compose()
+    assert (config.model.name, config.model.checkpoint) == ("xlsr_1b", "facebook/wav2vec2-xls-r-1b")
+    assert (config.data.name, config.data.batch_size, config.trainer.accumulate_grad_batches) == ("openslr_km", 8, 4)
+    assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.eps) == (1e-5, [0.9, 0.999], 1e-8)
+    assert (config.schedule.name, config.schedule.warmup, config.trainer.max_epochs) == ("linear", 2000, 75)
+    assert (config.precision.name, config.seed, config.trainer.val_every_steps) == ("fp16", 42, 400)
+    assert config.finetune.freeze_feature_encoder
+    assert not config.score_test
+
+
+def test_another_model_changes_the_model_and_nothing_else(compose: Compose) -> None:
+    one, other = to_plain(compose()), to_plain(compose("model=xlsr_300m"))
+    assert one.pop("model") != other.pop("model")
+    assert one == other
+
+
+def test_a_command_line_beats_a_preset(compose: Compose) -> None:
+    config = compose("experiment=quickstart", "data=folder", "model=xlsr_300m", "optimizer.lr=3e-4")
+    assert isinstance(config.data, FolderConfig)
+    assert (config.model.name, config.optimizer.lr, config.data.batch_size) == ("xlsr_300m", 3e-4, 4)
+
+
+def test_the_issue_s_own_example_composes(compose: Compose) -> None:
+    config = compose("model=xlsr_1b", "optimizer.lr=3e-5", "schedule=tri_stage", "precision=bf16", "decoder=greedy")
+    assert isinstance(config.schedule, TriStageConfig)
+    assert config.precision.name == "bf16"
+
+
+def test_several_loggers_at_once(compose: Compose) -> None:
+    assert compose().logger.wandb is None
+    config = compose("logger=[wandb,tensorboard]", "logger.wandb.project=mine")
+    assert config.logger.wandb is not None
+    assert config.logger.wandb.project == "mine"
+    assert config.logger.tensorboard is not None
+
+
+@pytest.mark.parametrize("override", ["data=folder", "data=synthetic", "schedule=tri_stage", "logger=wandb"])
+def test_what_is_written_is_read_back_the_same(compose: Compose, override: str) -> None:
+    config = compose(override)
+    text = yaml.safe_dump(to_plain(config), allow_unicode=True)
+    assert to_config(from_plain(yaml.safe_load(text))) == config
+
+
+def test_a_written_configuration_with_an_unknown_key_is_refused(compose: Compose) -> None:
+    plain = to_plain(compose())
+    plain["optimizer"]["lrr"] = 1.0
+    with pytest.raises(OmegaConfBaseException, match="lrr"):
+        from_plain(plain)
+
+
+def test_no_option_holds_a_secret() -> None:
+    names = re.findall(r"^    (\w+):", inspect.getsource(options), re.MULTILINE)
+    assert len(names) > 80
+    assert not [n for n in names if re.search(r"token|key|secret|password", n)]
+
+
+def test_every_option_is_documented(compose: Compose) -> None:
+    documented = _field_documentation()
+    for node in ast.parse(inspect.getsource(options)).body:
+        if isinstance(node, ast.ClassDef) and node.name not in ("Config", "LoggerConfig"):
+            for field in (n for n in node.body if isinstance(n, ast.AnnAssign)):
+                assert isinstance(field.target, ast.Name)
+                section = not isinstance(field.annotation, ast.Name) or field.annotation.id.endswith("Config")
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                inherited = any(field.target.id in documented[base] for base in bases)
+                assert field.target.id in documented[node.name] or inherited or section, (node.name, field.target.id)
+    for choice in ([], ["data=synthetic", "schedule=tri_stage", "logger=[wandb,tensorboard]"]):
+        assert all(line.split("\n      ")[1].strip() for line in _describe(compose(*choice), ""))
+
+
+COMMANDS = re.findall(r"^\s*(?:\.venv/bin/)?python -m khasr\.train +(.*?)(?:\s{2,}#.*|\s{3,}.*)?$",
+    (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "khasr/train.py").read_text(encoding="utf-8"), re.MULTILINE)  # fmt: skip
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_readme_composes(compose: Compose, command: str) -> None:
+    words = [w for w in shlex.split(command, comments=True) if not w.startswith(("-", "hydra."))]
+    for word in words:
+        assert "=" in word, word
+    compose(*(w.split(",")[0] if "-m" in command and "[" not in w else w for w in words))

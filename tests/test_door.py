@@ -1,0 +1,93 @@
+"""The command, as a stranger types it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Runs the command in a process and says at its end whether torch was imported.
+TELL = """
+import runpy, sys
+sys.argv = ["khasr.train", *sys.argv[1:]]
+try:
+    runpy.run_module("khasr.train", run_name="__main__", alter_sys=True)
+finally:
+    print("TORCH" if "torch" in sys.modules else "NO TORCH")
+"""
+
+
+def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", TELL, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["optimizer.lrr=3"], ["optimizer.lrr", "Did you mean: 'lr'", "weight_decay"]),
+        (["trainer.max_step=3"], ["max_steps", "There are: max_epochs"]),
+        (["foo=1"], ["'foo'", "optimizer"]),
+        (["optimizer.lr=fast"], ["optimizer.lr=fast", "Float"]),
+        (["data.order=sorted"], ["sorted", "by_length", "random"]),
+        (["model=xlsr_3b"], ["model/xlsr_3b", "There are: tiny, xlsr_1b, xlsr_2b, xlsr_300m"]),
+        (["logger=[csv,wandbb]"], ["logger/wandbb", "tensorboard"]),
+        (["experiment=quick"], ["experiment/quick", "quickstart"]),
+        (["optimizer.lr=["], ["optimizer.lr=["]),
+        (["lr"], ["'lr'"]),
+        (["resume=absent"], ["resume=absent", "config.yaml"]),
+    ],
+)
+def test_a_mistyped_option_is_told_in_one_paragraph_before_torch_is_imported(
+    words: list[str], told: list[str], tmp_path: Path
+) -> None:
+    done = train(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for piece in told:
+        assert piece in done.stderr
+    assert done.stdout == "NO TORCH\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_cannot_be_added(tmp_path: Path) -> None:
+    done = train("+optimizer.foo=1", f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'foo'" in done.stderr
+    assert "weight_decay" in done.stderr
+    assert done.stdout == "NO TORCH\n"
+
+
+def test_help_lists_every_choice_and_option_with_its_meaning_and_imports_no_torch(tmp_path: Path) -> None:
+    done = train("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "NO TORCH" in done.stdout
+    assert "model=tiny|xlsr_1b|xlsr_2b|xlsr_300m" in done.stdout
+    assert re.search(r"optimizer\.lr=1e-05\n\s+Peak learning rate", done.stdout)
+    assert "schedule.hold" not in done.stdout
+    assert "schedule.hold=0.4" in train("--help", "schedule=tri_stage", cwd=tmp_path).stdout
+
+
+def test_cfg_job_prints_the_configuration_and_imports_no_torch(tmp_path: Path) -> None:
+    done = train("--cfg", "job", "model=tiny", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "name: tiny" in done.stdout
+    assert "NO TORCH" in done.stdout
+
+
+def test_an_unknown_flag_is_told(tmp_path: Path) -> None:
+    done = train("--epochs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corpus_that_is_not_there_fails_the_run_in_one_paragraph(tmp_path: Path) -> None:
+    words = ["experiment=quickstart", "data=folder", "data.root=/absent", f"hydra.run.dir={tmp_path}/run"]
+    done = train(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("data.root=/absent is not a folder.")
+    assert "Traceback" not in done.stderr
+    assert '"status": "failed"' in (tmp_path / "run" / "results.json").read_text()

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+import torch
+from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
+
+from khasr.model.masks import draw_spans
+
+
+@pytest.mark.parametrize(("probability", "span", "least"), [(0.75, 10, 2), (0.05, 10, 2), (0.25, 64, 0), (0.3, 3, 0)])
+def test_as_much_is_masked_as_by_transformers(probability: float, span: int, least: int) -> None:
+    lengths, size = torch.tensor([300, 250, 140, 90]), 300
+    attention = torch.arange(size) < lengths[:, None]
+    torch.manual_seed(0)
+    np.random.seed(0)
+    ours = torch.stack([draw_spans(lengths, size, probability, span, least) for _ in range(300)]).float().mean(0)
+    theirs = np.mean(
+        [_compute_mask_indices((4, size), probability, span, attention, least) for _ in range(300)], axis=0
+    )
+    assert ours.mean(1).numpy() == pytest.approx(theirs.mean(1), abs=0.02)
+
+
+def test_nothing_is_masked_beyond_the_end() -> None:
+    lengths = torch.tensor([50, 20])
+    for _ in range(50):
+        masked = draw_spans(lengths, 50, 0.5, 5)
+        assert not masked[1, 20:].any()
+        assert masked[0].any()
+
+
+def test_masks_are_whole_spans() -> None:
+    for _ in range(50):
+        (row,) = draw_spans(torch.tensor([100]), 100, 0.1, 10, least=1).int().tolist()
+        runs = "".join(map(str, row)).split("0")
+        assert all(len(run) >= 10 for run in runs if run)
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 11])
+def test_audio_shorter_than_a_mask_is_left_whole(length: int) -> None:
+    masked = draw_spans(torch.tensor([length]), 12, 0.9, 10, least=2)
+    assert masked.sum() == (10 if length == 11 else 0) or length >= 10
+    assert not masked[0, length:].any()
