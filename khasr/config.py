@@ -112,7 +112,7 @@ class SyntheticConfig(DataConfig):
     """Khmer phrases composed by a grammar and spoken by espeak-ng."""
 
     name: str = "synthetic"
-    utterances: int = 1600
+    utterances: int = 600
     """How many utterances to make; with `sentences`, at most that many of them."""
     voices: int = 6
     """How many speakers (1 to 12)."""
@@ -271,10 +271,6 @@ class TrainerConfig:
     """Batches in a row with a loss that is not finite before the run is stopped as diverged."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
-    devices: int = 1
-    """Devices on this machine."""
-    num_nodes: int = 1
-    """Machines."""
     deterministic: bool = False
     """Ask torch for deterministic kernels only (slower on GPUs; a CPU's are so already)."""
     progress_bar: bool = True

@@ -61,6 +61,8 @@ def run(command: str, task: Task) -> None:
             if show_tracebacks:
                 traceback.print_exc()
             codes.append(_tell(error))
+            if hasattr(error, "signum"):
+                sys.exit(codes[-1])  # nor are a sweep's other jobs wanted
             return None
 
     try:

@@ -334,6 +334,24 @@ def test_other_precisions_train(small: Small, tmp_path: Path, precision: str) ->
     assert results["status"] == "completed"
 
 
+def test_recomputed_activations_change_nothing(small: Small, tmp_path: Path) -> None:
+    for name in ("true", "false"):
+        fit(small(*RANDOM, f"model.gradient_checkpointing={name}"), RunFolder(tmp_path / name))
+    ours, theirs = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("true", "false")
+    )
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(finished: Path, small: Small) -> None:
+    before = read_results(finished)
+    with pytest.raises(ValueError, match=r"already holds a run.*resume="):
+        fit(small(), RunFolder(finished))
+    assert read_results(finished) == before
+
+
 def test_faulty_utterances_stop_the_run_or_are_left_out_and_counted(
     small: Small, tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

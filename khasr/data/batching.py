@@ -137,7 +137,13 @@ class TrainingLoader(DataLoader[Any]):
     """A loader that knows its place in the run, which Lightning puts into checkpoints and gives back."""
 
     def __init__(self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int) -> None:
-        super().__init__(dataset, batch_sampler=order, collate_fn=collate, num_workers=num_workers)
+        super().__init__(
+            dataset,
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
         self.order = order
         self.behind = 0
 

@@ -37,10 +37,17 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     Raises:
         Interrupted: a signal stopped the run; last.ckpt is written if a step was taken.
         Diverged: the loss was not finite for too long.
-        ValueError, FileNotFoundError: options, corpus or weights that cannot be used.
+        ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used.
     """
+    if config.resume is None and (folder.best.is_file() or folder.last.is_file()):
+        raise ValueError(
+            f"{folder.path} already holds a run with its checkpoints. resume={folder.path} goes on with it; a new run "
+            "wants a folder of its own (hydra.run.dir=DIR)."
+        )
     results = new_results(config)
     folder.write_config(config)
+    if config.resume is None:
+        folder.metrics.unlink(missing_ok=True)  # of a run that failed before its first checkpoint
     folder.write_results(results)
     loggers: list[Logger] = []
     with StopSignals() as stop:
@@ -94,8 +101,7 @@ def _run(config: Config, folder: RunFolder, stop: StopSignals, results: dict[str
     )
 
     # 4. How long the run is.
-    ranks = config.trainer.devices * config.trainer.num_nodes
-    steps_per_epoch = data.training_order(ranks=ranks).steps_per_epoch
+    steps_per_epoch = data.training_order().steps_per_epoch
     total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * steps_per_epoch))
     data.set_steps(total_steps)
     module = CtcModule(
@@ -134,6 +140,7 @@ def _run(config: Config, folder: RunFolder, stop: StopSignals, results: dict[str
 
     # 6. The best checkpoint, scored: val always, test when asked.
     load_weights(model, folder.best)
+    model.to(trainer.strategy.root_device)  # Lightning has left it on the CPU
     parts = ["val", "test"] if config.score_test else ["val"]
     hypotheses: dict[str, list[Hypothesis]] = {}
     for part in parts:
@@ -165,8 +172,7 @@ def build_trainer(
     return pl.Trainer(
         default_root_dir=folder.path,
         accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.num_nodes,
+        devices=1,
         precision=_PRECISIONS[config.precision.name],  # type: ignore[arg-type]
         # To Lightning the whole run is one epoch: TrainingOrder says why.
         max_epochs=1,
