@@ -4,6 +4,7 @@ Nothing here imports torch: a mistyped key is told before that takes its seconds
 """
 
 import ast
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -61,6 +62,8 @@ def run(command: str, task: Task) -> None:
             if show_tracebacks:
                 traceback.print_exc()
             codes.append(_tell(error))
+            with contextlib.suppress(OSError):
+                Path(hydra_config.runtime.output_dir).rmdir()  # where nothing was written in it
             if hasattr(error, "signum"):
                 sys.exit(codes[-1])  # nor are a sweep's other jobs wanted
             return None

@@ -61,6 +61,19 @@ def test_an_option_cannot_be_added(tmp_path: Path) -> None:
     assert done.stdout == "NO TORCH\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["model.final_dropout=7.0", "data.batch_size=0", "trainer.max_steps=0", "optimizer.lr=-1e-5", "schedule.warmup=-1"],
+)
+def test_a_number_out_of_its_range_is_told(words: str, tmp_path: Path) -> None:
+    done = train(words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{words.split('=')[0]}=")
+    assert "expected a number" in done.stderr
+    assert done.stdout == "NO TORCH\n"
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def test_help_lists_every_choice_and_option_with_its_meaning_and_imports_no_torch(tmp_path: Path) -> None:
     done = train("--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -52,7 +52,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     loggers: list[Logger] = []
     with StopSignals() as stop:
         try:
-            _run(config, folder, stop, results, loggers)
+            heard = _run(config, folder, stop, results, loggers)
             results["status"] = "completed"
         except Interrupted as error:
             _note(results, "interrupted", error)
@@ -69,6 +69,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
                 draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
             folder.write_results(results)
             close_loggers(loggers, results["status"] == "completed")
+    print_summary(results, folder, heard, _console())
     return results
 
 
@@ -77,9 +78,15 @@ def _note(results: dict[str, Any], status: str, error: BaseException) -> None:
     results["error"] = f"{type(error).__name__}: {error}"
 
 
-def _run(config: Config, folder: RunFolder, stop: StopSignals, results: dict[str, Any], loggers: list[Logger]) -> None:
-    """The run itself: fills in the results as it gets them."""
-    console = Console(highlight=False)
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _run(
+    config: Config, folder: RunFolder, stop: StopSignals, results: dict[str, Any], loggers: list[Logger]
+) -> list[Hypothesis]:
+    """The run itself: fills in the results as it gets them; returns what was heard in test, or in val alone."""
+    console = _console()
     _quieten()
 
     # 1. What can be known to fail is told before anything takes time.
@@ -147,8 +154,7 @@ def _run(config: Config, folder: RunFolder, stop: StopSignals, results: dict[str
         hypotheses[part] = recognise(model, data.evaluation_loader(part), decode)
         results[part] = score(hypotheses[part])
     folder.write_hypotheses(hypotheses.items())
-    draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
-    print_summary(results, folder, hypotheses[parts[-1]], console)
+    return hypotheses[parts[-1]]
 
 
 def check_precision(options: PrecisionConfig, accelerator: str) -> None:

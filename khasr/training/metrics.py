@@ -92,7 +92,7 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
 def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
     mode: str = options.mode
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode == "offline":
             print(
                 f"wandb: no key, so the run stays here; send it later with `wandb sync {folder.path}/wandb/offline-*`"
