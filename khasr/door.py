@@ -22,16 +22,22 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from khasr import config as options
 from khasr.config import CONF_DIR, Config, from_plain, register_schemas, to_config
+from khasr.ranges import check_ranges
 
 FAILED, MISTAKE = 1, 2
 # What of a resumed run may be changed: not what it is, but how long, where and how it is told.
-_RESUMABLE = ("trainer.", "logger.", "decoder.", "score_test")
+_RESUMABLE = (
+    "trainer.", "logger.", "decoder.", "score_test", "data.root", "data.cache_dir", "data.num_workers",
+)  # fmt: skip
+# A place in the run is a count of batches; another count of them in a step would be another run.
+_NOT_RESUMABLE = "trainer.accumulate_grad_batches"
 # Faults of the machine, not of the program: their message says all there is to say.
 _MACHINE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
 
@@ -57,6 +63,10 @@ def run(command: str, task: Task) -> None:
         hydra_config = HydraConfig.get()
         try:
             typed = _resumed(composed.resume, hydra_config.overrides.task) if composed.resume else to_config(composed)
+            check_ranges(typed)
+            if hydra_config.mode is RunMode.MULTIRUN and typed.score_test:
+                print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
+                typed.score_test = False
             return task(typed, Path(hydra_config.runtime.output_dir))
         except Exception as error:
             if show_tracebacks:
@@ -71,7 +81,7 @@ def run(command: str, task: Task) -> None:
     try:
         sys.argv[1:] = _into_resumed_folder(sys.argv[1:])
         hydra.main(config_path=str(CONF_DIR), config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException, FileNotFoundError) as error:
+    except (HydraException, OmegaConfBaseException, FileNotFoundError, ValueError) as error:
         if show_tracebacks:
             traceback.print_exc()
         sys.exit(_tell(error))
@@ -125,6 +135,10 @@ def _composition_error(error: BaseException) -> str:
         text = " ".join(text.split()).rstrip(".")
         if text and "$VALUE" not in text and text not in " ".join(told):
             told.append(text.replace("?.", "?"))
+    if any(isinstance(link, OverrideParseException) for link in chain):
+        told.append(
+            """A value with other signs than letters, digits and /_-.: is quoted twice: "data.root='/a (b)/c'\""""
+        )
     keys = next((k for k in map(_beside, chain) if k), [])
     if keys:
         told.append(f"There are: {', '.join(keys)}")
@@ -177,10 +191,11 @@ def _resumed(folder: str, overrides: list[str]) -> Config:
         key = override.key_or_group
         if key == "resume":
             continue
-        if not key.startswith(_RESUMABLE):
+        if not key.startswith(_RESUMABLE) or key == _NOT_RESUMABLE:
+            changeable = ", ".join(f"{r}*" if r.endswith(".") else r for r in _RESUMABLE)
             raise ValueError(
                 f"{override.input_line} cannot go with resume={folder}, which goes on with that run as it is; only "
-                f"{', '.join(r.rstrip('.') for r in _RESUMABLE)} may change. A new run from its weights: "
+                f"{changeable} may change, each by its name, and not {_NOT_RESUMABLE}. A new run from its weights: "
                 f"model.checkpoint={folder}."
             )
         OmegaConf.update(typed, key, override.value())
@@ -204,7 +219,8 @@ def _tell_help(command: str, overrides: list[str]) -> int:
         with initialize_config_dir(str(CONF_DIR)):
             composed = compose("config", overrides=overrides)
         config = to_config(composed)
-    except (HydraException, OmegaConfBaseException) as error:
+        check_ranges(config)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _tell(error)
     module = sys.modules["__main__"].__doc__ or ""
     lines = [

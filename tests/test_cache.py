@@ -85,9 +85,11 @@ def test_a_process_killed_midway_leaves_no_entry(tmp_path: Path) -> None:
     here = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=here, timeout=120, check=False)
     assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.glob("*.partial-*"))
     reads: list[str] = []
     audio, _ = load_audio(toy(reads), tmp_path, progress=False)
     assert (len(audio), len(reads)) == (250, 250)
+    assert not list(tmp_path.glob("*.partial-*"))
 
 
 def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path) -> None:

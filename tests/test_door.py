@@ -37,6 +37,7 @@ def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["logger=[csv,wandbb]"], ["logger/wandbb", "tensorboard"]),
         (["experiment=quick"], ["experiment/quick", "quickstart"]),
         (["optimizer.lr=["], ["optimizer.lr=["]),
+        (["data.root=/a(b)"], ["data.root=/a(b)", "quoted twice"]),
         (["lr"], ["'lr'"]),
         (["resume=absent"], ["resume=absent", "config.yaml"]),
     ],
@@ -63,13 +64,24 @@ def test_an_option_cannot_be_added(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["model.final_dropout=7.0", "data.batch_size=0", "trainer.max_steps=0", "optimizer.lr=-1e-5", "schedule.warmup=-1"],
+    [
+        "model.final_dropout=7.0",
+        "data.batch_size=0",
+        "trainer.max_steps=0",
+        "optimizer.lr=-1e-5",
+        "schedule.warmup=-1",
+        "optimizer.betas=[0.9]",
+        "data.augment.speed=[0]",
+        "data.augment.noise_snr_db=[10]",
+        "model.architecture.hidden_size=100",
+        "model.architecture.conv_stride=[5,2,2,2,2,2,1]",
+    ],
 )
 def test_a_number_out_of_its_range_is_told(words: str, tmp_path: Path) -> None:
     done = train(words, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{words.split('=')[0]}=")
-    assert "expected a number" in done.stderr
+    assert ": expected " in done.stderr
     assert done.stdout == "NO TORCH\n"
     assert list((tmp_path / "runs").iterdir()) == []
 
@@ -89,6 +101,21 @@ def test_cfg_job_prints_the_configuration_and_imports_no_torch(tmp_path: Path) -
     assert done.returncode == 0
     assert "name: tiny" in done.stdout
     assert "NO TORCH" in done.stdout
+
+
+def test_help_with_a_number_out_of_its_range_is_told(tmp_path: Path) -> None:
+    done = train("--help", "model.final_dropout=7", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_does_not_read_the_test_part(tmp_path: Path) -> None:
+    words = ["-m", "experiment=quickstart", "seed=1,2", "score_test=true", "data=folder", "data.root=/absent"]
+    done = train(*words, f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("data.root=/absent is not a folder") == 2  # a job that fails does not stop the others
+    for job in ("0", "1"):
+        assert "score_test: false" in (tmp_path / "sweep" / job / "config.yaml").read_text()
 
 
 def test_an_unknown_flag_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from khasr.config import Config, from_plain, to_config
 from khasr.model.module import CtcModule
-from khasr.model.weights import load_start
+from khasr.model.weights import check_weights, load_start
 from khasr.scoring.error_rates import word_edits
 from khasr.training import fit as fit_module
 from khasr.training.callbacks import Diverged, TrainingMetrics
@@ -110,6 +110,27 @@ def test_metrics_have_rows_of_training_and_validation_and_the_last_step_is_valid
     assert [int(r["step"]) for r in rows if r["val/wer"]] == [3, 6, 7]
     assert [int(r["step"]) for r in rows if r["train/loss"]] == [2, 4, 6]
     assert float(rows[0]["train/lr"]) > 0
+
+
+def test_symbols_of_the_test_part_are_not_looked_at_unasked(
+    small: Small, tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from khasr.data.splits import split
+
+    root = tmp_path / "corpus"
+    shutil.copytree(corpus, root)
+    table = root / "utterances.tsv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    config = small(f"data.root='{root}'")
+    test = split([line.split("\t")[0].removesuffix(".wav") for line in lines[1:]], config.data)["test"]
+    changed = [f"{line}".replace("\ts", "ឃ\ts") if line.split(".wav")[0] in test else line for line in lines]
+    table.write_text("\n".join(changed) + "\n", encoding="utf-8")
+    fit(small(f"data.root='{root}'", "score_test=false"), RunFolder(tmp_path / "a"))
+    assert "U+1783" not in capsys.readouterr().out
+    fit(small(f"data.root='{root}'", "score_test=true"), RunFolder(tmp_path / "b"))
+    assert "'ឃ' U+1783 x 4" in capsys.readouterr().out
 
 
 def test_the_test_part_is_read_only_when_asked(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +287,36 @@ def test_a_second_signal_stops_at_once(small: Small, tmp_path: Path, monkeypatch
     assert read_results(tmp_path)["status"] == "interrupted"
 
 
+def test_a_resume_that_fails_leaves_the_run_as_it_was(finished: Path, small: Small, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = read_results(folder), (folder / "config.yaml").read_text(encoding="utf-8")
+    config = small("trainer.accelerator=gpu" if not torch.cuda.is_available() else "data.root=/absent")
+    config.resume = str(folder)
+    with pytest.raises((ValueError, FileNotFoundError)):
+        fit(config, RunFolder(folder))
+    after = read_results(folder)
+    assert after["status"] == "failed"
+    assert (after["val"], after["test"]) == (before[0]["val"], before[0]["test"])
+    assert (folder / "config.yaml").read_text(encoding="utf-8") == before[1]
+
+
+def test_going_on_needs_no_other_weights_than_its_own(
+    finished: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    start = tmp_path / "start"
+    shutil.copytree(finished, start)
+    fit(small(f"model.checkpoint='{start}'", "trainer.max_steps=3"), RunFolder(tmp_path / "run"))
+    shutil.rmtree(start)
+    config = small(f"model.checkpoint='{start}'", "trainer.max_steps=6")
+    config.resume = str(tmp_path / "run")
+    assert fit(config, RunFolder(tmp_path / "run"))["train"]["steps"] == 6
+
+
 def test_resuming_what_has_no_checkpoint_is_told(small: Small, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"last\.ckpt does not exist"):
         fit(resumed(small, tmp_path), RunFolder(tmp_path))
@@ -328,6 +379,14 @@ def test_fp16_on_a_cpu_is_refused_and_fp32_named(small: Small, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("precision", ["bf16", "bf16_true"])
+def test_what_is_known_to_fail_is_told_before_the_corpus_is_read(small: Small, tmp_path: Path) -> None:
+    for change, told in {"decoder=beam_lm": "go together", "trainer.accelerator=gpu": "no GPU"}.items():
+        if told == "no GPU" and torch.cuda.is_available():
+            continue
+        with pytest.raises(ValueError, match=told):
+            fit(small(change, "data.root=/absent"), RunFolder(tmp_path / "run"))
+
+
 def test_other_precisions_train(small: Small, tmp_path: Path, precision: str) -> None:
     results = fit(small(f"precision={precision}", "trainer.max_steps=2"), RunFolder(tmp_path))
     assert math.isfinite(float(read_rows(tmp_path)[0]["train/loss"]))
@@ -373,7 +432,7 @@ def test_faulty_utterances_stop_the_run_or_are_left_out_and_counted(
 
 
 def test_a_run_starts_from_another_s_weights_with_its_head(finished: Path, small: Small, tmp_path: Path) -> None:
-    changes = [f"model.checkpoint='{finished}'", "model.init=pretrained", "trainer.max_steps=1", "optimizer.lr=0"]
+    changes = [f"model.checkpoint='{finished}'", "trainer.max_steps=1", "optimizer.lr=0"]
     fit(small(*changes), RunFolder(tmp_path / "kept"))
     best = torch.load(finished / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
     kept = torch.load(tmp_path / "kept/checkpoints/best.ckpt", weights_only=True)["state_dict"]
@@ -398,7 +457,7 @@ def test_keeping_a_head_that_lacks_a_training_symbol_names_it(
     shutil.copytree(corpus, root)
     table = root / "utterances.tsv"
     table.write_text(table.read_text(encoding="utf-8").replace("ក", "ឃ"), encoding="utf-8")
-    changes = [f"model.checkpoint='{finished}'", "model.init=pretrained", f"data.root='{root}'"]
+    changes = [f"model.checkpoint='{finished}'", f"data.root='{root}'"]
     with pytest.raises(ValueError, match=r"'ឃ' \(U\+1783\).*model\.head=new"):
         fit(small(*changes, "model.head=keep"), RunFolder(tmp_path / "a"))
     results = fit(small(*changes), RunFolder(tmp_path / "b"))  # auto: another vocabulary, so a new head
@@ -433,7 +492,11 @@ def test_a_hugging_face_folder_is_loaded_and_another_kind_refused(
     theirs.save_pretrained(tmp_path / "w2v")
     start = load_start(compose("model.checkpoint=" + str(tmp_path / "w2v")).model)
     same(dict(start.encoder.state_dict()), dict(theirs.wav2vec2.state_dict()))
+    (tmp_path / "w2v/model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no weights\. Ways out: model\.checkpoint=DIR"):
+        check_weights(compose("model.checkpoint=" + str(tmp_path / "w2v")).model)
     HubertConfig().save_pretrained(tmp_path / "hubert")
+    (tmp_path / "hubert/model.safetensors").touch()
     with pytest.raises(ValueError, match="of the kind hubert; expected wav2vec2"):
         load_start(compose("model.checkpoint=" + str(tmp_path / "hubert")).model)
 

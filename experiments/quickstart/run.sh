@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The runs of this folder's table; numbers are left in results/. The digits are read at DIGITS, a folder for data=folder.
 set -euo pipefail
+python=$(realpath -s "${PYTHON:-$(command -v python || command -v python3)}")
 cd "$(dirname "$0")"
-python=${PYTHON:-python}
 digits=${DIGITS:-../../../shared/data/digit_strings}
 mkdir -p results
 run() {

@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow as pa
+import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -58,6 +61,8 @@ def load_audio(corpus: Corpus, folder: Path, progress: bool = True) -> tuple[dat
 
 
 def _make_entry(corpus: Corpus, entry: Path, progress: bool) -> None:
+    for left in entry.parent.glob(f"{entry.name}.partial-*"):  # by a process that was killed: we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{entry.name}.partial-", dir=entry.parent))
     faults: list[Fault] = []
     count = samples = 0
@@ -98,7 +103,8 @@ def _converted(corpus: Corpus, faults: list[Fault], progress: bool) -> Iterator[
         try:
             samples, rate = corpus.read_audio(utterance)
             waveform = to_16k(samples, rate)
-        except (ValueError, OSError, RuntimeError) as error:  # soundfile's LibsndfileError is a RuntimeError
+        except (ValueError, soundfile.LibsndfileError, zipfile.BadZipFile, zlib.error) as error:
+            # Faults of the file, which stay; what the machine does (OSError) may pass, and stops instead.
             faults.append(
                 Fault(utterance.id, "unreadable audio", f"{utterance.source}: the audio of {utterance.id}: {error}")
             )

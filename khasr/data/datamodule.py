@@ -73,11 +73,13 @@ class PartDataset(Dataset[Example]):
 class CorpusDataModule(pl.LightningDataModule):
     """A corpus for Lightning.
 
-    `prepare` reads and parts the corpus; the vocabulary is of the training part unless one is given.
+    `prepare` reads and parts the corpus; the vocabulary is of the training part unless one is given. The test part's
+    texts are looked at only with read_test.
     """
 
-    def __init__(self, options: DataConfig, seed: int, accumulate: int = 1) -> None:
+    def __init__(self, options: DataConfig, seed: int, accumulate: int = 1, read_test: bool = False) -> None:
         super().__init__()
+        self._read = PARTS if read_test else [part for part in PARTS if part != "test"]
         self._options = options
         self._seed = seed
         self._accumulate = accumulate
@@ -97,6 +99,7 @@ class CorpusDataModule(pl.LightningDataModule):
         """
         options = self._options
         corpus = read_corpus(options)
+        self._refuse(corpus.faults, len(corpus.utterances) + len(corpus.faults))
         self.licence = corpus.licence
         audio, faults = load_audio(corpus, cache_folder(options), progress)
         lengths = [len(waveform) for waveform in audio.data.column("waveform")]
@@ -116,18 +119,20 @@ class CorpusDataModule(pl.LightningDataModule):
             else:
                 usable.append(row)
         self.faults = faults
-        if faults and options.on_error == "raise":
-            same = sum(fault.reason == faults[0].reason for fault in faults)
-            total = len(corpus.utterances) + len(corpus.faults)
-            raise ValueError(
-                f"{faults[0].detail}. {len(faults):,} of {total:,} utterances cannot be used, {same:,} of them for "
-                "this reason (data.on_error=skip leaves them out and counts them)."
-            )
+        self._refuse(faults, len(corpus.utterances) + len(corpus.faults))
         audio = audio.with_format("numpy")
         row_of = {ids[row]: row for row in usable}
         for part, members in split(list(row_of), options).items():
             rows = [row_of[id_] for id_ in members]
             self.parts[part] = Part(part, audio.select(rows), [texts[r] for r in rows], [lengths[r] for r in rows])
+
+    def _refuse(self, faults: list[Fault], total: int) -> None:
+        if faults and self._options.on_error == "raise":
+            same = sum(fault.reason == faults[0].reason for fault in faults)
+            raise ValueError(
+                f"{faults[0].detail}. {len(faults):,} of {total:,} utterances cannot be used, {same:,} of them for "
+                "this reason (data.on_error=skip leaves them out and counts them)."
+            )
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -143,7 +148,7 @@ class CorpusDataModule(pl.LightningDataModule):
         Raises:
             ValueError: a training text has such a symbol, or another part under data.text.unknown_symbols=raise.
         """
-        for name in PARTS:
+        for name in self._read:
             part = self.parts[name]
             lacking: Counter[str] = Counter()
             for index, text in enumerate(part.texts):

@@ -13,8 +13,8 @@ from khasr.text.vocabulary import UNKNOWN, Vocabulary
 Decoder = Callable[[Tensor, Tensor], list[str]]
 
 
-def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
-    """A function from (log_probs (batch, frames, vocab), frame_lengths (batch,)) to the texts.
+def check_decoder(options: DecoderConfig) -> None:
+    """Looks whether the options go together and the language model is there.
 
     Raises:
         FileNotFoundError: decoder.lm is not a file.
@@ -24,11 +24,20 @@ def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
         raise ValueError(
             f"decoder={options.name} with decoder.lm={options.lm}: a language model and decoder=beam_lm go together."
         )
+    if options.lm is not None and not Path(options.lm).expanduser().is_file():
+        raise FileNotFoundError(f"decoder.lm={options.lm} is not a file; expected a KenLM model (ARPA or binary).")
+
+
+def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
+    """A function from (log_probs (batch, frames, vocab), frame_lengths (batch,)) to the texts.
+
+    Raises:
+        FileNotFoundError, ValueError: as `check_decoder`, and where decoder.lm is not a KenLM model.
+    """
+    check_decoder(options)
     if options.name == "greedy":
         return lambda log_probs, frame_lengths: decode_greedy(log_probs, frame_lengths, vocabulary)
     lm = Path(options.lm).expanduser() if options.lm else None
-    if lm is not None and not lm.is_file():
-        raise FileNotFoundError(f"decoder.lm={options.lm} is not a file; expected a KenLM model (ARPA or binary).")
 
     # Imported here: it takes a second, and greedy decoding does without.
     from pyctcdecode import build_ctcdecoder
@@ -38,9 +47,12 @@ def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
     unigrams = None
     if lm is not None and (lm.parent / "unigrams.txt").is_file():
         unigrams = (lm.parent / "unigrams.txt").read_text(encoding="utf-8").split()
-    decoder = build_ctcdecoder(
-        labels, None if lm is None else str(lm), unigrams, alpha=options.alpha, beta=options.beta
-    )
+    try:
+        decoder = build_ctcdecoder(
+            labels, None if lm is None else str(lm), unigrams, alpha=options.alpha, beta=options.beta
+        )
+    except OSError as error:
+        raise ValueError(f"decoder.lm={options.lm} is not a KenLM model ({error}).") from error
 
     def decode(log_probs: Tensor, frame_lengths: Tensor) -> list[str]:
         rows = log_probs.float().cpu().numpy()

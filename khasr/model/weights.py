@@ -43,7 +43,7 @@ def check_weights(options: ModelConfig) -> None:
         FileNotFoundError: they are not; the message tells the ways out.
         ValueError: they are of another architecture.
     """
-    if options.init == "random":
+    if options.init == "random" and not _is_run(options):
         return
     if options.checkpoint is None:
         raise FileNotFoundError(
@@ -54,36 +54,51 @@ def check_weights(options: ModelConfig) -> None:
         _pretrained_config(options)
 
 
-def load_start(options: ModelConfig) -> Start:
+def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
     """The encoder a run starts from, and the head that came with it.
+
+    Args:
+        resumed: the checkpoint of a run that is gone on with; nothing else is read then.
 
     Raises:
         FileNotFoundError: the weights are nowhere to be had.
         ValueError: they are of another architecture.
     """
+    if resumed is not None:
+        return _of_checkpoint(resumed, options)
+    if _is_run(options):
+        # Asked for by name, so whatever model.init is: model=tiny sets it to random.
+        return _of_checkpoint(_run_checkpoint(options), options)
     if options.init == "random":
         encoder = Wav2Vec2Model(_encoder_config(options))
         return Start(encoder, None, {}, f"{options.name}: random weights")
-    if _is_run(options):
-        return _of_run(options)
     config = _pretrained_config(options)
     for key, value in _regularisation(options).items():
         setattr(config, key, value)
-    encoder = Wav2Vec2Model.from_pretrained(options.checkpoint, config=config, dtype=torch.float32)
+    try:
+        encoder = Wav2Vec2Model.from_pretrained(_name(options), config=config, dtype=torch.float32)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"model.checkpoint={options.checkpoint} has a config.json, and weights that cannot be read "
+            f"({' '.join(str(error).split())}). {_ways_out(options)}"
+        ) from error
     return Start(encoder, None, {}, f"{options.name}: weights of {options.checkpoint}, a new head")
 
 
 def build_model(
-    start: Start, training_vocabulary: Vocabulary, options: ModelConfig
+    start: Start, training_vocabulary: Vocabulary, options: ModelConfig, head: str
 ) -> tuple[CtcModel, Vocabulary, str]:
     """The model of a run, its vocabulary, and a sentence about where both came from.
+
+    Args:
+        head: as model.head.
 
     Raises:
         ValueError: model.head=keep where there is no head to keep.
     """
-    if options.head == "keep" and start.vocabulary is None:
+    if head == "keep" and start.vocabulary is None:
         raise ValueError(f"model.head=keep, but the weights come without a head of khasr's ({start.note}).")
-    keep = options.head == "keep" or (options.head == "auto" and start.vocabulary == training_vocabulary)
+    keep = head == "keep" or (head == "auto" and start.vocabulary == training_vocabulary)
     vocabulary = start.vocabulary if keep and start.vocabulary is not None else training_vocabulary
     model = CtcModel(start.encoder, len(vocabulary), options)
     if not keep:
@@ -123,14 +138,17 @@ def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()}
 
 
+def _run_checkpoint(options: ModelConfig) -> Path:
+    """The best checkpoint of the run that model.checkpoint may name, else its last."""
+    folder = Path(str(options.checkpoint)).expanduser()
+    return folder / BEST if (folder / BEST).is_file() else folder / LAST
+
+
 def _is_run(options: ModelConfig) -> bool:
-    folder = Path(str(options.checkpoint)).expanduser()
-    return (folder / BEST).is_file() or (folder / LAST).is_file()
+    return _run_checkpoint(options).is_file()
 
 
-def _of_run(options: ModelConfig) -> Start:
-    folder = Path(str(options.checkpoint)).expanduser()
-    path = folder / BEST if (folder / BEST).is_file() else folder / LAST
+def _of_checkpoint(path: Path, options: ModelConfig) -> Start:
     checkpoint = _load_checkpoint(path)
     ours = checkpoint[_OURS]
     config = Wav2Vec2Config(**ours["encoder"])
@@ -176,15 +194,11 @@ def _regularisation(options: ModelConfig) -> dict[str, Any]:
 
 
 def _pretrained_config(options: ModelConfig) -> Wav2Vec2Config:
-    name = str(options.checkpoint)
-    ways = (
-        f"Ways out: model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
-        f"hf download {name}); or model.init=random, a rehearsal with random weights of the same shape."
-    )
+    name, ways = _name(options), _ways_out(options)
     try:
         config = Wav2Vec2Config.from_pretrained(name, local_files_only=True)
     except OSError as missing:
-        if Path(name).expanduser().is_dir():
+        if Path(name).is_dir():
             raise FileNotFoundError(f"model.checkpoint={name} is a folder without a config.json. {ways}") from missing
         try:
             # One quick question first: transformers would try for half a minute to reach a hub that is not there.
@@ -196,8 +210,23 @@ def _pretrained_config(options: ModelConfig) -> Wav2Vec2Config:
                 f"in the Hugging Face cache, and the hub did not give them ({type(error).__name__}: {reason}). {ways}"
             ) from error
         config = Wav2Vec2Config.from_pretrained(name)
+    if Path(name).is_dir() and not [*Path(name).glob("*.safetensors"), *Path(name).glob("pytorch_model*.bin")]:
+        raise FileNotFoundError(f"model.checkpoint={name} has a config.json and no weights. {ways}")
     if config.model_type != "wav2vec2":
         raise ValueError(
             f"model.checkpoint={name} is of the kind {config.model_type}; expected wav2vec2 (wav2vec 2.0, XLS-R, MMS)."
         )
     return config
+
+
+def _name(options: ModelConfig) -> str:
+    """The id or folder as transformers takes it: `~` is not known there."""
+    folder = Path(str(options.checkpoint)).expanduser()
+    return str(folder) if folder.is_dir() else str(options.checkpoint)
+
+
+def _ways_out(options: ModelConfig) -> str:
+    return (
+        "Ways out: model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
+        f"hf download {options.checkpoint}); or model.init=random, a rehearsal with random weights of the same shape."
+    )

@@ -3,6 +3,7 @@
 import logging
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from khasr.config import Config, PrecisionConfig
 from khasr.data.datamodule import CorpusDataModule
-from khasr.decoding.beam import build_decoder
+from khasr.decoding.beam import build_decoder, check_decoder
 from khasr.model.finetune import apply_finetune
 from khasr.model.module import CtcModule
 from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights
@@ -21,7 +22,7 @@ from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
-from khasr.training.metrics import MetricsCsv, build_loggers, close_loggers
+from khasr.training.metrics import MetricsCsv, build_loggers, check_tensorboard, close_loggers
 from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
 from khasr.training.summary import describe_data, print_summary, title
 
@@ -45,9 +46,12 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             "wants a folder of its own (hydra.run.dir=DIR)."
         )
     results = new_results(config)
-    folder.write_config(config)
     if config.resume is None:
+        folder.write_config(config)
         folder.metrics.unlink(missing_ok=True)  # of a run that failed before its first checkpoint
+    elif folder.results.is_file():
+        # What the run has is kept until there is better.
+        results |= {key: folder.read_results().get(key) for key in ("val", "test", "train")}
     folder.write_results(results)
     loggers: list[Logger] = []
     with StopSignals() as stop:
@@ -65,10 +69,10 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             (folder.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             raise
         finally:
-            if folder.metrics.is_file():
-                draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
             folder.write_results(results)
             close_loggers(loggers, results["status"] == "completed")
+            if folder.metrics.is_file():
+                draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
     print_summary(results, folder, heard, _console())
     return results
 
@@ -79,7 +83,8 @@ def _note(results: dict[str, Any], status: str, error: BaseException) -> None:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    # Without markup: a path or a transcript may hold [brackets].
+    return Console(highlight=False, markup=False)
 
 
 def _run(
@@ -90,17 +95,25 @@ def _run(
     _quieten()
 
     # 1. What can be known to fail is told before anything takes time.
-    check_weights(config.model)
-    check_precision(config.precision, config.trainer.accelerator)
+    resumed = _checkpoint_to_resume(config, folder)
+    if resumed is None:
+        check_weights(config.model)
+    check_device(config.precision, config.trainer.accelerator)
+    check_decoder(config.decoder)
+    if config.logger.tensorboard is not None:
+        check_tensorboard()
 
     # 2. The corpus, parted; the vocabulary is the training part's.
+    parts = ["val", "test"] if config.score_test else ["val"]
     accumulate = config.trainer.accumulate_grad_batches
-    data = CorpusDataModule(config.data, config.seed, accumulate)
+    data = CorpusDataModule(config.data, config.seed, accumulate, read_test=config.score_test)
     data.prepare(config.trainer.progress_bar)
 
     # 3. The model. The seed is for its new weights; batches have seeds of their own.
     pl.seed_everything(config.seed, verbose=False)
-    model, vocabulary, origin = build_model(load_start(config.model), data.vocabulary, config.model)
+    start = load_start(config.model, resumed)
+    head = "keep" if resumed is not None else config.model.head
+    model, vocabulary, origin = build_model(start, data.vocabulary, config.model, head)
     data.use_vocabulary(vocabulary)
     decode = build_decoder(config.decoder, vocabulary)
     console.print(
@@ -123,6 +136,9 @@ def _run(
 
     # 5. Training.
     loggers.extend(build_loggers(config, folder))
+    if resumed is not None:
+        folder.write_config(config)
+        _forget_rows_after(resumed, loggers)
     metrics = TrainingMetrics(config.trainer.log_every_steps, steps_per_epoch, config.trainer.nonfinite_patience)
     callbacks: list[pl.Callback] = [metrics, Checkpoints(folder, stop, config.trainer.val_every_steps, total_steps)]
     if config.trainer.progress_bar:
@@ -132,7 +148,7 @@ def _run(
     try:
         # Pretrained models come in evaluation mode, and Lightning leaves modes as they are.
         module.train()
-        trainer.fit(module, data, ckpt_path=_checkpoint_to_resume(config, folder, loggers), weights_only=True)
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     finally:
         stop.training = False
         seconds = max(metrics.train_seconds, 1e-9)
@@ -148,7 +164,6 @@ def _run(
     # 6. The best checkpoint, scored: val always, test when asked.
     load_weights(model, folder.best)
     model.to(trainer.strategy.root_device)  # Lightning has left it on the CPU
-    parts = ["val", "test"] if config.score_test else ["val"]
     hypotheses: dict[str, list[Hypothesis]] = {}
     for part in parts:
         hypotheses[part] = recognise(model, data.evaluation_loader(part), decode)
@@ -157,12 +172,14 @@ def _run(
     return hypotheses[parts[-1]]
 
 
-def check_precision(options: PrecisionConfig, accelerator: str) -> None:
-    """Refuses fp16 where it cannot run.
+def check_device(options: PrecisionConfig, accelerator: str) -> None:
+    """Refuses a GPU, and fp16, where there is no GPU.
 
     Raises:
-        ValueError: fp16 without a GPU.
+        ValueError: there is none.
     """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ValueError("trainer.accelerator=gpu, but torch sees no GPU here. trainer.accelerator=auto takes what is.")
     if options.name == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise ValueError(
             "precision=fp16 needs a GPU, and this run would be on a CPU. Pass precision=fp32 (or bf16, "
@@ -201,18 +218,21 @@ def build_trainer(
     )
 
 
-def _checkpoint_to_resume(config: Config, folder: RunFolder, loggers: list[Logger]) -> str | None:
+def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:
     if config.resume is None:
         return None
     if not folder.last.is_file():
         raise FileNotFoundError(
             f"{folder.last} does not exist: the run stopped before its first checkpoint. Start it again without resume."
         )
-    step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    return folder.last
+
+
+def _forget_rows_after(checkpoint: Path, loggers: list[Logger]) -> None:
+    step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
     for logger in loggers:
         if isinstance(logger, MetricsCsv):
             logger.forget_after(step)
-    return str(folder.last)
 
 
 def _quieten() -> None:

@@ -1,6 +1,7 @@
 """Where metrics go: metrics.csv always, wandb and TensorBoard where asked."""
 
 import csv
+import importlib.util
 import os
 import uuid
 from argparse import Namespace
@@ -71,7 +72,15 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     """The rows of a metrics.csv, each with the columns it has a value for; a row cut short by a crash is left out."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [{k: v for k, v in row.items() if k and v} for row in csv.DictReader(file)]
-    return [row for row in rows if row.get("step", "").isdigit()]
+    return [row for row in rows if row.get("step", "").isdigit() and all(map(_is_number, row.values()))]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
@@ -80,13 +89,18 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
     if config.logger.wandb is not None:
         loggers.append(_wandb_logger(config, config.logger.wandb, folder))
     if config.logger.tensorboard is not None:
-        try:
-            loggers.append(TensorBoardLogger(folder.path, name="tensorboard", version=""))
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "logger=tensorboard needs tensorboard: pip install 'khasr[tensorboard]'."
-            ) from error
+        loggers.append(TensorBoardLogger(folder.path, name="tensorboard", version=""))
     return loggers
+
+
+def check_tensorboard() -> None:
+    """Looks whether TensorBoard is installed.
+
+    Raises:
+        ModuleNotFoundError: it is not.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("logger=tensorboard needs tensorboard: pip install 'khasr[tensorboard]'.")
 
 
 def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
@@ -94,9 +108,7 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode == "offline":
-            print(
-                f"wandb: no key, so the run stays here; send it later with `wandb sync {folder.path}/wandb/offline-*`"
-            )
+            print(f"wandb: offline; the run is sent later with `wandb sync {folder.path}/wandb/offline-*`")
     # The same id when the run is resumed, so that wandb goes on with it too.
     kept = folder.path / "wandb" / "id"
     if not kept.is_file():

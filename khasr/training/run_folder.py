@@ -77,6 +77,11 @@ class RunFolder:
         """Writes results.json, whole or not at all."""
         _write(self.results, json.dumps(results, ensure_ascii=False, indent=2) + "\n")
 
+    def read_results(self) -> dict[str, Any]:
+        """What results.json holds."""
+        results: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        return results
+
     def write_hypotheses(self, parts: Iterable[tuple[str, list[Hypothesis]]]) -> None:
         """Writes hypotheses.tsv: a line an utterance, the part it is of last."""
         with self.hypotheses.open("w", encoding="utf-8", newline="") as file:

@@ -21,7 +21,7 @@ def describe_data(data: CorpusDataModule) -> str:
     lines = []
     for part in data.parts.values():
         line = f"{part.name}: {len(part):,} utterances, {60 * part.hours:.1f} min"
-        unknown = data.unknown[part.name]
+        unknown = data.unknown.get(part.name)
         if unknown:
             symbols = ", ".join(f"{s!r} U+{ord(s):04X} x {n}" for s, n in unknown.most_common())
             line += f" (symbols that training never shows, mapped to <unk>: {symbols})"
@@ -54,7 +54,7 @@ def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[H
     console.print(table)
     if results["test"] is None:
         console.print("test was not read (score_test=true reads it)")
-    console.print("\nWhat was said, and what was heard; words that differ stand in [brackets]:", markup=False)
+    console.print("\nWhat was said, and what was heard; words that differ stand in [brackets]:")
     for hypothesis in _pick(hypotheses):
         reference, heard = mark_differences(hypothesis.reference, hypothesis.hypothesis)
         for label, text in (("reference ", reference), ("hypothesis", heard)):

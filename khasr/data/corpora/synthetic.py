@@ -40,6 +40,7 @@ _PHRASES = [
 ]
 # A change of the way phrases are made or spoken must change this, so that no cache serves the old audio.
 _EDITION = 1
+_OWN_UTTERANCES = 600
 
 Lexicon = dict[str, list[str]]
 
@@ -58,7 +59,7 @@ def read_synthetic(options: SyntheticConfig) -> Corpus:
         raise ValueError("data.sentences=FILE and data.lexicon=FILE go together: words need phones to be spoken.")
     if options.sentences is None:
         words, lexicon = _own_words()
-        texts = _phrases(words, options.utterances, random.Random(options.corpus_seed))
+        texts = _phrases(words, options.utterances or _OWN_UTTERANCES, random.Random(options.corpus_seed))
         sources = ["grammar"] * len(texts)
     else:
         lexicon = _read_lexicon(Path(str(options.lexicon)))
@@ -110,7 +111,7 @@ def _phrases(words: dict[str, list[str]], count: int, rng: random.Random) -> lis
     raise AssertionError("a cycle does not end")
 
 
-def _read_sentences(path: Path, count: int) -> tuple[list[str], list[str]]:
+def _read_sentences(path: Path, count: int | None) -> tuple[list[str], list[str]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"data.sentences={path} is not a file. Expected one sentence a line, words separated by spaces."
@@ -119,7 +120,7 @@ def _read_sentences(path: Path, count: int) -> tuple[list[str], list[str]]:
     sources: list[str] = []
     for number, line in enumerate(read_table(path.read_bytes(), str(path)), 1):
         text = " ".join(line.split("\t")[-1].split())
-        if text and len(texts) < count:
+        if text and (count is None or len(texts) < count):
             texts.append(text)
             sources.append(f"{path}:{number}")
     return texts, sources

@@ -1,0 +1,70 @@
+"""The ranges of options: what a type does not say, told before anything takes time."""
+
+import math
+import re
+from typing import Any
+
+from khasr.config import Config, to_plain
+
+# Options by the end of their names, the least and the most they may be.
+_RANGES: list[tuple[str, float, float]] = [
+    (r"dropout|layerdrop|_prob|_share", 0, 1),
+    (
+        r"batch_size|accumulate_grad_batches|_steps|utterances|beam_width|hidden_size|layers|heads|_patience",
+        1,
+        math.inf,
+    ),
+    (r"mask_\w+_length|voices|intermediate_size|pos_conv_kernel|pos_conv_groups", 1, math.inf),
+    (r"max_epochs|max_seconds|eps|final_scale", 1e-30, math.inf),
+    (r"\blr|warmup|hold|_scale|weight_decay|gradient_clip_norm|min_seconds|num_workers|seed", 0, math.inf),
+]
+
+
+def _check_numbers(section: dict[str, Any], prefix: str) -> None:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            _check_numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            for names, least, most in _RANGES:
+                if re.search(f"(?:{names})$", key) and not least <= value <= most:
+                    wanted = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+                    raise ValueError(f"{prefix}{key}={value}: expected a number {wanted}.")
+
+
+def check_ranges(config: Config) -> None:
+    """Looks whether each option is in its range and lists fit each other.
+
+    Raises:
+        ValueError: one is not; its name, value and what is expected.
+    """
+    _check_numbers(to_plain(config), "")
+
+    def expect(right: bool, name: str, value: object, wanted: str) -> None:
+        if not right:
+            raise ValueError(f"{name}={value}: expected {wanted}.")
+
+    betas, speed, noise = config.optimizer.betas, config.data.augment.speed, config.data.augment.noise_snr_db
+    expect(
+        len(betas) == 2 and all(0 <= b < 1 for b in betas), "optimizer.betas", betas, "two numbers from 0 to below 1"
+    )
+    expect(all(s > 0 for s in speed), "data.augment.speed", speed, "factors above 0")
+    expect(
+        not noise or (len(noise) == 2 and noise[0] <= noise[1]), "data.augment.noise_snr_db", noise, "[lowest,highest]"
+    )
+    shape = config.model.architecture
+    expect(
+        shape.hidden_size % shape.heads == 0 and shape.hidden_size % shape.pos_conv_groups == 0,
+        "model.architecture.hidden_size",
+        shape.hidden_size,
+        f"a multiple of heads ({shape.heads}) and of pos_conv_groups ({shape.pos_conv_groups})",
+    )
+    expect(
+        len(shape.conv_dim) == len(shape.conv_kernel) == len(shape.conv_stride) > 0,
+        "model.architecture.conv_dim",
+        shape.conv_dim,
+        f"as many numbers as conv_kernel {shape.conv_kernel} and conv_stride {shape.conv_stride}",
+    )
+    stride = math.prod(shape.conv_stride)
+    expect(
+        stride == 320, "model.architecture.conv_stride", shape.conv_stride, f"a product of 320 samples, not {stride}"
+    )
