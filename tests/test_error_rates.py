@@ -35,6 +35,7 @@ def test_identical_text_scores_0_and_nothing_is_averaged_by_utterance() -> None:
     assert rates.compute()["wer"] == 1 / 5
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_without_a_reference_unit_there_is_no_rate() -> None:
     assert math.isnan(ErrorRates().compute()["wer"])
 

@@ -243,5 +243,6 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*smaller than the logging interval.*",
         ".*treespec, LeafSpec.*",
+        ".*gradient_checkpointing_enable.*",  # its successor is younger than the transformers that khasr allows
     ):
         warnings.filterwarnings("ignore", message)
