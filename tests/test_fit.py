@@ -339,6 +339,32 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     with pytest.raises(RuntimeError):
         WholeFileIO().save_checkpoint({"weights": torch.zeros(10_000), "broken": Unwritable()}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+    import io
+
+    from khasr.training.checkpoints import WholeFileIO
+
+    path = tmp_path / "last.ckpt"
+    WholeFileIO().save_checkpoint({"step": 1}, path)
+
+    class FullDisk(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 10_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda *_: FullDisk())
+    with pytest.raises(OSError, match=r"No space left on device.*last\.ckpt") as told:
+        WholeFileIO().save_checkpoint({"weights": torch.zeros(100_000)}, path)
+    monkeypatch.undo()
+    assert told.value.errno == errno.ENOSPC
+    assert torch.load(path, weights_only=True) == {"step": 1}
 
 
 # ------------------------------------------------------------------------------------------------ other ends of a run

@@ -25,11 +25,19 @@ class WholeFileIO(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except RuntimeError as error:
+            # torch answers a full disk with one of its own, and keeps the disk's word behind it.
+            if isinstance(error.__context__, OSError):
+                raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
+            raise
+        finally:
+            partial.unlink(missing_ok=True)  # on a full disk the results need its room
 
 
 class Checkpoints(Checkpoint):
