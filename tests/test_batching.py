@@ -38,7 +38,7 @@ def test_batches_by_length_pad_little() -> None:
 def test_going_on_gives_what_was_left(position: int, accumulate: int) -> None:
     whole, rest = order(accumulate=accumulate), order(accumulate=accumulate)
     for o in (whole, rest):
-        o.set_steps(24, accumulate)
+        o.set_steps(24)
     rest.position = position
     assert list(rest) == list(whole)[position:]
     assert len(rest) == len(whole) == 24 * accumulate

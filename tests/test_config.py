@@ -31,7 +31,9 @@ def test_every_file_in_conf_composes_and_is_named_as_what_it_chooses(compose: Co
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
 @pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("experiment=")])
 def test_every_preset_composes_with_every_choice_of_every_group(compose: Compose, experiment: str, choice: str) -> None:
-    compose(f"experiment={experiment}", choice)
+    group, name = choice.split("=")
+    config = compose(f"experiment={experiment}", choice)
+    assert getattr(getattr(config, group), "name", name) == name
 
 
 def test_no_overrides_are_the_published_recipe(compose: Compose) -> None:

@@ -103,9 +103,9 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         self.batches = self.batches_per_epoch
         self.position = 0
 
-    def set_steps(self, steps: int, accumulate: int) -> None:
+    def set_steps(self, steps: int) -> None:
         """Makes the run that many optimizer steps long."""
-        self.batches = steps * accumulate
+        self.batches = steps * (self.batches_per_epoch // self.steps_per_epoch)
 
     def __len__(self) -> int:
         """Batches of the whole run on this rank, those behind `position` too."""

@@ -49,7 +49,7 @@ class PartDataset(Dataset[Example]):
     def __init__(self, part: Part, vocabulary: Vocabulary, options: DataConfig, seed: int | None = None) -> None:
         self._part = part
         self._vocabulary = vocabulary
-        self._augment = options.augment if seed is not None else None
+        self._augment = options.augment
         self._seed = seed
 
     def __len__(self) -> int:
@@ -59,8 +59,8 @@ class PartDataset(Dataset[Example]):
         epoch, index = at if isinstance(at, tuple) else (0, at)
         row = self._part.audio[index]
         waveform = row["waveform"].astype(np.float32)
-        if self._augment is not None:
-            waveform = augment(waveform, self._augment, np.random.default_rng([self._seed or 0, epoch, index]))
+        if self._seed is not None:
+            waveform = augment(waveform, self._augment, np.random.default_rng([self._seed, epoch, index]))
         text = self._part.texts[index]
         return Example(
             id=str(row["id"]),
@@ -86,7 +86,6 @@ class CorpusDataModule(pl.LightningDataModule):
         self.parts: dict[str, Part] = {}
         self.faults: list[Fault] = []
         self.unknown: dict[str, Counter[str]] = {}
-        self.licence: str | None = None
         self._vocabulary: Vocabulary | None = None
         self._steps: int | None = None
 
@@ -100,7 +99,6 @@ class CorpusDataModule(pl.LightningDataModule):
         options = self._options
         corpus = read_corpus(options)
         self._refuse(corpus.faults, len(corpus.utterances) + len(corpus.faults))
-        self.licence = corpus.licence
         audio, faults = load_audio(corpus, cache_folder(options), progress)
         lengths = [len(waveform) for waveform in audio.data.column("waveform")]
         texts = [normalise(text, options.text) for text in audio["text"]]
@@ -189,7 +187,7 @@ class CorpusDataModule(pl.LightningDataModule):
         """Every training batch of the run."""
         order = self.training_order(*self._rank())
         if self._steps is not None:
-            order.set_steps(self._steps, self._accumulate)
+            order.set_steps(self._steps)
         dataset = PartDataset(self.parts["train"], self.vocabulary, self._options, self._seed)
         return TrainingLoader(dataset, order, self._options.num_workers)
 

@@ -73,8 +73,7 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
         encoder = Wav2Vec2Model(_encoder_config(options))
         return Start(encoder, None, {}, f"{options.name}: random weights")
     config = _pretrained_config(options)
-    for key, value in _regularisation(options).items():
-        setattr(config, key, value)
+    config.update(_regularisation(options))
     try:
         encoder = Wav2Vec2Model.from_pretrained(_name(options), config=config, dtype=torch.float32)
     except OSError as error:
@@ -152,8 +151,7 @@ def _of_checkpoint(path: Path, options: ModelConfig) -> Start:
     checkpoint = _load_checkpoint(path)
     ours = checkpoint[_OURS]
     config = Wav2Vec2Config(**ours["encoder"])
-    for key, value in _regularisation(options).items():
-        setattr(config, key, value)
+    config.update(_regularisation(options))
     encoder = Wav2Vec2Model(config)
     weights = _model_weights(checkpoint)
     encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import os
 import uuid
 from argparse import Namespace
@@ -13,7 +14,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from khasr.config import Config, WandbLoggerConfig, to_plain
-from khasr.training.run_folder import RunFolder
+from khasr.training.run_folder import RunFolder, write_whole
 
 
 class MetricsCsv(Logger):
@@ -60,12 +61,11 @@ class MetricsCsv(Logger):
         return ""
 
     def _rewrite(self) -> None:
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._rows)
-        partial.replace(self._path)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_whole(self._path, table.getvalue())
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -71,11 +71,11 @@ class RunFolder:
     def write_config(self, config: Config) -> None:
         """Writes config.yaml."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _write(self.config, yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False))
+        write_whole(self.config, yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False))
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Writes results.json, whole or not at all."""
-        _write(self.results, json.dumps(results, ensure_ascii=False, indent=2) + "\n")
+        write_whole(self.results, json.dumps(results, ensure_ascii=False, indent=2) + "\n")
 
     def read_results(self) -> dict[str, Any]:
         """What results.json holds."""
@@ -92,7 +92,8 @@ class RunFolder:
                 rows.writerows([h.id, h.reference, h.hypothesis, h.edits, f"{h.seconds:.3f}", part] for h in hypotheses)
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file beside its place and renames it: it is there whole or as it was."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

@@ -45,7 +45,6 @@ class Corpus:
             ValueError or OSError where there is none to be had.
         fingerprint: changes whenever the audio or the texts may have changed.
         faults: utterances that the corpus names but that cannot be used, found while reading it.
-        licence: of the corpus, for what is derived from it.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Corpus:
     read_audio: Callable[[Utterance], Audio]
     fingerprint: str
     faults: list[Fault] = field(default_factory=list)
-    licence: str | None = None
 
 
 def decode_audio(file: Path | BinaryIO) -> Audio:

@@ -9,7 +9,6 @@ from khasr.config import OpenslrKmConfig
 from khasr.data.corpora.corpus import Audio, Corpus, Fault, Utterance, decode_audio, digest, read_table, stamps
 
 _INDEX = "line_index.tsv"
-_LICENCE = "OpenSLR 42, copyright 2018 Google, CC BY-SA 4.0"
 
 
 def read_openslr_km(options: OpenslrKmConfig) -> Corpus:
@@ -50,7 +49,7 @@ def _from_folder(base: Path) -> Corpus:
         return decode_audio(wavs / f"{utterance.id}.wav")
 
     files = stamps([wavs / f"{u.id}.wav" for u in utterances])
-    return Corpus("openslr_km", utterances, read_audio, digest(data, files), faults, _LICENCE)
+    return Corpus("openslr_km", utterances, read_audio, digest(data, files), faults)
 
 
 def _from_zip(path: Path) -> Corpus:
@@ -70,7 +69,7 @@ def _from_zip(path: Path) -> Corpus:
     def read_audio(utterance: Utterance) -> Audio:
         return decode_audio(io.BytesIO(archive.read(f"{base}wavs/{utterance.id}.wav")))
 
-    return Corpus("openslr_km", utterances, read_audio, digest(stamps([path])), faults, _LICENCE)
+    return Corpus("openslr_km", utterances, read_audio, digest(stamps([path])), faults)
 
 
 def _utterances(
