@@ -21,5 +21,5 @@ types: $(INSTALLED)
 # The stamp is written last, so that a set-up that was cut short is done again, and one that is whole is left alone.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[synthetic,tensorboard,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[synthetic,tensorboard,bitsandbytes,dev]'
 	touch $@

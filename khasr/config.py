@@ -206,8 +206,10 @@ class FinetuneConfig:
 class OptimizerConfig:
     """How gradients change weights."""
 
-    name: Literal["adamw"] = "adamw"
-    """Adam with decoupled weight decay (Loshchilov 2019); without decay it is Adam, as the card has it."""
+    name: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
+    """adamw: Adam with decoupled weight decay (Loshchilov 2019); without decay it is Adam, as the card has it.
+    adamw_8bit: its two running means in 8 bits (Dettmers 2022), a quarter of the memory. adafactor: one running square
+    in rows and columns (Shazeer 2018) and no running mean, next to no memory; lr is absolute, betas[0] is not used."""
     lr: float = 1e-5
     """Peak learning rate."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
@@ -269,8 +271,18 @@ class TrainerConfig:
     """Optimizer steps between two rows of training metrics."""
     nonfinite_patience: int = 10
     """Batches in a row with a loss that is not finite before the run is stopped as diverged."""
+    accumulated_loss: Literal["mean", "sum"] = "mean"
+    """The loss of an optimizer step, over its batches. mean: as the card's Trainer had it. sum: as transformers 5's
+    Trainer has it for CTC; the gradient is accumulate_grad_batches times larger when it is clipped."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """On several devices. ddp: each holds the model, gradients are averaged. fsdp: each holds a share of it (GPUs)."""
+    devices: int = 1
+    """GPUs to use, or processes on a CPU; -1: all GPUs there are. An optimizer step sees accumulate_grad_batches
+    batches on each."""
+    num_nodes: int = 1
+    """Machines, each with that many devices, started by torchrun or Slurm."""
     deterministic: bool = False
     """Ask torch for deterministic kernels only (slower on GPUs; a CPU's are so already)."""
     progress_bar: bool = True

@@ -36,8 +36,8 @@ FAILED, MISTAKE = 1, 2
 _RESUMABLE = (
     "trainer.", "logger.", "decoder.", "score_test", "data.root", "data.cache_dir", "data.num_workers",
 )  # fmt: skip
-# A place in the run is a count of batches; another count of them in a step would be another run.
-_NOT_RESUMABLE = "trainer.accumulate_grad_batches"
+# A place in the run is a count of batches on each device; another count of them in a step would be another run.
+_NOT_RESUMABLE = ("trainer.accumulate_grad_batches", "trainer.accumulated_loss", "trainer.devices", "trainer.num_nodes")
 # Faults of the machine, not of the program: their message says all there is to say.
 _MACHINE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
 
@@ -64,6 +64,8 @@ def run(command: str, task: Task) -> None:
         try:
             typed = _resumed(composed.resume, hydra_config.overrides.task) if composed.resume else to_config(composed)
             check_ranges(typed)
+            if hydra_config.mode is RunMode.MULTIRUN:
+                _refuse_relaunch(typed)
             if hydra_config.mode is RunMode.MULTIRUN and typed.score_test:
                 print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
                 typed.score_test = False
@@ -89,6 +91,20 @@ def run(command: str, task: Task) -> None:
         print("\nStopped before the run began.", file=sys.stderr)
         sys.exit(130)
     sys.exit(max(codes, default=0))
+
+
+def _refuse_relaunch(config: Config) -> None:
+    """Refuses a sweep's job on several devices, unless something outside starts the processes.
+
+    Raises:
+        ValueError: Lightning would start the command again for each device, sweep and all (lightning #18175).
+    """
+    started_outside = "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if config.trainer.devices * config.trainer.num_nodes != 1 and not started_outside:
+        raise ValueError(
+            f"trainer.devices={config.trainer.devices} in a sweep (-m): each further device would start the whole "
+            "sweep again. Use one device a job, or jobs whose launcher starts all their processes (torchrun, Slurm)."
+        )
 
 
 def _tell(error: Exception) -> int:
@@ -191,12 +207,12 @@ def _resumed(folder: str, overrides: list[str]) -> Config:
         key = override.key_or_group
         if key == "resume":
             continue
-        if not key.startswith(_RESUMABLE) or key == _NOT_RESUMABLE:
+        if not key.startswith(_RESUMABLE) or key in _NOT_RESUMABLE:
             changeable = ", ".join(f"{r}*" if r.endswith(".") else r for r in _RESUMABLE)
             raise ValueError(
                 f"{override.input_line} cannot go with resume={folder}, which goes on with that run as it is; only "
-                f"{changeable} may change, each by its name, and not {_NOT_RESUMABLE}. A new run from its weights: "
-                f"model.checkpoint={folder}."
+                f"{changeable} may change, each by its name, and not {', '.join(_NOT_RESUMABLE)}. A new run from its "
+                f"weights: model.checkpoint={folder}."
             )
         OmegaConf.update(typed, key, override.value())
     typed.resume = folder

@@ -10,7 +10,7 @@ from khasr.config import Config, to_plain
 _RANGES: list[tuple[str, float, float]] = [
     (r"dropout|layerdrop|_prob|_share", 0, 1),
     (
-        r"batch_size|accumulate_grad_batches|_steps|utterances|beam_width|hidden_size|layers|heads|_patience",
+        r"batch_size|accumulate_grad_batches|_steps|utterances|beam_width|hidden_size|layers|heads|_patience|num_nodes",
         1,
         math.inf,
     ),
@@ -51,6 +51,8 @@ def check_ranges(config: Config) -> None:
     expect(
         not noise or (len(noise) == 2 and noise[0] <= noise[1]), "data.augment.noise_snr_db", noise, "[lowest,highest]"
     )
+    devices = config.trainer.devices
+    expect(devices == -1 or devices >= 1, "trainer.devices", devices, "at least 1, or -1 for all GPUs")
     shape = config.model.architecture
     expect(
         shape.hidden_size % shape.heads == 0 and shape.hidden_size % shape.pos_conv_groups == 0,

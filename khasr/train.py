@@ -14,8 +14,11 @@ from khasr.config import Config
 from khasr.door import quote, run
 
 
-def train(config: Config, folder: Path) -> float:
-    """Trains a run in the folder and returns what sweepers minimise: WER on val, as a fraction."""
+def train(config: Config, folder: Path) -> float | None:
+    """Trains a run in the folder and returns what sweepers minimise: WER on val, as a fraction.
+
+    Nothing is returned by a further process of a run on several devices, which does not score.
+    """
     # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
     from khasr.training.fit import fit
     from khasr.training.interrupts import Interrupted
@@ -30,7 +33,7 @@ def train(config: Config, folder: Path) -> float:
         else:
             print("Stopped before the first checkpoint: there is nothing to resume.", file=sys.stderr)
         raise
-    return float(results["val"]["wer"])
+    return float(results["val"]["wer"]) if results else None
 
 
 def _is_plain(path: str) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
+from khasr.training.published import CARD_CURVE
 
 LENGTHS = np.random.default_rng(0).integers(8_000, 160_000, 103).tolist()
 
@@ -57,6 +58,11 @@ def test_the_card_s_updates_an_epoch() -> None:
     card = TrainingOrder([16_000] * 2353, 8, by_length=True, seed=42, accumulate=4)
     assert card.steps_per_epoch == 73
     assert 75 * card.steps_per_epoch == 5475
+    # 295 batches an epoch, of which the last 3 make no whole update: the card's own column, digit by digit.
+    rows = [(row.step, row.epoch) for row in CARD_CURVE]
+    assert len(rows) == 13
+    assert [round(card.epoch_at(step), 2) for step, _ in rows] == [epoch for _, epoch in rows]
+    assert card.epoch_at(5475) == 75
 
 
 def test_too_few_utterances_for_a_step_are_told() -> None:
@@ -69,6 +75,11 @@ def test_evaluation_reads_each_utterance_once_longest_first(ranks: int) -> None:
     batches = [b for rank in range(ranks) for b in evaluation_batches(LENGTHS, 8, rank, ranks)]
     assert sorted(itertools.chain(*batches)) == list(range(len(LENGTHS)))
     assert LENGTHS[evaluation_batches(LENGTHS, 8)[0][0]] == max(LENGTHS)
+
+
+def test_no_rank_is_without_a_batch_to_evaluate() -> None:
+    batches = [evaluation_batches([3, 1, 2], 16, rank, 2) for rank in range(2)]
+    assert [len(b) for b in batches] == [1, 1]
 
 
 def example(samples: int, labels: int) -> Example:

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from khasr import config as options
 from khasr.config import CONF_DIR, Config, FolderConfig, TriStageConfig, from_plain, to_config, to_plain
 from khasr.door import _describe, _field_documentation
+from khasr.training.published import is_published_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = {g.name: sorted(c.stem for c in g.glob("*.yaml")) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
@@ -45,6 +46,58 @@ def test_no_overrides_are_the_published_recipe(compose: Compose) -> None:
     assert (config.precision.name, config.seed, config.trainer.val_every_steps) == ("fp16", 42, 400)
     assert config.finetune.freeze_feature_encoder
     assert not config.score_test
+
+
+def test_seed_1b_is_what_no_overrides_are(compose: Compose) -> None:
+    assert compose("experiment=seed_1b") == compose()
+    config = compose("experiment=seed_1b")
+    assert config.trainer.gradient_clip_norm == 1.0
+    masks = ("mask_time_prob", "mask_time_length", "mask_feature_prob", "mask_feature_length")
+    dropouts = (
+        "attention_dropout",
+        "hidden_dropout",
+        "activation_dropout",
+        "feat_proj_dropout",
+        "final_dropout",
+        "layerdrop",
+    )
+
+    def of(names: tuple[str, ...], *overrides: str) -> list[float]:
+        return [getattr(compose(*overrides).model, name) for name in names]
+
+    assert of(masks, "experiment=seed_1b") == [0.75, 10, 0.25, 64]
+    assert of(dropouts, "experiment=seed_1b") == [0, 0, 0.1, 0, 0, 0]
+    assert of(masks[::2], "experiment=seed_1b_defaults") == [0.05, 0]
+    assert of(dropouts, "experiment=seed_1b_defaults") == [0] * 6
+
+
+def test_presets_of_published_recipes_say_what_was_published(compose: Compose) -> None:
+    config = compose("experiment=seed_300m")
+    assert (config.model.name, config.optimizer.lr, config.schedule.name) == ("xlsr_300m", 5e-5, "linear")
+    assert (config.schedule.warmup, config.trainer.max_epochs, config.trainer.max_steps) == (1000, 50, None)
+    for size in ("xlsr_300m", "xlsr_1b"):
+        config = compose("experiment=xlsr_paper", f"model={size}")
+        assert isinstance(config.schedule, TriStageConfig)
+        assert (config.schedule.warmup, config.schedule.hold) == (0.1, 0.4)
+        assert 2e-5 <= config.optimizer.lr <= 3e-4
+        assert config.trainer.max_steps is not None
+        assert 13_000 <= config.trainer.max_steps <= 26_000
+        assert (config.model.name, config.model.mask_time_prob, config.model.layerdrop) == (size, 0.75, 0.1)
+        # 4.9 s is the mean of OpenSLR 42's utterances.
+        assert 4.9 * config.data.batch_size * config.trainer.accumulate_grad_batches == pytest.approx(1600, rel=0.05)
+
+
+def test_a_run_of_the_published_recipe_is_known_as_one(compose: Compose) -> None:
+    same = (
+        ["experiment=seed_1b"], ["experiment=seed_1b_defaults"], ["seed=1", "precision=bf16"],
+        ["trainer.devices=4", "trainer.accumulate_grad_batches=1"], ["data.batch_size=4", "trainer.accumulate_grad_batches=8"],
+    )  # fmt: skip
+    other = (
+        ["experiment=seed_300m"], ["optimizer.lr=3e-5"], ["model.init=random"], ["trainer.max_steps=2"],
+        ["experiment=quickstart"], ["data.batch_size=1"],
+    )  # fmt: skip
+    assert all(is_published_recipe(compose(*overrides)) for overrides in same)
+    assert not any(is_published_recipe(compose(*overrides)) for overrides in other)
 
 
 def test_another_model_changes_the_model_and_nothing_else(compose: Compose) -> None:

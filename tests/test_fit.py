@@ -139,7 +139,9 @@ def test_the_test_part_is_read_only_when_asked(small: Small, tmp_path: Path, mon
     asked: list[str] = []
     loader = CorpusDataModule.evaluation_loader
     monkeypatch.setattr(
-        CorpusDataModule, "evaluation_loader", lambda self, part: asked.append(part) or loader(self, part)
+        CorpusDataModule,
+        "evaluation_loader",
+        lambda self, part, **how: asked.append(part) or loader(self, part, **how),
     )
     results = fit(small("score_test=false"), RunFolder(tmp_path))
     assert results["test"] is None
@@ -204,6 +206,13 @@ def same(ours: Any, theirs: Any, path: str = "") -> None:
         assert ours == theirs, path
 
 
+def tensors(nested: Any) -> list[torch.Tensor]:
+    if isinstance(nested, torch.Tensor):
+        return [nested]
+    inner = nested.values() if isinstance(nested, dict) else nested if isinstance(nested, list) else []
+    return [tensor for value in inner for tensor in tensors(value)]
+
+
 @pytest.mark.parametrize(
     ("signum", "batches", "during_validation", "stops_at"),
     [
@@ -249,6 +258,27 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert a["val"] == b["val"]
     assert a["train"]["audio_seconds"] == b["train"]["audio_seconds"]
     assert a["status"] == "completed"
+
+
+@pytest.mark.parametrize("optimizer", ["adafactor", "adamw_8bit"])
+def test_resumed_equals_uninterrupted_with_the_optimizers_that_save_memory(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    # bitsandbytes keeps tensors of fewer than 4,096 weights in 32 bits.
+    changes = [*RANDOM, f"optimizer={optimizer}", "model.architecture.intermediate_size=128"]
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    fit(small(*changes), whole)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_after(patch, 13, signal.SIGTERM)
+        fit(small(*changes), parts)
+    config = small(*changes)
+    config.resume = str(parts.path)
+    fit(config, parts)
+    ours, theirs = (torch.load(f.last, weights_only=True) for f in (parts, whole))
+    same(ours["state_dict"], theirs["state_dict"])
+    same(ours["optimizer_states"], theirs["optimizer_states"])
+    eight_bits = "torch.uint8" in str([v.dtype for v in tensors(theirs["optimizer_states"])])
+    assert eight_bits == (optimizer == "adamw_8bit")
 
 
 def test_a_run_killed_after_a_checkpoint_goes_on_from_it_and_repeats_no_row(

@@ -94,6 +94,7 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         self._rank, self._ranks = rank, ranks
         batches = math.ceil(len(lengths) / batch_size)
         self.steps_per_epoch = batches // (accumulate * ranks)
+        self._step_share = accumulate * ranks / batches
         self.batches_per_epoch = self.steps_per_epoch * accumulate
         if self.steps_per_epoch == 0:
             raise ValueError(
@@ -106,6 +107,14 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
     def set_steps(self, steps: int) -> None:
         """Makes the run that many optimizer steps long."""
         self.batches = steps * (self.batches_per_epoch // self.steps_per_epoch)
+
+    def epoch_at(self, step: int) -> float:
+        """Epochs behind after that many optimizer steps, as transformers' Trainer counts them.
+
+        Within an epoch a step is its share of all the epoch's batches; those left out are behind at the epoch's end.
+        """
+        epochs, rest = divmod(step, self.steps_per_epoch)
+        return epochs + rest * self._step_share
 
     def __len__(self) -> int:
         """Batches of the whole run on this rank, those behind `position` too."""
@@ -166,5 +175,6 @@ class TrainingLoader(DataLoader[Any]):
 def evaluation_batches(lengths: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
     """Batches of all utterances, longest first, for one of several ranks; each utterance is in one of them."""
     order = np.argsort(-np.asarray(lengths), kind="stable")
+    batch_size = min(batch_size, math.ceil(len(order) / ranks))  # Lightning refuses a rank without a batch
     batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
     return batches[rank::ranks]

@@ -58,7 +58,7 @@ class PartDataset(Dataset[Example]):
     def __getitem__(self, at: tuple[int, int] | int) -> Example:
         epoch, index = at if isinstance(at, tuple) else (0, at)
         row = self._part.audio[index]
-        waveform = row["waveform"].astype(np.float32)
+        waveform = row["waveform"].astype(np.float32) / 32768  # as it was recorded, from -1 to 1
         if self._seed is not None:
             waveform = augment(waveform, self._augment, np.random.default_rng([self._seed, epoch, index]))
         text = self._part.texts[index]
@@ -195,9 +195,10 @@ class CorpusDataModule(pl.LightningDataModule):
         """The val part, longest first."""
         return self.evaluation_loader("val")
 
-    def evaluation_loader(self, part: str) -> DataLoader[Any]:
-        """A part's utterances, each once, longest first."""
-        batches = evaluation_batches(self.parts[part].lengths, self._options.eval_batch_size, *self._rank())
+    def evaluation_loader(self, part: str, whole: bool = False) -> DataLoader[Any]:
+        """A part's utterances, each once, longest first: this rank's share of them, or the whole."""
+        rank, ranks = (0, 1) if whole else self._rank()
+        batches = evaluation_batches(self.parts[part].lengths, self._options.eval_batch_size, rank, ranks)
         dataset = PartDataset(self.parts[part], self.vocabulary, self._options)
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
 

@@ -11,6 +11,9 @@ def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConf
         model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
     if finetune.freeze_feature_encoder:
         model.encoder.feature_extractor._freeze_parameters()
+    if options.mask_time_prob == 0:
+        # Used nowhere, so it would get no gradient, which several devices would wait for.
+        model.encoder.masked_spec_embed.requires_grad_(False)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     return f"{trained:,} of {total:,} parameters are trained ({trained / total:.1%})"

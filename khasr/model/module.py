@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
@@ -43,8 +44,9 @@ def ctc_losses(log_probs: Tensor, frame_lengths: Tensor, targets: Tensor, target
 class CtcModule(pl.LightningModule):
     """A CTC model for Lightning.
 
-    What is random in a batch (dropout, masks) is a function of the seed, the batch's number in the run and the rank,
-    and of nothing before: a run that was interrupted goes on as if it had not been.
+    What is random in a batch (dropout, masks) is a function of the seed and the batch's number in the run, over all
+    ranks, and of nothing before: a run that was interrupted goes on as if it had not been, and a batch on the second
+    of two devices is what it would be as the second of two accumulated.
 
     Attributes:
         window: sums since the last row of training metrics: loss, batches, gradient norm, steps, audio and padded
@@ -62,6 +64,7 @@ class CtcModule(pl.LightningModule):
         *,
         total_steps: int,
         seed: int,
+        loss_scale: float = 1.0,
         description: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -70,6 +73,7 @@ class CtcModule(pl.LightningModule):
         self._optimizer_options, self._schedule_options = optimizer, schedule
         self._total_steps = total_steps
         self._seed = seed
+        self._loss_scale = loss_scale
         self._description = description
         self._error_rates = ErrorRates()
         self._val_loss = MeanMetric()
@@ -83,15 +87,18 @@ class CtcModule(pl.LightningModule):
         return log_probs, frame_lengths
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean over the batch of each utterance's loss; batch_idx counts from the run's start, resumed or not."""
-        torch.manual_seed(step_seed(self._seed, batch_idx, self.global_rank))
+        """The mean over the batch of each utterance's loss; batch_idx counts from the run's start, resumed or not.
+
+        It is multiplied by loss_scale where it is trained on, not where it is told.
+        """
+        torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
         self.last_loss = loss.item()
         self.window["loss"] += self.last_loss
         self.window["batches"] += 1
         self.window["audio_seconds"] += batch.audio_seconds
-        return loss
+        return loss * self._loss_scale
 
     def configure_gradient_clipping(
         self,
@@ -100,8 +107,13 @@ class CtcModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Scales the gradient down to the largest norm allowed; the norm before is kept for the metrics."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or float("inf"))
+        most = gradient_clip_val or float("inf")
+        sharded = self.trainer.strategy.model
+        if isinstance(sharded, FullyShardedDataParallel):
+            norm = sharded.clip_grad_norm_(most)  # each rank has a part of the gradient only
+        else:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, most)
         self.window["grad_norm"] += norm.item()
         self.window["steps"] += 1
 
@@ -128,11 +140,19 @@ class CtcModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what loading the model, and going on with its metrics, needs."""
         checkpoint.update(self._description)
-        checkpoint["window"] = dict(self.window)
+        checkpoint["window"] = self.window_of_all_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the sums of the metrics' window up again."""
-        self.window = dict(checkpoint["window"])
+        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all."""
+        self.window = dict(checkpoint["window"]) if self.global_rank == 0 else new_window()
+
+    def window_of_all_ranks(self) -> dict[str, float]:
+        """The window's sums over all ranks; every rank has to ask."""
+        if self.trainer.world_size == 1:
+            return dict(self.window)
+        sums = torch.tensor(list(self.window.values()), dtype=torch.float64, device=self.device)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return dict(zip(self.window, sums.tolist(), strict=True))
 
 
 def new_window() -> dict[str, float]:
@@ -140,9 +160,9 @@ def new_window() -> dict[str, float]:
     return dict.fromkeys(("loss", "batches", "grad_norm", "steps", "audio_seconds"), 0.0)
 
 
-def step_seed(seed: int, batch: int, rank: int) -> int:
-    """A seed for one batch on one rank, unlike those of its neighbours (splitmix64's finaliser, Steele 2014)."""
-    z = (seed * 0x9E3779B97F4A7C15 + batch * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB + 1) & (2**64 - 1)
+def step_seed(seed: int, batch: int) -> int:
+    """A seed for one batch, unlike those of its neighbours (splitmix64's finaliser, Steele 2014)."""
+    z = (seed * 0x9E3779B97F4A7C15 + batch * 0xBF58476D1CE4E5B9 + 1) & (2**64 - 1)
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
     return (z ^ (z >> 31)) >> 1  # torch takes up to 2**63 - 1

@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,13 +22,14 @@ class TrainingMetrics(Callback):
     """Rows of metrics, the audio and time of training, and the watch over the loss.
 
     Attributes:
-        audio_seconds: trained on in all, padding not counted, over all of the run's sessions and ranks.
+        audio_seconds: trained on in all, padding not counted, over all of the run's sessions; of several ranks, the
+            first one's times their number.
         train_seconds: in training steps, validation and saving not counted.
     """
 
-    def __init__(self, log_every_steps: int, steps_per_epoch: int, nonfinite_patience: int) -> None:
+    def __init__(self, log_every_steps: int, epoch_at: Callable[[int], float], nonfinite_patience: int) -> None:
         self._log_every_steps = log_every_steps
-        self._steps_per_epoch = steps_per_epoch
+        self._epoch_at = epoch_at
         self._patience = nonfinite_patience
         self._nonfinite = 0
         self._lr = 0.0
@@ -70,7 +72,9 @@ class TrainingMetrics(Callback):
         self._window_seconds += now - self._since
         self._since = now
         self.audio_seconds += batch.audio_seconds * trainer.world_size
-        self._nonfinite = 0 if math.isfinite(pl_module.last_loss) else self._nonfinite + 1
+        # One rank's loss is enough, and all have to stop with it.
+        finite = trainer.strategy.reduce_boolean_decision(math.isfinite(pl_module.last_loss))
+        self._nonfinite = 0 if finite else self._nonfinite + 1
         if self._nonfinite >= self._patience:
             raise Diverged(
                 f"The loss was not finite for {self._nonfinite} batches in a row, up to step {trainer.global_step:,}. "
@@ -79,13 +83,13 @@ class TrainingMetrics(Callback):
             )
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if step_ended and trainer.global_step % self._log_every_steps == 0:
-            window = pl_module.window
+            window = pl_module.window_of_all_ranks()
             row = {
                 "train/loss": window["loss"] / window["batches"],
                 "train/lr": self._lr,
                 "train/grad_norm": window["grad_norm"] / max(1.0, window["steps"]),
                 "train/audio_seconds": self.audio_seconds,
-                "train/audio_seconds_per_second": window["audio_seconds"] * trainer.world_size / self._window_seconds,
+                "train/audio_seconds_per_second": window["audio_seconds"] / self._window_seconds,
             }
             self._write(trainer, row)
             pl_module.window = new_window()
@@ -100,7 +104,7 @@ class TrainingMetrics(Callback):
     def _write(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         step = trainer.global_step
         for logger in trainer.loggers:
-            logger.log_metrics({"epoch": step / self._steps_per_epoch} | row, step=step)
+            logger.log_metrics({"epoch": self._epoch_at(step)} | row, step=step)
 
 
 class Progress(Callback):

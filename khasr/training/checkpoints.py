@@ -1,6 +1,7 @@
 """Checkpoints: the best weights, and all that going on needs."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ class WholeFileIO(TorchCheckpointIO):
             raise
         finally:
             partial.unlink(missing_ok=True)  # on a full disk the results need its room
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The checkpoint, mapped: its pages are read as they are used, and never held beside what is made of them."""
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return loaded
 
 
 class Checkpoints(Checkpoint):
@@ -93,9 +101,9 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Stops here if asked to; where a validation is due, after that."""
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if self._stop.requested is not None and step_ended and not self._due:
+        if step_ended and not self._due and self._asked_to_stop(trainer):
             trainer.save_checkpoint(self._folder.last)
-            raise Interrupted(self._stop.requested)
+            raise Interrupted(self._stop.requested or signal.SIGTERM)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the best weights if these are, then the last; stops if asked to."""
@@ -105,5 +113,10 @@ class Checkpoints(Checkpoint):
             self.best, self.best_step = found, trainer.global_step
             trainer.save_checkpoint(self._folder.best, weights_only=True)
         trainer.save_checkpoint(self._folder.last)
-        if self._stop.requested is not None:
-            raise Interrupted(self._stop.requested)
+        if self._asked_to_stop(trainer):
+            raise Interrupted(self._stop.requested or signal.SIGTERM)
+
+    def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
+        """Whether any rank was: all stop after the same step, since each waits for the others."""
+        asked: bool = trainer.strategy.reduce_boolean_decision(self._stop.requested is not None, all=False)
+        return asked

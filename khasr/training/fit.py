@@ -9,28 +9,32 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import FSDPStrategy, Strategy
 from rich.console import Console
 
-from khasr.config import Config, PrecisionConfig
+from khasr.config import Config
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.beam import build_decoder, check_decoder
 from khasr.model.finetune import apply_finetune
 from khasr.model.module import CtcModule
 from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights
+from khasr.optim.parameters import check_optimizer
 from khasr.scoring.evaluate import Hypothesis, recognise, score
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
+from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
 from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
 from khasr.training.metrics import MetricsCsv, build_loggers, check_tensorboard, close_loggers
+from khasr.training.published import CARD_CURVE, is_published_recipe
 from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
 from khasr.training.summary import describe_data, print_summary, title
-
-_PRECISIONS = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed", "bf16_true": "bf16-true"}
 
 
 def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     """Trains, scores and writes a run; goes on with the one in the folder where config.resume is set.
+
+    On several devices each has a process that comes here; the first writes and tells, the others only compute.
 
     Returns:
         What results.json holds; `status` is "completed".
@@ -40,6 +44,10 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
         Diverged: the loss was not finite for too long.
         ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used.
     """
+    if not is_first_process():
+        with StopSignals() as stop:
+            _run(config, folder, stop, {}, [])
+        return {}
     if config.resume is None and (folder.best.is_file() or folder.last.is_file()):
         raise ValueError(
             f"{folder.path} already holds a run with its checkpoints. resume={folder.path} goes on with it; a new run "
@@ -72,7 +80,8 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             folder.write_results(results)
             close_loggers(loggers, results["status"] == "completed")
             if folder.metrics.is_file():
-                draw_learning_curve(folder.metrics, folder.learning_curve, title(results))
+                published = CARD_CURVE if is_published_recipe(config) else []
+                draw_learning_curve(folder.metrics, folder.learning_curve, title(results), published)
     print_summary(results, folder, heard, _console())
     return results
 
@@ -84,7 +93,7 @@ def _note(results: dict[str, Any], status: str, error: BaseException) -> None:
 
 def _console() -> Console:
     # Without markup: a path or a transcript may hold [brackets].
-    return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, quiet=not is_first_process())
 
 
 def _run(
@@ -98,8 +107,9 @@ def _run(
     resumed = _checkpoint_to_resume(config, folder)
     if resumed is None:
         check_weights(config.model)
-    check_device(config.precision, config.trainer.accelerator)
+    config.trainer.devices = check_devices(config)
     check_decoder(config.decoder)
+    check_optimizer(config.optimizer)
     if config.logger.tensorboard is not None:
         check_tensorboard()
 
@@ -107,7 +117,7 @@ def _run(
     parts = ["val", "test"] if config.score_test else ["val"]
     accumulate = config.trainer.accumulate_grad_batches
     data = CorpusDataModule(config.data, config.seed, accumulate, read_test=config.score_test)
-    data.prepare(config.trainer.progress_bar)
+    data.prepare(config.trainer.progress_bar and is_first_process())
 
     # 3. The model. The seed is for its new weights; batches have seeds of their own.
     pl.seed_everything(config.seed, verbose=False)
@@ -121,8 +131,8 @@ def _run(
     )
 
     # 4. How long the run is.
-    steps_per_epoch = data.training_order().steps_per_epoch
-    total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * steps_per_epoch))
+    order = data.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
+    total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * order.steps_per_epoch))
     data.set_steps(total_steps)
     module = CtcModule(
         model,
@@ -131,19 +141,23 @@ def _run(
         config.schedule,
         total_steps=total_steps,
         seed=config.seed,
+        # Lightning divides by the count of batches.
+        loss_scale=accumulate if config.trainer.accumulated_loss == "sum" else 1.0,
         description=describe_model(model, vocabulary, config.model, config.data.text),
     )
 
     # 5. Training.
-    loggers.extend(build_loggers(config, folder))
-    if resumed is not None:
-        folder.write_config(config)
-        _forget_rows_after(resumed, loggers)
-    metrics = TrainingMetrics(config.trainer.log_every_steps, steps_per_epoch, config.trainer.nonfinite_patience)
+    if is_first_process():
+        loggers.extend(build_loggers(config, folder))
+        if resumed is not None:
+            folder.write_config(config)
+            _forget_rows_after(resumed, loggers)
+    metrics = TrainingMetrics(config.trainer.log_every_steps, order.epoch_at, config.trainer.nonfinite_patience)
     callbacks: list[pl.Callback] = [metrics, Checkpoints(folder, stop, config.trainer.val_every_steps, total_steps)]
-    if config.trainer.progress_bar:
+    if config.trainer.progress_bar and is_first_process():
         callbacks.append(Progress(total_steps, metrics))
-    trainer = build_trainer(config, folder, total_steps, callbacks, loggers)
+    strategy = build_strategy(config.trainer, model, config.model.layerdrop)
+    trainer = build_trainer(config, folder, total_steps, callbacks, loggers, strategy)
     results["train"] = {"parameters": sum(p.numel() for p in model.parameters())}
     try:
         # Pretrained models come in evaluation mode, and Lightning leaves modes as they are.
@@ -154,49 +168,49 @@ def _run(
         seconds = max(metrics.train_seconds, 1e-9)
         results["train"] |= {
             "steps": trainer.global_step,
-            "epochs": trainer.global_step / steps_per_epoch,
+            "epochs": order.epoch_at(trainer.global_step),
             "seconds": metrics.train_seconds,
             "audio_seconds": metrics.audio_seconds,
             "audio_seconds_per_second": metrics.audio_seconds / seconds,
             "peak_memory_gib": peak_memory_gib(),
         }
 
-    # 6. The best checkpoint, scored: val always, test when asked.
-    load_weights(model, folder.best)
+    # 6. The best checkpoint, scored by one process: val always, test when asked.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # else counting errors would wait for the other processes
+    if not is_first_process():
+        return []
+    if isinstance(trainer.strategy, FSDPStrategy):
+        # What was trained is in shares, one on each device.
+        model, _, _ = build_model(load_start(config.model, folder.best), vocabulary, config.model, "keep")
+    else:
+        load_weights(model, folder.best)
     model.to(trainer.strategy.root_device)  # Lightning has left it on the CPU
     hypotheses: dict[str, list[Hypothesis]] = {}
     for part in parts:
-        hypotheses[part] = recognise(model, data.evaluation_loader(part), decode)
+        hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
         results[part] = score(hypotheses[part])
     folder.write_hypotheses(hypotheses.items())
     return hypotheses[parts[-1]]
 
 
-def check_device(options: PrecisionConfig, accelerator: str) -> None:
-    """Refuses a GPU, and fp16, where there is no GPU.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError("trainer.accelerator=gpu, but torch sees no GPU here. trainer.accelerator=auto takes what is.")
-    if options.name == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
-        raise ValueError(
-            "precision=fp16 needs a GPU, and this run would be on a CPU. Pass precision=fp32 (or bf16, "
-            "slower on most CPUs)."
-        )
-
-
 def build_trainer(
-    config: Config, folder: RunFolder, total_steps: int, callbacks: list[pl.Callback], loggers: list[Logger]
+    config: Config,
+    folder: RunFolder,
+    total_steps: int,
+    callbacks: list[pl.Callback],
+    loggers: list[Logger],
+    strategy: str | Strategy = "auto",
 ) -> pl.Trainer:
     """Lightning's Trainer for a run of that many optimizer steps."""
     options = config.trainer
     return pl.Trainer(
         default_root_dir=folder.path,
         accelerator=options.accelerator,
-        devices=1,
-        precision=_PRECISIONS[config.precision.name],  # type: ignore[arg-type]
+        strategy=strategy,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        precision=PRECISIONS[config.precision.name],
         # To Lightning the whole run is one epoch: TrainingOrder says why.
         max_epochs=1,
         max_steps=total_steps,

@@ -1,10 +1,12 @@
 """learning_curve.png: loss, WER, CER and learning rate against optimizer steps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from khasr.training.metrics import read_metrics
+from khasr.training.published import PublishedRow
 
 _PANELS = [
     ("loss", {"train/loss": "train", "val/loss": "val"}),
@@ -15,8 +17,12 @@ _PANELS = [
 _COLOURS = {"train": "#8fb0cf", "val": "#1f4e79", "lr": "#777777"}
 
 
-def draw_learning_curve(metrics: Path, picture: Path, title: str) -> None:
-    """Draws metrics.csv as a PNG; the lowest WER is marked."""
+# The card's columns that a panel has, drawn as a dotted line.
+_PUBLISHED = {"train/loss": "train_loss", "val/loss": "val_loss", "val/wer": "wer"}
+
+
+def draw_learning_curve(metrics: Path, picture: Path, title: str, published: Sequence[PublishedRow] = ()) -> None:
+    """Draws metrics.csv as a PNG, the published run's curve beside it where one is given; the lowest WER is marked."""
     rows = read_metrics(metrics)
     # Figure, not pyplot: nothing stays in memory after it, whatever backend there is.
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
@@ -32,6 +38,10 @@ def draw_learning_curve(metrics: Path, picture: Path, title: str) -> None:
                     step, lowest = min(points, key=lambda point: point[1])
                     axes.plot(step, lowest, "o", color="#b03030")
                     axes.set_title(f"lowest {lowest:.1f} % at step {step:,}", fontsize=9, color="#b03030")
+            if published and key in _PUBLISHED:
+                theirs = [scale * getattr(row, _PUBLISHED[key]) for row in published]
+                at = [row.step for row in published]
+                axes.plot(at, theirs, ":", label=f"{name}, published", color=_COLOURS[name], marker="x", ms=4)
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         if label == "loss":
@@ -40,8 +50,8 @@ def draw_learning_curve(metrics: Path, picture: Path, title: str) -> None:
             axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         else:
             axes.set_ylim(bottom=0)
-        if len(series) > 1:
-            axes.legend(frameon=False)
+        if len(axes.get_lines()) > 1 and axes.get_legend_handles_labels()[0][1:]:
+            axes.legend(edgecolor="none", fontsize=9)
         if label in ("CER, %", "learning rate"):
             axes.set_xlabel("optimizer step")
     figure.savefig(picture)
