@@ -159,6 +159,8 @@ class ModelConfig:
     """The choice's name, for tables."""
     checkpoint: str | None = "facebook/wav2vec2-xls-r-1b"
     """Start from: a Hugging Face id or folder, or the folder of another khasr run."""
+    language: str | None = None
+    """The language whose adapters an MMS checkpoint is loaded with, as it names them: khm."""
     init: Literal["pretrained", "random"] = "pretrained"
     """Weights from the checkpoint, or random ones of the same shape."""
     head: Literal["auto", "keep", "new"] = "auto"

@@ -1,22 +1,22 @@
-"""The acoustic model: a wav2vec 2.0 encoder with a linear CTC head."""
+"""The acoustic model: a pretrained encoder with a linear CTC head."""
 
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2Model
+from transformers import PreTrainedModel
 
 from khasr.config import ModelConfig
-from khasr.model.feature_encoder import encode_features
+from khasr.model.encoders import frame_lengths, listen, transform
 from khasr.model.masks import draw_spans
 
 
 class CtcModel(nn.Module):
     """Waveforms in, frame log-probabilities out.
 
-    The encoder is transformers' `Wav2Vec2Model`, module by module, so that weights go there and back; masks are drawn
-    here, since transformers' raise on audio shorter than a mask.
+    The encoder is transformers' (`Wav2Vec2Model` or another of `encoders.KINDS`), module by module, so that weights go
+    there and back; masks are drawn here, since transformers' raise on audio shorter than a mask.
     """
 
-    def __init__(self, encoder: Wav2Vec2Model, vocabulary_size: int, options: ModelConfig) -> None:
+    def __init__(self, encoder: PreTrainedModel, vocabulary_size: int, options: ModelConfig) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(options.final_dropout)
@@ -37,25 +37,20 @@ class CtcModel(nn.Module):
             frame_lengths: (batch,) in frames of 20 ms.
         """
         recompute = self.training and self._options.gradient_checkpointing
-        features = encode_features(self.encoder.feature_extractor, waveforms, recompute)
-        frame_lengths = self.frame_lengths(waveform_lengths)
-        hidden, _ = self.encoder.feature_projection(features)
+        hidden = listen(self.encoder, waveforms, waveform_lengths, recompute)
+        lengths = self.frame_lengths(waveform_lengths)
         if self.training:
-            hidden = self._masked(hidden, frame_lengths)
+            hidden = self._masked(hidden, lengths)
         frames = torch.arange(hidden.shape[1], device=hidden.device)
         # Always passed: a batch in which nothing is padded must not take another path than one in which something is.
-        attention_mask = frames < frame_lengths[:, None]
-        hidden = self.encoder.encoder(hidden, attention_mask=attention_mask).last_hidden_state
+        hidden = transform(self.encoder, hidden, frames < lengths[:, None])
         logits = self.head(self.dropout(hidden))
         # In half precision log_softmax and CTC give NaN (speechbrain #1803).
-        return logits.float().log_softmax(dim=-1), frame_lengths
+        return logits.float().log_softmax(dim=-1), lengths
 
     def frame_lengths(self, waveform_lengths: Tensor) -> Tensor:
         """Frames of waveforms of these lengths in samples."""
-        config = self.encoder.config
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            waveform_lengths = (waveform_lengths - kernel).div(stride, rounding_mode="floor") + 1
-        return waveform_lengths.clamp(min=0)
+        return frame_lengths(self.encoder.config, waveform_lengths)
 
     def _masked(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
         options = self._options

@@ -9,8 +9,9 @@ def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConf
     if options.gradient_checkpointing:
         # Non-reentrant: works with frozen inputs, and is what torch recommends.
         model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
-    if finetune.freeze_feature_encoder:
-        model.encoder.feature_extractor._freeze_parameters()
+    feature_encoder = getattr(model.encoder, "feature_extractor", None)  # w2v-BERT 2.0 has mel features instead
+    if finetune.freeze_feature_encoder and feature_encoder is not None:
+        feature_encoder._freeze_parameters()
     if options.mask_time_prob == 0:
         # Used nowhere, so it would get no gradient, which several devices would wait for.
         model.encoder.masked_spec_embed.requires_grad_(False)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.errors import HTTPError as HubHTTPError  # type: ignore[attr-defined]
-from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers import PreTrainedModel, Wav2Vec2Config, Wav2Vec2Model
 
 from khasr.config import ModelConfig, TextConfig
 from khasr.model.ctc import CtcModel
+from khasr.model.encoders import KINDS
+from khasr.model.hub import load_pretrained, read_config
 from khasr.text.vocabulary import Vocabulary
 
 BEST = "checkpoints/best.ckpt"
@@ -30,7 +29,7 @@ class Start:
         note: a sentence that tells where the weights came from.
     """
 
-    encoder: Wav2Vec2Model
+    encoder: PreTrainedModel
     vocabulary: Vocabulary | None
     head: dict[str, torch.Tensor]
     note: str
@@ -51,7 +50,7 @@ def check_weights(options: ModelConfig) -> None:
             "folder, or pass model.init=random."
         )
     if not _is_run(options):
-        _pretrained_config(options)
+        read_config(options)
 
 
 def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
@@ -72,16 +71,8 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
     if options.init == "random":
         encoder = Wav2Vec2Model(_encoder_config(options))
         return Start(encoder, None, {}, f"{options.name}: random weights")
-    config = _pretrained_config(options)
-    config.update(_regularisation(options))
-    try:
-        encoder = Wav2Vec2Model.from_pretrained(_name(options), config=config, dtype=torch.float32)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"model.checkpoint={options.checkpoint} has a config.json, and weights that cannot be read "
-            f"({' '.join(str(error).split())}). {_ways_out(options)}"
-        ) from error
-    return Start(encoder, None, {}, f"{options.name}: weights of {options.checkpoint}, a new head")
+    encoder, vocabulary, head_weights, told = load_pretrained(options, _regularisation(options))
+    return Start(encoder, vocabulary, head_weights, f"{options.name}: {told}")
 
 
 def build_model(
@@ -101,9 +92,9 @@ def build_model(
     vocabulary = start.vocabulary if keep and start.vocabulary is not None else training_vocabulary
     model = CtcModel(start.encoder, len(vocabulary), options)
     if not keep:
-        return model, vocabulary, start.note
+        return model, vocabulary, f"{start.note}; a new head"
     model.head.load_state_dict(start.head)
-    return model, vocabulary, f"{start.note}, its head kept"
+    return model, vocabulary, f"{start.note}; its head kept"
 
 
 def describe_model(model: CtcModel, vocabulary: Vocabulary, options: ModelConfig, text: TextConfig) -> dict[str, Any]:
@@ -150,9 +141,10 @@ def _is_run(options: ModelConfig) -> bool:
 def _of_checkpoint(path: Path, options: ModelConfig) -> Start:
     checkpoint = _load_checkpoint(path)
     ours = checkpoint[_OURS]
-    config = Wav2Vec2Config(**ours["encoder"])
+    kind = KINDS[ours["encoder"]["model_type"]]
+    config = kind.config(**ours["encoder"])
     config.update(_regularisation(options))
-    encoder = Wav2Vec2Model(config)
+    encoder = kind.encoder(config)
     weights = _model_weights(checkpoint)
     encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})
     head = {k.removeprefix("head."): v.clone() for k, v in weights.items() if k.startswith("head.")}
@@ -189,42 +181,3 @@ def _regularisation(options: ModelConfig) -> dict[str, Any]:
         # Above 0 so that the mask's embedding exists; CtcModel draws the masks.
         "mask_time_prob": 1.0,
     }
-
-
-def _pretrained_config(options: ModelConfig) -> Wav2Vec2Config:
-    name, ways = _name(options), _ways_out(options)
-    try:
-        config = Wav2Vec2Config.from_pretrained(name, local_files_only=True)
-    except OSError as missing:
-        if Path(name).is_dir():
-            raise FileNotFoundError(f"model.checkpoint={name} is a folder without a config.json. {ways}") from missing
-        try:
-            # One quick question first: transformers would try for half a minute to reach a hub that is not there.
-            HfApi().model_info(name, timeout=10)
-        except (HubHTTPError, HFValidationError, OSError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise FileNotFoundError(
-                f"model={options.name} starts from the pretrained weights {name}, which are neither a folder here nor "
-                f"in the Hugging Face cache, and the hub did not give them ({type(error).__name__}: {reason}). {ways}"
-            ) from error
-        config = Wav2Vec2Config.from_pretrained(name)
-    if Path(name).is_dir() and not [*Path(name).glob("*.safetensors"), *Path(name).glob("pytorch_model*.bin")]:
-        raise FileNotFoundError(f"model.checkpoint={name} has a config.json and no weights. {ways}")
-    if config.model_type != "wav2vec2":
-        raise ValueError(
-            f"model.checkpoint={name} is of the kind {config.model_type}; expected wav2vec2 (wav2vec 2.0, XLS-R, MMS)."
-        )
-    return config
-
-
-def _name(options: ModelConfig) -> str:
-    """The id or folder as transformers takes it: `~` is not known there."""
-    folder = Path(str(options.checkpoint)).expanduser()
-    return str(folder) if folder.is_dir() else str(options.checkpoint)
-
-
-def _ways_out(options: ModelConfig) -> str:
-    return (
-        "Ways out: model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
-        f"hf download {options.checkpoint}); or model.init=random, a rehearsal with random weights of the same shape."
-    )

@@ -1,0 +1,168 @@
+"""Hugging Face checkpoints, from a folder, the cache or the hub: encoders, and the CTC heads they came with."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HTTPError as HubHTTPError  # type: ignore[attr-defined]
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Wav2Vec2CTCTokenizer
+from transformers.utils import logging as transformers_logging
+
+from khasr.config import ModelConfig
+from khasr.model.encoders import KINDS, check_kind
+from khasr.text.vocabulary import BLANK, UNKNOWN, Vocabulary
+
+# A row of the head that is never the best: of <unk>, where a checkpoint's own head has none.
+_NEVER = -1e4
+_TOLD = 8  # modules that are named one by one
+
+
+def read_config(options: ModelConfig) -> PreTrainedConfig:
+    """The configuration of the checkpoint that model.checkpoint names.
+
+    Raises:
+        FileNotFoundError: it is nowhere to be had; the message tells the ways out.
+        ValueError: it is of a kind that khasr does not know.
+    """
+    name, ways = folder_or_id(options), _ways_out(options)
+    try:
+        config = AutoConfig.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError) as missing:
+        if (Path(name) / "config.json").is_file():
+            raise ValueError(
+                f"model.checkpoint={name}: its config.json is not one that transformers knows."
+            ) from missing
+        if Path(name).is_dir():
+            raise FileNotFoundError(f"model.checkpoint={name} is a folder without a config.json. {ways}") from missing
+        try:
+            # One quick question first: transformers would try for half a minute to reach a hub that is not there.
+            HfApi().model_info(name, timeout=10)
+        except (HubHTTPError, HFValidationError, OSError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise FileNotFoundError(
+                f"model={options.name} starts from the pretrained weights {name}, which are neither a folder here nor "
+                f"in the Hugging Face cache, and the hub did not give them ({type(error).__name__}: {reason}). {ways}"
+            ) from error
+        config = AutoConfig.from_pretrained(name)
+    if Path(name).is_dir() and not [*Path(name).glob("*.safetensors"), *Path(name).glob("pytorch_model*.bin")]:
+        raise FileNotFoundError(f"model.checkpoint={name} has a config.json and no weights. {ways}")
+    check_kind(config, name)
+    if options.language is not None and getattr(config, "adapter_attn_dim", None) is None:
+        raise ValueError(
+            f"model.language={options.language}, but {name} has no adapters of languages (adapter_attn_dim); the MMS "
+            "models of many languages have."
+        )
+    loaded: PreTrainedConfig = config
+    return loaded
+
+
+def load_pretrained(
+    options: ModelConfig, regularisation: dict[str, Any]
+) -> tuple[PreTrainedModel, Vocabulary | None, dict[str, torch.Tensor], str]:
+    """The encoder of a checkpoint, its head's vocabulary and weights where it has one, and a sentence on what is new.
+
+    Args:
+        regularisation: fields of the configuration that the run sets anew (dropouts).
+
+    Raises:
+        FileNotFoundError: the weights cannot be read.
+        ValueError: they are not those of the configuration.
+    """
+    config = read_config(options)
+    config.update(regularisation)
+    kind = KINDS[config.model_type]
+    finetuned = any(architecture.endswith("ForCTC") for architecture in config.architectures or [])
+    model, new, unused = _from_pretrained(kind.ctc if finetuned else kind.encoder, options, config)
+    told = [f"weights of {options.checkpoint}" + (f", adapters of {options.language}" if options.language else "")]
+    encoder = getattr(model, kind.prefix) if finetuned else model
+    vocabulary, head = _khasr_head(options, model) if finetuned else (None, {})
+    told.append(f"newly initialised: {', '.join(new)}" if new else "nothing in the encoder is new")
+    if unused:
+        told.append(f"not used: {', '.join(unused)}")
+    return encoder, vocabulary, head, "; ".join(told)
+
+
+def folder_or_id(options: ModelConfig) -> str:
+    """model.checkpoint as transformers takes it: `~` is not known there."""
+    folder = Path(str(options.checkpoint)).expanduser()
+    return str(folder) if folder.is_dir() else str(options.checkpoint)
+
+
+def _from_pretrained(
+    kind: type[PreTrainedModel], options: ModelConfig, config: PreTrainedConfig
+) -> tuple[Any, list[str], list[str]]:
+    """The model, and the modules whose weights were newly initialised, and those that the file has beyond it."""
+    # MMS keeps a file of adapters, and of a head, for each language.
+    language = {"target_lang": options.language, "ignore_mismatched_sizes": True} if options.language else {}
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its table of new weights is told in a sentence here
+    try:
+        model, report = kind.from_pretrained(
+            folder_or_id(options), config=config, dtype=torch.float32, output_loading_info=True, **language
+        )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"model.checkpoint={options.checkpoint} has a config.json, and weights that cannot be read "
+            f"({' '.join(str(error).split())}). {_ways_out(options)}"
+        ) from error
+    except RuntimeError as error:  # transformers' word for weights of other shapes
+        raise ValueError(
+            f"model.checkpoint={options.checkpoint}: its weights are not of the shapes its config.json tells "
+            f"({' '.join(str(error).split())[:300]})."
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    new, unused = _modules(report["missing_keys"]), _modules(report["unexpected_keys"])
+    of_encoder = [name for name in report["missing_keys"] if "masked_spec_embed" not in name and "lm_head" not in name]
+    if len(of_encoder) > len(list(model.parameters())) // 2:
+        raise ValueError(
+            f"model.checkpoint={options.checkpoint}: {len(of_encoder)} of the encoder's weights are not in its file, "
+            f"which has {', '.join(unused) or 'others'}: they are of another architecture than its config.json tells."
+        )
+    return model, new, unused
+
+
+def _modules(names: Iterable[str]) -> list[str]:
+    """The modules that some weights are of: a layer of a stack, or what lies beside the stacks."""
+    found = set()
+    for name in names:
+        layer = re.match(r".*?layers\.\d+", name)
+        found.add(layer[0] if layer else ".".join(name.removesuffix(".weight").removesuffix(".bias").split(".")[:2]))
+    modules = sorted(found)
+    return modules if len(modules) <= _TOLD else [*modules[:_TOLD], f"and {len(modules) - _TOLD} more"]
+
+
+def _khasr_head(options: ModelConfig, model: Any) -> tuple[Vocabulary | None, dict[str, torch.Tensor]]:
+    """The head's vocabulary and weights in khasr's order: blank, <unk>, then the symbols that the tokenizer names."""
+    try:
+        tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder_or_id(options), target_lang=options.language)
+    except (OSError, ValueError, TypeError):
+        return None, {}  # a head without its vocabulary says nothing
+    ids = {token: at for token, at in tokenizer.get_vocab().items() if at < model.lm_head.out_features}
+    blank, unknown = ids.get(tokenizer.pad_token), ids.get(tokenizer.unk_token)
+    if blank is None:
+        return None, {}
+    special = {*tokenizer.all_special_tokens, tokenizer.pad_token, tokenizer.unk_token}
+    delimiter = tokenizer.word_delimiter_token
+    spoken = {
+        " " if token == delimiter else token: at
+        for token, at in ids.items()
+        if token not in special or token == delimiter
+    }
+    weight, bias = model.lm_head.weight.detach(), model.lm_head.bias.detach()
+    order = [blank, blank if unknown is None else unknown, *(spoken[symbol] for symbol in sorted(spoken))]
+    weight, bias = weight[order].clone(), bias[order].clone()
+    if unknown is None:
+        weight[1], bias[1] = 0.0, _NEVER
+    return Vocabulary([BLANK, UNKNOWN, *sorted(spoken)]), {"weight": weight, "bias": bias}
+
+
+def _ways_out(options: ModelConfig) -> str:
+    return (
+        "Ways out: model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
+        f"hf download {options.checkpoint}); or model.init=random, a rehearsal with random weights of the same shape."
+    )
