@@ -371,11 +371,12 @@ _SCHEMAS: dict[str, dict[str, type]] = {
 def register_schemas() -> None:
     """Tells Hydra the types, so that a mistyped key or value is refused when the configuration is composed."""
     store = ConfigStore.instance()
-    store.store(name="config_schema", node=Config)
+    # replace: called once more in a process, it says the same.
+    store.store(name="config_schema", node=Config, replace=True)
     for group, schemas in _SCHEMAS.items():
         for name, schema in schemas.items():
             # In a group of its own, so that `data=` lists only the choices that are files under conf/.
-            store.store(group=f"schema/{group}", name=name, node=schema)
+            store.store(group=f"schema/{group}", name=name, node=schema, replace=True)
 
 
 def to_config(composed: DictConfig) -> Config:
