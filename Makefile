@@ -3,13 +3,16 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test lint types
+.PHONY: train test lint types gpu-check
 
 train: $(INSTALLED)
 	$(BIN)/python -m khasr.train experiment=quickstart
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+gpu-check: $(INSTALLED)
+	$(BIN)/python experiments/gpu_check/check.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

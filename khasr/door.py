@@ -93,6 +93,19 @@ def run(command: str, task: Task) -> None:
     sys.exit(max(codes, default=0))
 
 
+def guarded(main: Callable[[], int]) -> int:
+    """The exit code of a command without Hydra; a user's mistake is told in one paragraph, as `run` tells it."""
+    try:
+        return main()
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        return _tell(error)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+
+
 def _refuse_relaunch(config: Config) -> None:
     """Refuses a sweep's job on several devices, unless something outside starts the processes.
 

@@ -23,7 +23,7 @@ class CtcModel(nn.Module):
         self.head = nn.Linear(encoder.config.hidden_size, vocabulary_size)
         nn.init.normal_(self.head.weight, std=encoder.config.initializer_range)
         nn.init.zeros_(self.head.bias)
-        self._options = options
+        self.options = options
 
     def forward(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Frame log-probabilities of a batch of utterances; masks are drawn in training only.
@@ -36,7 +36,7 @@ class CtcModel(nn.Module):
             log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
             frame_lengths: (batch,) in frames of 20 ms.
         """
-        recompute = self.training and self._options.gradient_checkpointing
+        recompute = self.training and self.options.gradient_checkpointing
         hidden = listen(self.encoder, waveforms, waveform_lengths, recompute)
         lengths = self.frame_lengths(waveform_lengths)
         if self.training:
@@ -53,7 +53,7 @@ class CtcModel(nn.Module):
         return frame_lengths(self.encoder.config, waveform_lengths)
 
     def _masked(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
-        options = self._options
+        options = self.options
         batch, frames, channels = hidden.shape
         if options.mask_time_prob > 0:
             masked = draw_spans(frame_lengths, frames, options.mask_time_prob, options.mask_time_length, least=2)

@@ -175,6 +175,8 @@ def _run(
             "peak_memory_gib": peak_memory_gib(),
         }
 
+    _let_go(trainer, module)
+
     # 6. The best checkpoint, scored by one process: val always, test when asked.
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # else counting errors would wait for the other processes
@@ -192,6 +194,13 @@ def _run(
         results[part] = score(hypotheses[part])
     folder.write_hypotheses(hypotheses.items())
     return hypotheses[parts[-1]]
+
+
+def _let_go(trainer: pl.Trainer, module: CtcModule) -> None:
+    """Frees gradients and the optimizer's states, three times the model's size: scoring has no use for them."""
+    module.zero_grad(set_to_none=True)
+    trainer.strategy.optimizers = []
+    trainer.strategy.lr_scheduler_configs = []
 
 
 def build_trainer(
