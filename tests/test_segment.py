@@ -1,0 +1,48 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from khasr.text.segment import segment_words
+from tests.conftest import SHARED, needs_shared
+
+KHMER = st.text(st.characters(min_codepoint=0x1780, max_codepoint=0x17FF) | st.sampled_from(" \u200b។a1.,"))
+
+
+@given(KHMER | st.text())
+def test_words_joined_are_the_text_without_its_spaces(text: str) -> None:
+    words = segment_words(text)
+    assert "".join(words) == "".join(text.replace("\u200b", " ").split())
+    assert all(words)
+
+
+def test_words_of_running_khmer() -> None:
+    assert segment_words("ខ្ញុំចង់ទៅសាលារៀន") == ["ខ្ញុំ", "ចង់", "ទៅ", "សាលារៀន"]
+
+
+def test_figures_other_scripts_and_punctuation_are_words_of_their_own() -> None:
+    assert segment_words("នៅឆ្នាំ១៩៩៣។ LibreOffice 3.5ៗ") == ["នៅ", "ឆ្នាំ", "១៩៩៣", "។", "LibreOffice", "3.5", "ៗ"]
+
+
+def test_zero_width_spaces_are_used_as_they_are() -> None:
+    # Without them ទៅសាលារៀន would be two words.
+    assert segment_words("ខ្ញុំ\u200bចង់\u200bទៅសាលារៀន\u200b ABC។") == ["ខ្ញុំ", "ចង់", "ទៅសាលារៀន", "ABC។"]
+
+
+@needs_shared
+def test_nine_boundaries_in_ten_of_openslr_42_are_found_again() -> None:
+    lines = (SHARED / "data/slr42_text/line_index.tsv").read_text(encoding="utf-8").splitlines()[::5]
+    found = wrong = missed = 0
+    for line in lines:
+        words = line.split("\t")[-1].split()
+        truth, guess = _boundaries(words), _boundaries(segment_words("".join(words)))
+        found += len(truth & guess)
+        wrong += len(guess - truth)
+        missed += len(truth - guess)
+    assert 2 * found / (2 * found + wrong + missed) > 0.9
+
+
+def _boundaries(words: list[str]) -> set[int]:
+    ends, position = set(), 0
+    for word in words[:-1]:
+        position += len(word)
+        ends.add(position)
+    return ends
