@@ -46,3 +46,8 @@ def _boundaries(words: list[str]) -> set[int]:
         position += len(word)
         ends.add(position)
     return ends
+
+
+def test_a_long_stretch_between_zero_width_spaces_is_cut() -> None:
+    words = segment_words("គេចាត់ថា\u200bខ្ញុំចង់ទៅសាលារៀន\u200bនោះ")
+    assert words == ["គេចាត់ថា", "ខ្ញុំ", "ចង់", "ទៅ", "សាលារៀន", "នោះ"]
