@@ -31,6 +31,28 @@ class TextConfig:
     """Unicode normalisation form; NFC leaves OpenSLR 42 as it is."""
     lowercase: bool = False
     """Lower-case the text (Khmer has no case)."""
+    segment: bool = False
+    """Cut unsegmented Khmer into words before all else (khmercut; where the text has zero-width spaces, at them)."""
+    zero_width: Literal["keep", "space", "delete"] = "keep"
+    """Zero-width characters: `delete` them, or delete all but U+200B, which becomes a `space` between words."""
+    syllable_order: bool = False
+    """Store the signs of each Khmer syllable in SIL's order; look-alikes typed in another order become the same."""
+    join_vowels: bool = False
+    """Write a vowel that was typed as two look-alike parts (U+17C1 and U+17B8, or U+17B6) as the one it is."""
+    coeng_da: Literal["keep", "ta"] = "keep"
+    """Coeng-DA, drawn as coeng-TA is: `keep` both spellings, or write `ta` for both (31 words of OpenSLR 42)."""
+    numbers: Literal["keep", "words"] = "keep"
+    """Figures, dates, times, per cent and money in `words`, as they are read."""
+    repetition: Literal["keep", "repeat"] = "keep"
+    """The repetition sign U+17D7: `repeat` the word before it, as it is read."""
+    punctuation: Literal["keep", "space"] = "keep"
+    """Punctuation and symbols (Unicode P and S) become a `space`."""
+    latin: Literal["keep", "drop"] = "keep"
+    """Latin letters: `drop` takes them out, although they may be heard."""
+    spaces: Literal["words", "delete"] = "words"
+    """Spaces stand between `words`, or are `delete`d: then WER counts whole utterances, and CER is what tells."""
+    units: Literal["code_points", "clusters"] = "code_points"
+    """What a symbol is: a code point, or a Khmer character cluster (a base letter with all that hangs on it)."""
     unknown_symbols: Literal["map", "raise"] = "map"
     """A symbol of val or test that no training utterance has: `map` it to <unk>, counted and printed, or `raise`."""
 

@@ -2,12 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from khasr.text.vocabulary import BLANK, UNKNOWN, Vocabulary
+from khasr.text.vocabulary import BLANK, UNKNOWN, Vocabulary, describe_symbol
+
+KHMER = st.text(st.characters(min_codepoint=0x1780, max_codepoint=0x17FF) | st.just(" "))
 
 
-@given(st.lists(st.text(), min_size=1))
-def test_decode_undoes_encode(texts: list[str]) -> None:
-    vocabulary = Vocabulary.of_texts(texts)
+@given(st.lists(st.text() | KHMER, min_size=1), st.sampled_from(["code_points", "clusters"]))
+def test_decode_undoes_encode(texts: list[str], units: str) -> None:
+    vocabulary = Vocabulary.of_texts(texts, units)
     assert [vocabulary.decode(vocabulary.encode(text)) for text in texts] == texts
 
 
@@ -26,3 +28,16 @@ def test_a_symbol_outside_is_counted_and_becomes_unknown() -> None:
 def test_a_repeated_symbol_is_refused() -> None:
     with pytest.raises(ValueError, match="each symbol once"):
         Vocabulary([BLANK, UNKNOWN, "ក", "ក"])
+
+
+def test_clusters_are_symbols_and_survive_being_written_as_a_list() -> None:
+    vocabulary = Vocabulary.of_texts(["ស្ត្រី កា"], "clusters")
+    assert vocabulary.symbols == [BLANK, UNKNOWN, " ", "កា", "ស្ត្រី"]
+    again = Vocabulary(vocabulary.symbols)
+    assert again.encode("កា ស្ត្រី") == [3, 2, 4]
+    assert again.unknown("កិ កា") == {"កិ": 1}
+
+
+def test_a_symbol_is_shown_with_its_code_points() -> None:
+    assert describe_symbol("\u200b") == "'\\u200b' (U+200B)"
+    assert describe_symbol("កា") == "'កា' (U+1780 U+17B6)"

@@ -17,8 +17,8 @@ from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate,
 from khasr.data.cache import cache_folder, load_audio
 from khasr.data.corpora import Fault, read_corpus
 from khasr.data.splits import PARTS, split
-from khasr.text.normalise import normalise
-from khasr.text.vocabulary import Vocabulary
+from khasr.text.normalise import transcript
+from khasr.text.vocabulary import Vocabulary, describe_symbol
 
 
 @dataclass
@@ -101,7 +101,7 @@ class CorpusDataModule(pl.LightningDataModule):
         self._refuse(corpus.faults, len(corpus.utterances) + len(corpus.faults))
         audio, faults = load_audio(corpus, cache_folder(options), progress)
         lengths = [len(waveform) for waveform in audio.data.column("waveform")]
-        texts = [normalise(text, options.text) for text in audio["text"]]
+        texts = [transcript(text, options.text) for text in audio["text"]]
         ids = list(audio["id"])
         usable = []
         for row, (id_, samples) in enumerate(zip(ids, lengths, strict=True)):
@@ -136,7 +136,7 @@ class CorpusDataModule(pl.LightningDataModule):
     def vocabulary(self) -> Vocabulary:
         """The symbols of the training part, or those it was given."""
         if self._vocabulary is None:
-            self.use_vocabulary(Vocabulary.of_texts(self.parts["train"].texts))
+            self.use_vocabulary(Vocabulary.of_texts(self.parts["train"].texts, self._options.text.units))
         assert self._vocabulary is not None
         return self._vocabulary
 
@@ -154,7 +154,7 @@ class CorpusDataModule(pl.LightningDataModule):
                 if unknown and (name == "train" or self._options.text.unknown_symbols == "raise"):
                     symbol = next(iter(unknown))
                     raise ValueError(
-                        f"{name} utterance {part.audio[index]['id']} has {symbol!r} (U+{ord(symbol):04X}), which is "
+                        f"{name} utterance {part.audio[index]['id']} has {describe_symbol(symbol)}, which is "
                         f"not among the vocabulary's {len(vocabulary)} symbols"
                         + (
                             "; model.head=new makes a head for the training part's own symbols."

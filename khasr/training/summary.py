@@ -11,6 +11,7 @@ from rich.text import Text
 from khasr.data.datamodule import CorpusDataModule
 from khasr.scoring.alignments import mark_differences
 from khasr.scoring.evaluate import Hypothesis
+from khasr.text.vocabulary import describe_symbol
 from khasr.training.run_folder import RunFolder
 
 _PAIRS = 5
@@ -23,7 +24,7 @@ def describe_data(data: CorpusDataModule) -> str:
         line = f"{part.name}: {len(part):,} utterances, {60 * part.hours:.1f} min"
         unknown = data.unknown.get(part.name)
         if unknown:
-            symbols = ", ".join(f"{s!r} U+{ord(s):04X} x {n}" for s, n in unknown.most_common())
+            symbols = ", ".join(f"{describe_symbol(s)} x {n}" for s, n in unknown.most_common())
             line += f" (symbols that training never shows, mapped to <unk>: {symbols})"
         lines.append(line)
     lines.append(f"vocabulary: {len(data.vocabulary)} symbols of the training part")
