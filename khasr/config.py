@@ -83,8 +83,10 @@ class DataConfig:
     """Order of training batches: utterances of like length together (little padding), or wholly at random."""
     order_seed: int | None = None
     """Seed of the order of training batches; `seed` where unset."""
-    split: Literal["random"] = "random"
-    """How train, val and test are parted."""
+    split: str = "random"
+    """How train, val and test are parted: `random` (the card's), `hf_seed42` (the published w2v-BERT 2.0's), `speaker`,
+    `text` or `speaker_text` (nothing of that kind shared), `'speaker_fold=K/N'` (each speaker tested once over N runs;
+    quoted), `own` (the corpus's), or the path of a manifest."""
     split_seed: int = 42
     """Seed of the split, apart from `seed` so that runs share a test part."""
     test_share: float = 0.1

@@ -117,20 +117,20 @@ def test_symbols_of_the_test_part_are_not_looked_at_unasked(
 ) -> None:
     import shutil
 
-    from khasr.data.splits import split
+    from khasr.data.splits import Row, split
 
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root)
     table = root / "utterances.tsv"
     lines = table.read_text(encoding="utf-8").splitlines()
     config = small(f"data.root='{root}'")
-    test = split([line.split("\t")[0].removesuffix(".wav") for line in lines[1:]], config.data)["test"]
+    test = split([Row(line.split("\t")[0].removesuffix(".wav")) for line in lines[1:]], config.data)["test"]
     changed = [f"{line}".replace("\ts", "ឃ\ts") if line.split(".wav")[0] in test else line for line in lines]
     table.write_text("\n".join(changed) + "\n", encoding="utf-8")
     fit(small(f"data.root='{root}'", "score_test=false"), RunFolder(tmp_path / "a"))
     assert "U+1783" not in capsys.readouterr().out
     fit(small(f"data.root='{root}'", "score_test=true"), RunFolder(tmp_path / "b"))
-    assert "'ឃ' U+1783 x 4" in capsys.readouterr().out
+    assert "'ឃ' (U+1783) x 4" in capsys.readouterr().out
 
 
 def test_the_test_part_is_read_only_when_asked(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,36 +1,146 @@
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from khasr.config import DataConfig
-from khasr.data.splits import split
+from khasr.data.splits import PARTS, Row, manifest, same_sentence, split
+from tests.conftest import SHARED, needs_shared
 
-IDS = [f"khm_{i % 16:04d}_{i:010d}" for i in range(2906)]
+SENTENCES = [f"{a}{b} {c}" for a in "កខគឃង" for b in "ចឆជឈញ" for c in "ដឋឌឍណតថទធន"]
+ROWS = [Row(f"khm_{i % 16:04d}_{i:010d}", f"{i % 16:04d}", random.Random(i).choice(SENTENCES)) for i in range(2906)]
+SPEAKER_SPLITS = ["speaker", "speaker_text", "speaker_fold=2/4"]
+
+
+def sizes(parts: dict[str, list[str]]) -> dict[str, int]:
+    return {part: len(ids) for part, ids in parts.items()}
 
 
 def test_openslr_42_is_parted_as_the_card_s() -> None:
-    parts = split(IDS, DataConfig())
-    assert {part: len(ids) for part, ids in parts.items()} == {"train": 2353, "val": 262, "test": 291}
+    assert sizes(split(ROWS, DataConfig())) == {"train": 2353, "val": 262, "test": 291}
 
 
-@given(st.integers(10, 400), st.integers(0, 99))
-def test_each_utterance_is_in_one_part_in_the_corpus_s_order(count: int, seed: int) -> None:
-    ids = IDS[:count]
-    parts = split(ids, DataConfig(split_seed=seed))
-    assert sorted(sum(parts.values(), [])) == sorted(ids)
+@given(st.integers(60, 400), st.integers(0, 99), st.sampled_from(["random", "hf_seed42", "text", *SPEAKER_SPLITS]))
+def test_each_utterance_is_in_one_part_in_the_corpus_s_order(count: int, seed: int, kind: str) -> None:
+    rows = ROWS[:count]
+    ids = [row.id for row in rows]
+    parts = split(rows, DataConfig(split_seed=seed, split=kind, val_share=0.2, test_share=0.2))
+    parted = sum(parts.values(), [])
+    assert len(set(parted)) == len(parted)
+    assert set(parted) <= set(ids)
+    assert kind == "speaker_text" or len(parted) == count
     assert all(part == sorted(part, key=ids.index) and part for part in parts.values())
 
 
-def test_the_split_depends_on_its_seed_and_not_on_the_order_of_the_listing() -> None:
-    shuffled = random.Random(1).sample(IDS, len(IDS))
-    first, again = split(IDS, DataConfig()), split(shuffled, DataConfig())
+@pytest.mark.parametrize("kind", ["random", "hf_seed42", "text", *SPEAKER_SPLITS])
+def test_the_split_does_not_depend_on_the_order_of_the_listing(kind: str) -> None:
+    shuffled = random.Random(1).sample(ROWS, len(ROWS))
+    first, again = (split(rows, DataConfig(split=kind)) for rows in (ROWS, shuffled))
     assert {part: set(ids) for part, ids in first.items()} == {part: set(ids) for part, ids in again.items()}
-    assert set(split(IDS, DataConfig(split_seed=1))["test"]) != set(first["test"])
 
 
-@pytest.mark.parametrize("options", [{"test_share": 0.0}, {"val_share": 1.0}, {"test_share": 0.5, "val_share": 0.9}])
-def test_parts_that_would_be_empty_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"data\.test_share"):
-        split(IDS[:5], DataConfig(**options))  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", ["random", "text", "speaker"])
+def test_the_split_depends_on_its_seed(kind: str) -> None:
+    first, other = (split(ROWS, DataConfig(split=kind, split_seed=seed)) for seed in (1, 2))
+    assert set(first["test"]) != set(other["test"])
+
+
+def shared(parts: dict[str, list[str]], key: str) -> set[str]:
+    of = {row.id: getattr(row, key) for row in ROWS}
+    values = [{of[id_] for id_ in parts[part]} for part in PARTS]
+    return (values[0] & values[1]) | (values[0] & values[2]) | (values[1] & values[2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("speaker", ["speaker"]),
+        ("text", ["text"]),
+        ("speaker_text", ["speaker", "text"]),
+        ("speaker_fold=2/4", ["speaker"]),
+    ],
+)
+def test_parts_share_no_speaker_or_no_sentence(kind: str, keys: list[str], seed: int) -> None:
+    parts = split(ROWS, DataConfig(split=kind, split_seed=seed))
+    for key in keys:
+        assert shared(parts, key) == set()
+    assert shared(split(ROWS, DataConfig()), keys[0]), "and at random they do"
+
+
+def test_speakers_are_parted_near_the_shares_that_are_asked_for() -> None:
+    parts = sizes(split(ROWS, DataConfig(split="speaker")))
+    assert abs(parts["test"] - 291) <= 182
+    assert abs(parts["val"] - 262) <= 182
+
+
+def test_over_the_folds_each_speaker_is_tested_once_and_validated_once() -> None:
+    for part in ("test", "val"):
+        seen = [split(ROWS, DataConfig(split=f"speaker_fold={k}/5"))[part] for k in range(1, 6)]
+        assert sorted(sum(seen, [])) == sorted(row.id for row in ROWS)
+
+
+def test_sentences_are_the_same_whatever_their_spaces_and_look_alikes() -> None:
+    assert same_sentence("ស្ដី ឡើយ។") == same_sentence("ស្តីឡើយ")
+
+
+def test_a_manifest_gives_the_split_again_whatever_the_options(tmp_path: Path) -> None:
+    parts = split(ROWS, DataConfig(split="text"))
+    path = tmp_path / "split.tsv"
+    path.write_text(manifest(parts), encoding="utf-8")
+    assert split(ROWS, DataConfig(split=str(path), split_seed=7, test_share=0.5)) == parts
+    # Another corpus may have more utterances: they are in no part.
+    assert split([*ROWS, Row("new")], DataConfig(split=str(path))) == parts
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("a\ttrain\nb\tdev\n", r"split.tsv:2: expected id, tab, and train"), ("a\ttrain\na\ttest\n", "is in two parts"),
+     ("x\ttrain\n", "names none of the corpus's 2,906 utterances"), (f"{ROWS[0].id}\ttrain\n", "val and test would be empty")],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_told(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "split.tsv").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=says):
+        split(ROWS, DataConfig(split=str(tmp_path / "split.tsv")))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"test_share": 0.0}, r"data\.test_share"),
+        ({"val_share": 1.0}, r"data\.test_share"),
+        ({"split": "randm"}, "there are random, hf_seed42"),
+        ({"split": "speaker_fold=5/4"}, "N from 3 to the 16"),
+        ({"split": "speaker_fold=x"}, "N from 3 to the 16"),
+        ({"split": "own"}, "the corpus's own"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        split(ROWS, DataConfig(**options))  # type: ignore[arg-type]
+
+
+def test_too_few_utterances_or_speakers_are_refused() -> None:
+    with pytest.raises(ValueError, match="would be empty"):
+        split(ROWS[:2], DataConfig())
+    with pytest.raises(ValueError, match="would be empty"):
+        split([Row(f"{i}", "one", "ក") for i in range(9)], DataConfig(split="speaker"))
+    with pytest.raises(ValueError, match="9 of 9 utterances have no speaker"):
+        split([Row(f"{i}") for i in range(9)], DataConfig(split="speaker"))
+
+
+@needs_shared
+def test_hf_seed42_is_the_split_behind_the_published_number() -> None:
+    import datasets
+
+    lines = (SHARED / "data/slr42_text/line_index.tsv").read_text(encoding="utf-8").splitlines()
+    texts = {line.split("\t")[0]: line.split("\t")[-1] for line in lines}
+    parts = split([Row(id_, "", text) for id_, text in texts.items()], DataConfig(split="hf_seed42"))
+    assert sizes(parts) == {"train": 2353, "val": 262, "test": 291}
+    assert sum(len(texts[id_].split()) for id_ in parts["test"]) == 2563
+    theirs = datasets.Dataset.from_dict({"id": sorted(texts)}).train_test_split(0.1, seed=42)
+    assert set(parts["test"]) == set(theirs["test"]["id"])
+    training = {" ".join(texts[id_].split()) for id_ in theirs["train"]["id"]}
+    assert sum(" ".join(texts[id_].split()) in training for id_ in parts["test"]) == 20

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -16,7 +17,7 @@ from khasr.data.augment import augment
 from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
 from khasr.data.cache import cache_folder, load_audio
 from khasr.data.corpora import Fault, read_corpus
-from khasr.data.splits import PARTS, split
+from khasr.data.splits import PARTS, Row, split
 from khasr.text.normalise import transcript
 from khasr.text.vocabulary import Vocabulary, describe_symbol
 
@@ -100,7 +101,7 @@ class CorpusDataModule(pl.LightningDataModule):
         corpus = read_corpus(options)
         self._refuse(corpus.faults, len(corpus.utterances) + len(corpus.faults))
         audio, faults = load_audio(corpus, cache_folder(options), progress)
-        lengths = [len(waveform) for waveform in audio.data.column("waveform")]
+        lengths = pc.list_value_length(audio.data.column("waveform")).to_pylist()
         texts = [transcript(text, options.text) for text in audio["text"]]
         ids = list(audio["id"])
         usable = []
@@ -120,9 +121,17 @@ class CorpusDataModule(pl.LightningDataModule):
         self._refuse(faults, len(corpus.utterances) + len(corpus.faults))
         audio = audio.with_format("numpy")
         row_of = {ids[row]: row for row in usable}
-        for part, members in split(list(row_of), options).items():
+        speakers, own_parts = list(audio["speaker"]), list(audio["own_part"])
+        about = [Row(ids[r], speakers[r], texts[r], own_parts[r]) for r in usable]
+        for part, members in split(about, options).items():
             rows = [row_of[id_] for id_ in members]
             self.parts[part] = Part(part, audio.select(rows), [texts[r] for r in rows], [lengths[r] for r in rows])
+        parted = {id_ for part in self.parts.values() for id_ in part.audio["id"]}
+        self.faults += [
+            Fault(id_, f"in no part of data.split={options.split}", f"{id_} is in no part")
+            for id_ in row_of
+            if id_ not in parted
+        ]
 
     def _refuse(self, faults: list[Fault], total: int) -> None:
         if faults and self._options.on_error == "raise":

@@ -1,32 +1,224 @@
-"""Train, val and test: three parts that share no utterance."""
+"""Train, val and test: three parts that share no utterance, and, as data.split says, no speaker or no sentence."""
 
+import csv
+import io
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from khasr.config import DataConfig
+import numpy as np
+
+from khasr.config import DataConfig, TextConfig
+from khasr.data.corpora.corpus import read_table
+from khasr.text.normalise import normalise
 
 PARTS = ("train", "val", "test")
+SPLITS = ("random", "hf_seed42", "speaker", "text", "speaker_text", "speaker_fold=K/N", "own", "a manifest's path")
+# What is the same sentence to a reader, spaces and look-alike spellings aside.
+_SAME = TextConfig(
+    zero_width="delete", syllable_order=True, join_vowels=True, coeng_da="ta", punctuation="space", spaces="delete"
+)
 
 
-def split(ids: Sequence[str], options: DataConfig) -> dict[str, list[str]]:
-    """The ids of each part, in the corpus's order; the same for the same ids and `data.split_seed`.
+@dataclass
+class Row:
+    """What a split may look at: an utterance's id, speaker, normalised text, and its part in the corpus's own split."""
 
-    `random` is the card's: test first, a share of all, then val, a share of what is left, both rounded up, which gives
-    2,353 / 262 / 291 of OpenSLR 42's 2,906.
+    id: str
+    speaker: str = ""
+    text: str = ""
+    own_part: str = ""
+
+
+Parts = dict[str, list[str]]
+
+
+def split(rows: Sequence[Row], options: DataConfig) -> Parts:
+    """The ids of each part, in the corpus's order; the same for the same utterances and `data.split_seed`.
+
+    - `random`: the card's. Test first, a share of all, then val, a share of what is left, both rounded up: 2,353,
+      262 and 291 of OpenSLR 42's 2,906.
+    - `hf_seed42`: test is that of datasets' train_test_split(test_size, seed=42) on the ids in order, as behind the
+      published w2v-BERT 2.0 number; val is what comes next in the same permutation.
+    - `speaker`: no speaker in two parts. `text`: no sentence in two parts (spaces and look-alikes aside).
+    - `speaker_text`: parts by speaker; an utterance whose sentence is in val or test leaves train, one in test, val.
+    - `speaker_fold=K/N`: speakers in N folds of like size, test is fold K and val the next, so that over N runs each
+      speaker is tested once.
+    - `own`: as the corpus itself has it (Hugging Face's train, validation, test).
+    - a path: a manifest, as `write_manifest` writes it. Utterances that it does not name are in no part.
 
     Raises:
-        ValueError: too few utterances for three parts, or shares that leave none.
+        ValueError: too few utterances or speakers for three parts, shares that leave none, no such split.
+        FileNotFoundError: no such manifest.
     """
     shares = f"data.test_share={options.test_share} data.val_share={options.val_share}"
     if not (0 < options.test_share < 1 and 0 < options.val_share < 1):
         raise ValueError(f"{shares}: a share lies between 0 and 1, both excluded.")
-    test = math.ceil(options.test_share * len(ids))
-    val = math.ceil(options.val_share * (len(ids) - test))
-    if len(ids) - test - val < 1 or val < 1:
-        raise ValueError(f"{len(ids)} utterances are too few for train, val and test with {shares}.")
     # By id, so that the order in which a corpus is listed does not matter.
-    shuffled = sorted(ids)
-    random.Random(options.split_seed).shuffle(shuffled)
-    part_of = dict.fromkeys(shuffled[:test], "test") | dict.fromkeys(shuffled[test : test + val], "val")
-    return {part: [id_ for id_ in ids if part_of.get(id_, "train") == part] for part in PARTS}
+    ordered = sorted(rows, key=lambda row: row.id)
+    kind = options.split
+    if kind in _KINDS:
+        part_of = _KINDS[kind](ordered, options)
+    elif kind.startswith("speaker_fold="):
+        part_of = _by_fold(ordered, kind.removeprefix("speaker_fold="), options.split_seed)
+    elif "/" in kind or "." in kind:
+        part_of = _from_manifest(Path(kind).expanduser(), {row.id for row in rows})
+    else:
+        raise ValueError(f"data.split={kind}: there are {', '.join(SPLITS)}.")
+    parts = {part: [row.id for row in rows if part_of.get(row.id) == part] for part in PARTS}
+    empty = [part for part in PARTS if not parts[part]]
+    if empty:
+        raise ValueError(
+            f"data.split={kind}: {len(rows):,} utterances of {len({r.speaker for r in rows}):,} speakers are too few "
+            f"for train, val and test with {shares}: {' and '.join(empty)} would be empty."
+        )
+    return parts
+
+
+def _counts(total: int, options: DataConfig) -> tuple[int, int]:
+    test = math.ceil(options.test_share * total)
+    return test, math.ceil(options.val_share * (total - test))
+
+
+def _in_order(ids: Sequence[str], options: DataConfig) -> dict[str, str]:
+    """Test, val and train one after the other."""
+    test, val = _counts(len(ids), options)
+    return {id_: PARTS[2 - (i >= test) - (i >= test + val)] for i, id_ in enumerate(ids)}
+
+
+def _at_random(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
+    ids = [row.id for row in rows]
+    random.Random(options.split_seed).shuffle(ids)
+    return _in_order(ids, options)
+
+
+def _hf_seed42(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
+    # datasets' train_test_split is this permutation, its first part the test (arrow_dataset.py; a test compares).
+    return _in_order([rows[i].id for i in np.random.default_rng(42).permutation(len(rows))], options)
+
+
+def _by_group(rows: Sequence[Row], options: DataConfig, key: Callable[[Row], str]) -> dict[str, str]:
+    """Whole groups to test, then to val, in a seeded order, each taken where it brings the part nearer its size."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row.id)
+    waiting = [groups[name] for name in sorted(groups)]
+    random.Random(options.split_seed).shuffle(waiting)
+    part_of: dict[str, str] = {}
+    for part, size in zip(("test", "val"), _counts(len(rows), options), strict=True):
+        taken, left = 0, []
+        for group in waiting:
+            if abs(taken + len(group) - size) < abs(taken - size) or (taken == 0 and group is waiting[-1]):
+                part_of |= dict.fromkeys(group, part)
+                taken += len(group)
+            else:
+                left.append(group)
+        waiting = left
+    return part_of | {id_: "train" for group in waiting for id_ in group}
+
+
+def _by_speaker(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
+    _need_speakers(rows)
+    return _by_group(rows, options, lambda row: row.speaker)
+
+
+def same_sentence(text: str) -> str:
+    """What is equal for two texts that a reader takes for the same sentence."""
+    return normalise(text, _SAME)
+
+
+def _by_text(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
+    return _by_group(rows, options, lambda row: same_sentence(row.text))
+
+
+def _by_speaker_and_text(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
+    part_of = _by_speaker(rows, options)
+    seen: set[str] = set()
+    for part in ("test", "val", "train"):
+        here = {row.id: same_sentence(row.text) for row in rows if part_of.get(row.id) == part}
+        for id_, sentence in here.items():
+            if sentence in seen:
+                del part_of[id_]
+        seen |= set(here.values())
+    return part_of
+
+
+def _by_fold(rows: Sequence[Row], fold: str, seed: int) -> dict[str, str]:
+    _need_speakers(rows)
+    speakers = sorted({row.speaker for row in rows})
+    try:
+        k, n = (int(number) for number in fold.split("/"))
+    except ValueError:
+        k = n = 0
+    if not (1 <= k <= n and 3 <= n <= len(speakers)):
+        raise ValueError(
+            f"data.split=speaker_fold={fold}: expected K/N with K from 1 to N and N from 3 to the {len(speakers)} "
+            "speakers that there are."
+        )
+    random.Random(seed).shuffle(speakers)
+    sizes = {speaker: sum(row.speaker == speaker for row in rows) for speaker in speakers}
+    folds: list[list[str]] = [[] for _ in range(n)]
+    for speaker in sorted(speakers, key=lambda name: -sizes[name]):  # the largest first, each to the smallest fold
+        min(folds, key=lambda members: sum(sizes[m] for m in members)).append(speaker)
+    part_of_speaker = dict.fromkeys(folds[k - 1], "test") | dict.fromkeys(folds[k % n], "val")
+    return {row.id: part_of_speaker.get(row.speaker, "train") for row in rows}
+
+
+def _need_speakers(rows: Sequence[Row]) -> None:
+    nameless = [row.id for row in rows if not row.speaker]
+    if nameless:
+        raise ValueError(
+            f"{len(nameless):,} of {len(rows):,} utterances have no speaker, the first {nameless[0]}: they cannot be "
+            "parted by speaker. data.split=text parts by sentence."
+        )
+
+
+def _own(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
+    foreign = [row for row in rows if row.own_part not in PARTS]
+    if foreign:
+        raise ValueError(
+            f"data.split=own: {foreign[0].id} is in no train, validation or test part of the corpus's own. Choose "
+            f"another data.split: {', '.join(SPLITS)}."
+        )
+    return {row.id: row.own_part for row in rows}
+
+
+_KINDS = {
+    "random": _at_random,
+    "hf_seed42": _hf_seed42,
+    "speaker": _by_speaker,
+    "text": _by_text,
+    "speaker_text": _by_speaker_and_text,
+    "own": _own,
+}
+
+
+# ----------------------------------------------------------------------------------------------------------- manifests
+
+
+def manifest(parts: Parts) -> str:
+    """A split as a tab-separated table of id and part, which data.split=PATH reads."""
+    lines = ["id\tpart", *(f"{id_}\t{part}" for part in PARTS for id_ in parts[part])]
+    return "\n".join(lines) + "\n"
+
+
+def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"data.split={path} is no file. Expected a manifest (columns id and part), or one of {', '.join(SPLITS)}."
+        )
+    lines = read_table(path.read_bytes(), str(path))
+    part_of: dict[str, str] = {}
+    rows = csv.reader(io.StringIO("\n".join(lines)), delimiter="\t", quoting=csv.QUOTE_NONE)
+    for number, fields in enumerate(rows, 1):
+        if fields in ([], ["id", "part"]):
+            continue
+        if len(fields) != 2 or fields[1] not in PARTS:
+            raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; got {lines[number - 1]!r}.")
+        if part_of.setdefault(fields[0], fields[1]) != fields[1]:
+            raise ValueError(f"{path}:{number}: {fields[0]} is in two parts, {part_of[fields[0]]} and {fields[1]}.")
+    if not part_of.keys() & ids:
+        raise ValueError(f"{path} names none of the corpus's {len(ids):,} utterances; was it made for another corpus?")
+    return part_of

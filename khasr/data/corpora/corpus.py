@@ -1,6 +1,7 @@
 """What every corpus is once it has been read: utterances, and a way to their audio."""
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,14 @@ class Utterance:
 
     Attributes:
         source: where the audio is, for messages: a file, or a line of a table.
+        own_part: train, val or test, where the corpus has parts of its own (data.split=own).
     """
 
     id: str
     text: str
     speaker: str
     source: str
+    own_part: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,46 @@ class Corpus:
     faults: list[Fault] = field(default_factory=list)
 
 
+# Nothing that is longer is an utterance, and an hour at 96 kHz would take a gigabyte.
+_LONGEST = 20 * 60
+
+
 def decode_audio(file: Path | BinaryIO) -> Audio:
     """The audio of a file in any format that libsndfile reads.
 
     Raises:
-        soundfile.LibsndfileError: it is not audio, or cut short where the format cannot do without the rest.
+        soundfile.LibsndfileError: it is not audio.
+        ValueError: it is cut short, empty, or longer than 20 minutes.
     """
-    samples, rate = soundfile.read(file, dtype="float32")
+    with soundfile.SoundFile(file) as audio:
+        seconds = audio.frames / audio.samplerate
+        if seconds > _LONGEST:
+            raise ValueError(f"it is {seconds / 60:.0f} min long, which is no utterance")
+        samples = audio.read(dtype="float32")
+        rate, promised = audio.samplerate, audio.frames
+    if audio.format in ("WAV", "WAVEX"):
+        # libsndfile takes a WAV's length from what is there; only the header tells what should be.
+        promised = max(promised, _promised_frames(file))
+    if len(samples) < promised:
+        raise ValueError(f"it is cut short: {len(samples) / rate:.2f} s of {promised / rate:.2f} s are there")
     return samples, rate
+
+
+def _promised_frames(file: Path | BinaryIO) -> int:
+    """How many frames a WAV's header says it has; 0 where it says nothing (a stream's 0xFFFFFFFF)."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return _promised_frames(opened)
+    file.seek(12)
+    frame_bytes = 0
+    while len(head := file.read(8)) == 8:
+        name, size = struct.unpack("<4sI", head)
+        if name == b"data":
+            return size // frame_bytes if frame_bytes and size < 0xFFFFFF00 else 0
+        chunk = file.read(size + size % 2)
+        if name == b"fmt " and len(chunk) >= 14:
+            frame_bytes = struct.unpack("<H", chunk[12:14])[0]
+    return 0
 
 
 def digest(*parts: object) -> str:

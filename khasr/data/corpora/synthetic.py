@@ -8,6 +8,7 @@ import csv
 import ctypes
 import itertools
 import random
+import threading
 from importlib import resources
 from pathlib import Path
 
@@ -172,6 +173,7 @@ class _Synthesizer:
             raise OSError(f"espeak-ng did not start (code {self.rate}).")
         self.version: str = self._library.espeak_Info(None).decode()
         self._parts: list[NDArray[np.int16]] = []
+        self._one_at_a_time = threading.Lock()  # the library has one voice
         callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self._callback = callback(self._take)  # kept: the library holds only its address
         self._library.espeak_SetSynthCallback(self._callback)
@@ -183,6 +185,10 @@ class _Synthesizer:
 
     def speak(self, utterance: Utterance, lexicon: Lexicon, seed: int) -> NDArray[np.float32]:
         """The utterance in its speaker's voice, (samples,) at `rate` Hz; pitch and pace vary a little."""
+        with self._one_at_a_time:
+            return self._speak(utterance, lexicon, seed)
+
+    def _speak(self, utterance: Utterance, lexicon: Lexicon, seed: int) -> NDArray[np.float32]:
         speaker = random.Random(f"{seed} {utterance.speaker}")
         pitch, pace = speaker.randint(25, 70), speaker.randint(130, 180)
         rng = random.Random(f"{seed} {utterance.id}")
