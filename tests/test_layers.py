@@ -20,7 +20,8 @@ LEVEL = {
 }
 # They know only text: a model counts its errors with them.
 LEVEL_OF_FILE = {"scoring.error_rates": 1, "scoring.alignments": 1}
-DOORS = {"ranges": 0, "door": 7, "train": 8, "export": 8}
+
+DOORS = {"ranges": 0, "door": 7, "train": 8, "prepare": 8, "export": 8}
 
 
 def level(module: str) -> int:

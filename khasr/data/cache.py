@@ -1,8 +1,8 @@
 """A corpus at 16 kHz as an Arrow dataset on disk, made once and mapped into memory from then on.
 
-An entry is a folder named after what made it: `utterances.arrow` (id, text, speaker, waveform, and what the audit wants to
-know of the audio) and `made.json` (counts and faults). It is written beside its place and renamed, so that it is there
-whole or not at all.
+An entry is a folder named after what made it: `utterances.arrow` (id, text, speaker, waveform, and what the audit wants
+to know of the audio) and `made.json` (counts and faults). It is written beside its place and renamed, so that it is
+there whole or not at all.
 """
 
 import itertools

@@ -1,0 +1,273 @@
+"""What there is to know of a corpus before anything is trained on it, in numbers and in words."""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from khasr.data.audio import SAMPLE_RATE
+from khasr.data.corpora import Fault
+from khasr.data.datamodule import CorpusDataModule
+from khasr.data.splits import PARTS
+from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables, split_clusters
+
+# Below a thousandth of full scale there is nothing to hear; a tenth of a per cent of flat tops is heard as clipping; a
+# recording that is as loud at its edge as on the whole was cut while somebody spoke.
+_SILENT_LEVEL, _CLIPPED_SHARE, _CUT_EDGE = 1e-3, 1e-3, 1.0
+# The feature encoder of wav2vec 2.0 (Baevski 2020): kernels and strides in samples of each layer's input.
+_CONVOLUTIONS = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+_SHOWN = 10
+
+
+@dataclass
+class Audited:
+    """An utterance as the audit sees it; what is of its audio is None where there is only text."""
+
+    id: str
+    speaker: str
+    text: str
+    part: str
+    seconds: float | None = None
+    digest: str | None = None
+    peak: float | None = None
+    level: float | None = None
+    clipped: float | None = None
+    edge: float | None = None
+    rate: int | None = None
+
+
+def audited(data: CorpusDataModule) -> list[Audited]:
+    """The utterances of all parts, as the cache knows them."""
+    columns = ["id", "speaker", "digest", "peak", "level", "clipped", "edge", "rate"]
+    return [
+        Audited(part=part.name, text=text, seconds=length / SAMPLE_RATE, **about)
+        for part in data.parts.values()
+        for text, length, about in zip(
+            part.texts, part.lengths, part.audio.with_format(None).select_columns(columns).to_list(), strict=True
+        )
+    ]
+
+
+def count_frames(samples: int) -> int:
+    """Frames of 20 ms that a wav2vec 2.0 encoder makes of so many samples at 16 kHz."""
+    for kernel, stride in _CONVOLUTIONS:
+        samples = (samples - kernel) // stride + 1
+    return max(samples, 0)
+
+
+def count_needed_frames(symbols: Sequence[str]) -> int:
+    """The fewest frames CTC aligns the symbols with: one each, a blank between two alike (Graves 2006, sec. 3)."""
+    return len(symbols) + sum(a == b for a, b in pairwise(symbols))
+
+
+def audit(
+    name: str, utterances: Sequence[Audited], faults: Iterable[Fault] = (), units: str = "code_points"
+) -> dict[str, Any]:
+    """Everything that `describe` tells, as plain numbers and lists."""
+    split: Callable[[str], list[str]] = split_clusters if units == "clusters" else list
+    found: dict[str, Any] = {
+        "corpus": name,
+        "all": _size(utterances),
+        "parts": {part: _size([u for u in utterances if u.part == part]) for part in PARTS},
+        "overlap": _overlap(utterances),
+        "text": _text(utterances, split),
+        "left_out": _left_out(faults),
+    }
+    if utterances and utterances[0].seconds is not None:
+        found["audio"] = _audio(utterances, split)
+    return found
+
+
+def _size(utterances: Sequence[Audited]) -> dict[str, Any]:
+    words = Counter(word for u in utterances for word in u.text.split())
+    return {
+        "utterances": len(utterances),
+        "hours": sum(u.seconds or 0 for u in utterances) / 3600,
+        "speakers": len({u.speaker for u in utterances if u.speaker}),
+        "tokens": words.total(),
+        "types": len(words),
+        "sentences": len({u.text for u in utterances}),
+    }
+
+
+def _overlap(utterances: Sequence[Audited]) -> dict[str, Any]:
+    of = {part: [u for u in utterances if u.part == part] for part in PARTS}
+    words = {part: Counter(word for u in members for word in u.text.split()) for part, members in of.items()}
+    found: dict[str, Any] = {}
+    for part, others in (("val", ("train",)), ("test", ("train",)), ("test", ("train", "val"))):
+        theirs = [u for other in others for u in of[other]]
+        known: Counter[str] = sum((words[other] for other in others), Counter())
+        sentences = {u.text for u in theirs}
+        unknown = {word: n for word, n in words[part].items() if word not in known}
+        found[f"{part} against {' and '.join(others)}"] = {
+            "speakers": len({u.speaker for u in of[part]} & {u.speaker for u in theirs} - {""}),
+            "sentences": sum(u.text in sentences for u in of[part]),
+            "utterances": len(of[part]),
+            "oov_tokens": sum(unknown.values()),
+            "oov_types": len(unknown),
+            "oov": sum(unknown.values()) / max(1, words[part].total()),
+        }
+    return found
+
+
+def _text(utterances: Sequence[Audited], split: Callable[[str], list[str]]) -> dict[str, Any]:
+    words = Counter(word for u in utterances for word in u.text.split())
+    looks: dict[str, list[str]] = defaultdict(list)
+    for word in sorted(words):
+        looks[fold_coeng_da(join_vowels(order_syllables(word)))].append(word)
+    spellings = [group for group in looks.values() if len(group) > 1]
+    coeng = [group for group in _groups(words, fold_coeng_da) if len(group) > 1]
+    pairs = {a + b for u in utterances for a, b in pairwise(u.text.split())}
+    symbols = Counter(c for u in utterances for c in split(u.text))
+    train = {c for u in utterances if u.part == "train" for c in split(u.text)}
+    said = defaultdict(list)
+    for u in utterances:
+        said[u.text].append(u)
+    repeated = [members for members in said.values() if len(members) > 1]
+    return {
+        "symbols": dict(symbols.most_common()),
+        "symbols_not_in_train": {c: n for c, n in symbols.items() if c not in train},
+        "clusters": len({c for u in utterances for c in split_clusters(u.text)}),
+        "repeated_sentences": len(repeated),
+        "repeated_across_speakers": sum(len({u.speaker for u in members}) > 1 for members in repeated),
+        "repeated": [[u.id for u in members] for members in repeated[:_SHOWN]],
+        "look_alike_types": len(spellings),
+        "look_alikes": spellings,
+        "look_alike_tokens": sum(words[word] for group in spellings for word in group),
+        "coeng_da_ta_types": len(coeng),
+        "types_also_written_apart": sum(word in pairs for word in words),
+    }
+
+
+def _groups(words: Iterable[str], key: Callable[[str], str]) -> Iterable[list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        groups[key(word)].append(word)
+    return groups.values()
+
+
+def _audio(utterances: Sequence[Audited], split: Callable[[str], list[str]]) -> dict[str, Any]:
+    seconds = np.array([u.seconds for u in utterances], dtype=float)
+    alike = [group for group in _groups([u.id for u in utterances], _digest_of(utterances)) if len(group) > 1]
+
+    def listed(is_so: Callable[[Audited], bool]) -> dict[str, Any]:
+        ids = [u.id for u in utterances if is_so(u)]
+        return {"utterances": len(ids), "first": ids[:_SHOWN]}
+
+    return {
+        "seconds": {f"{q:g} %": float(np.percentile(seconds, q)) for q in (0, 1, 25, 50, 75, 99, 100)},
+        "rates": dict(Counter(u.rate for u in utterances).most_common()),
+        "too_short_for_ctc": listed(
+            lambda u: count_needed_frames(split(u.text)) > count_frames(round((u.seconds or 0) * SAMPLE_RATE))
+        ),
+        "silent": listed(lambda u: (u.level or 0) < _SILENT_LEVEL),
+        "clipped": listed(lambda u: (u.clipped or 0) > _CLIPPED_SHARE),
+        "cut_at_an_edge": listed(lambda u: (u.edge or 0) > _CUT_EDGE * (u.level or 1)),
+        "same_audio": {"utterances": sum(map(len, alike)), "first": alike[:_SHOWN]},
+    }
+
+
+def _digest_of(utterances: Sequence[Audited]) -> Callable[[str], str]:
+    return {u.id: u.digest or u.id for u in utterances}.__getitem__
+
+
+def _left_out(faults: Iterable[Fault]) -> dict[str, Any]:
+    groups: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        groups[fault.reason].append(fault)
+    return {
+        reason: {"utterances": len(members), "first": [fault.detail for fault in members[:_SHOWN]]}
+        for reason, members in groups.items()
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ in words
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The audit as Markdown."""
+    text = found["text"]
+    lines = [f"# Audit of {found['corpus']}", ""]
+    lines += _table(
+        ["part", "utterances", "hours", "speakers", "words", "word types", "distinct sentences"],
+        [
+            [part, *(f"{size[key]:,.2f}" if key == "hours" else f"{size[key]:,}" for key in size)]
+            for part, size in [("all", found["all"]), *found["parts"].items()]
+        ],
+    )
+    lines += ["## What the parts share", ""]
+    lines += _table(
+        ["", "speakers", "sentences", "words not heard in training", "types"],
+        [
+            [
+                name,
+                f"{o['speakers']}",
+                f"{o['sentences']} of {o['utterances']:,} utterances",
+                f"{o['oov_tokens']:,} ({100 * o['oov']:.1f} %)",
+                f"{o['oov_types']:,}",
+            ]
+            for name, o in found["overlap"].items()
+        ],
+    )
+    lines += ["## Text", ""]
+    alike = ", ".join(" / ".join(group) for group in text["look_alikes"][:_SHOWN])
+    lines += [
+        f"- {text['repeated_sentences']:,} sentences occur more than once, {text['repeated_across_speakers']:,} by "
+        "more than one speaker",
+        f"- {text['look_alike_types']:,} words have spellings that look alike ({text['look_alike_tokens']:,} tokens), "
+        f"{text['coeng_da_ta_types']:,} by coeng-DA and coeng-TA (data.text.coeng_da=ta){': ' * bool(alike)}{alike}",
+        f"- {text['types_also_written_apart']:,} word types are also written as two words",
+        f"- {len(text['symbols']):,} symbols, {text['clusters']:,} Khmer character clusters"
+        + (
+            f"; not in train: {', '.join(f'{_name(c)} x {n}' for c, n in text['symbols_not_in_train'].items())}"
+            if text["symbols_not_in_train"]
+            else ""
+        ),
+        "",
+    ]
+    if "audio" in found:
+        lines += _describe_audio(found["audio"])
+    lines += ["## Left out", ""]
+    lines += [
+        f"- {reason}: {group['utterances']:,} utterances ({'; '.join(group['first'][:3])})"
+        for reason, group in found["left_out"].items()
+    ] or ["Nothing."]
+    lines += ["", "## Symbols", ""]
+    lines += _table(["symbol", "count"], [[_name(c), f"{n:,}"] for c, n in text["symbols"].items()])
+    return "\n".join(lines)
+
+
+def _describe_audio(audio: dict[str, Any]) -> list[str]:
+    lines = ["## Audio", ""]
+    lines.append("- seconds: " + ", ".join(f"{q} {value:.2f}" for q, value in audio["seconds"].items()))
+    lines.append("- rate of the source: " + ", ".join(f"{rate} Hz x {n:,}" for rate, n in audio["rates"].items()))
+    for key, what in (
+        (
+            "too_short_for_ctc",
+            "too short for CTC to align their text (a frame of 20 ms for each symbol and each repeat)",
+        ),
+        ("silent", f"silent (level below {_SILENT_LEVEL} of full scale)"),
+        ("clipped", f"clipped (over {100 * _CLIPPED_SHARE:g} % of samples in flat tops at full scale)"),
+        ("cut_at_an_edge", "as loud at an edge as on the whole, so perhaps cut while somebody spoke"),
+        ("same_audio", "with the same audio as another"),
+    ):
+        first = ", ".join(map(str, audio[key]["first"][:3]))
+        lines.append(f"- {audio[key]['utterances']:,} utterances {what}" + (f": {first}" if first else ""))
+    return [*lines, ""]
+
+
+def _name(symbol: str) -> str:
+    if len(symbol) > 1:
+        return symbol
+    # A sign alone would sit on what stands before it.
+    shown = f"◌{symbol}" if unicodedata.category(symbol).startswith("M") else symbol if symbol.strip() else ""
+    return f"{shown} U+{ord(symbol):04X} {unicodedata.name(symbol, '').title()}".strip().replace("|", "\\|")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
