@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside a wheel conf/ lies in the package; in a checkout beside it.
@@ -72,7 +74,7 @@ class DataConfig:
     """What every corpus has; the corpora below add where they are read from."""
 
     name: str = MISSING
-    """The corpus: openslr_km, folder or synthetic."""
+    """The corpus: openslr_km, folder, synthetic, hub or mix."""
     text: TextConfig = field(default_factory=TextConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     batch_size: int = 8
@@ -111,7 +113,14 @@ class OpenslrKmConfig(DataConfig):
 
     name: str = "openslr_km"
     root: str | None = None
-    """km_kh_male.zip, or the folder that holds line_index.tsv and wavs/ (or km_kh_male/ with both)."""
+    """km_kh_male.zip, or the folder that holds line_index.tsv and wavs/ (or km_kh_male/ with both); where unset, the
+    archive that khasr.prepare downloads to the cache."""
+    url: str = "https://www.openslr.org/resources/42/km_kh_male.zip"
+    """Where khasr.prepare downloads the archive from."""
+    archive_bytes: int | None = 866_086_951
+    """Its size; null for an archive of another size."""
+    archive_sha256: str | None = None
+    """Its SHA-256 (upstream publishes none); null leaves that to the checksums inside the archive."""
 
 
 @dataclass
@@ -129,6 +138,39 @@ class FolderConfig(DataConfig):
     """Column with the transcript."""
     speaker_column: str | None = "speaker"
     """Column with the speaker; null where there is none."""
+
+
+@dataclass
+class HubConfig(DataConfig):
+    """A Hugging Face audio dataset in Parquet, or a local copy of one."""
+
+    name: str = "hub"
+    dataset: str | None = None
+    """Its id on the Hugging Face hub, e.g. google/fleurs."""
+    revision: str | None = None
+    """Branch, tag or commit; refs/convert/parquet holds the Parquet of datasets that were scripts."""
+    files: str = "**/*.parquet"
+    """Which of its files to read, as a pattern, e.g. km_kh/*/*.parquet."""
+    root: str | None = None
+    """In place of `dataset`: a folder written by save_to_disk, a Parquet file, or a folder of Parquet files."""
+    audio_column: str = "audio"
+    """Column with the audio."""
+    text_column: str = "text"
+    """Column with the transcript."""
+    speaker_column: str | None = None
+    """Column with the speaker; null where there is none."""
+    id_column: str | None = None
+    """Column with an id; null numbers the rows."""
+
+
+@dataclass
+class MixConfig(DataConfig):
+    """Several corpora at once."""
+
+    name: str = "mix"
+    corpora: list[dict[str, Any]] = field(default_factory=list)
+    """The corpora, each a choice of the group `data` with what it changes of it, and its weight: how often, on average,
+    an epoch has each of its training utterances. [{data:openslr_km,root:A},{data:fleurs_km,weight:0.5}]"""
 
 
 @dataclass
@@ -387,7 +429,15 @@ class Config:
 
 # Choices of a group whose options differ from those of the group's other choices; all others have the group's own.
 _SCHEMAS: dict[str, dict[str, type]] = {
-    "data": {"openslr_km": OpenslrKmConfig, "folder": FolderConfig, "synthetic": SyntheticConfig},
+    "data": {
+        "openslr_km": OpenslrKmConfig,
+        "folder": FolderConfig,
+        "synthetic": SyntheticConfig,
+        "hub": HubConfig,
+        "fleurs_km": HubConfig,
+        "dev_data_km": HubConfig,
+        "mix": MixConfig,
+    },
     "schedule": {"tri_stage": TriStageConfig},
 }
 
@@ -411,6 +461,32 @@ def to_config(composed: DictConfig) -> Config:
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     return cast(Config, OmegaConf.to_object(from_plain(plain)))
+
+
+def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, float]:
+    """The options of one of a mix's corpora, as its choice under conf/data and its own keys have them, and its weight.
+
+    Raises:
+        ValueError: it names no corpus, or has an option that its corpus has not.
+    """
+    own = dict(part)
+    choice, weight = own.pop("data", None), own.pop("weight", 1.0)
+    file = CONF_DIR / "data" / f"{choice}.yaml"
+    if choice == "mix" or not file.is_file():
+        there = ", ".join(sorted(f.stem for f in file.parent.glob("*.yaml") if f.stem != "mix"))
+        raise ValueError(f"data.corpora: {part} names no corpus. Expected data: and one of {there}.")
+    if not isinstance(weight, int | float) or not weight > 0:
+        raise ValueError(f"data.corpora: the weight of {choice} is {weight}; expected a number above 0.")
+    preset = yaml.safe_load(file.read_text(encoding="utf-8"))
+    schema = (
+        preset.pop("defaults")[0].popitem()[0] if isinstance(preset["defaults"][0], dict) else preset.pop("defaults")[0]
+    )
+    typed = OmegaConf.structured(_SCHEMAS["data"][schema.split("@")[0].rsplit("/", 1)[-1]])
+    try:
+        merged = OmegaConf.merge(typed, preset, {"cache_dir": mix.cache_dir, "on_error": mix.on_error}, own)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"data.corpora: {choice}: {str(error).splitlines()[0]}") from None
+    return cast(DataConfig, OmegaConf.to_object(merged)), float(weight)
 
 
 def to_plain(config: Any) -> dict[str, Any]:

@@ -17,10 +17,12 @@ def prepare(config: Config, folder: Path) -> None:
     """Prepares the corpus; prints its audit and writes audit.md, audit.json and split.tsv into the folder."""
     # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
     from khasr.data.audit import audit, audited, describe
+    from khasr.data.corpora import fetch_corpus
     from khasr.data.datamodule import CorpusDataModule
     from khasr.data.splits import manifest
     from khasr.training.run_folder import write_whole
 
+    fetch_corpus(config.data, config.trainer.progress_bar)
     start = time.perf_counter()
     data = CorpusDataModule(config.data, config.seed)
     data.prepare(config.trainer.progress_bar)

@@ -81,8 +81,11 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         accumulate: int = 1,
         rank: int = 0,
         ranks: int = 1,
+        weights: Sequence[float] | None = None,
     ) -> None:
         """The order of batches of utterances of these lengths (in samples), for one of several ranks.
+
+        With weights, an epoch has each utterance as often as its weight says, on average; each epoch draws anew.
 
         Raises:
             ValueError: an epoch is too short for one optimizer step.
@@ -92,7 +95,9 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         self._by_length = by_length
         self._seed = seed
         self._rank, self._ranks = rank, ranks
-        batches = math.ceil(len(lengths) / batch_size)
+        self._weights = None if weights is None or all(w == 1 for w in weights) else np.asarray(weights, dtype=float)
+        in_epoch = len(lengths) if self._weights is None else max(1, round(self._weights.sum()))
+        batches = math.ceil(in_epoch / batch_size)
         self.steps_per_epoch = batches // (accumulate * ranks)
         self._step_share = accumulate * ranks / batches
         self.batches_per_epoch = self.steps_per_epoch * accumulate
@@ -131,6 +136,12 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         """The batches of one epoch on this rank, as indices."""
         generator = np.random.default_rng([self._seed, epoch])
         order = generator.permutation(len(self._lengths))
+        if self._weights is not None:
+            # Systematic sampling: each weight's whole part for certain, the rest by chance, always as many in all.
+            ends = np.cumsum(self._weights[order])
+            ends *= max(1, round(ends[-1])) / ends[-1]
+            counts = np.diff(np.floor(ends + generator.random() * (1 - 1e-9) + 1e-9), prepend=0).astype(int)
+            order = generator.permutation(np.repeat(order, counts))
         if self._by_length:
             run = self._SORTED_RUN * self._batch_size
             runs = [order[i : i + run] for i in range(0, len(order), run)]

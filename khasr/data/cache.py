@@ -27,7 +27,6 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from khasr.config import DataConfig
 from khasr.data.audio import SAMPLE_RATE, to_16k
 from khasr.data.corpora import Corpus, Fault, Utterance
 from khasr.data.corpora.corpus import digest
@@ -53,11 +52,6 @@ _WRITE_EVERY_SAMPLES = 2**23  # 16 MiB, however long the corpus and its utteranc
 _EDGE = SAMPLE_RATE // 50
 # Reading and resampling leave Python's lock, so threads do; more than a few only wait for the disk.
 _THREADS = min(4, os.cpu_count() or 1)
-
-
-def cache_folder(options: DataConfig) -> Path:
-    """Where 16 kHz audio is kept: data.cache_dir, else $KHASR_CACHE, else ~/.cache/khasr."""
-    return Path(options.cache_dir or os.environ.get("KHASR_CACHE") or "~/.cache/khasr").expanduser()
 
 
 def load_audio(corpus: Corpus, folder: Path, progress: bool = True) -> tuple[datasets.Dataset, list[Fault]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytorch_lightning as pl
 import torch
@@ -15,8 +16,9 @@ from khasr.config import DataConfig
 from khasr.data.audio import SAMPLE_RATE, standardise
 from khasr.data.augment import augment
 from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
-from khasr.data.cache import cache_folder, load_audio
-from khasr.data.corpora import Fault, read_corpus
+from khasr.data.cache import load_audio
+from khasr.data.corpora import Fault, Member, corpora_of, read_corpus
+from khasr.data.corpora.corpus import cache_folder
 from khasr.data.splits import PARTS, Row, split
 from khasr.text.normalise import transcript
 from khasr.text.vocabulary import Vocabulary, describe_symbol
@@ -28,12 +30,14 @@ class Part:
 
     Attributes:
         lengths: of the waveforms, in samples.
+        weights: how often, on average, an epoch of training has each utterance; 1 outside a mix.
     """
 
     name: str
     audio: datasets.Dataset
     texts: list[str]
     lengths: list[int]
+    weights: list[float]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -97,41 +101,67 @@ class CorpusDataModule(pl.LightningDataModule):
             ValueError: faulty utterances under data.on_error=raise, or too few to part.
             FileNotFoundError: no corpus where the options say.
         """
-        options = self._options
+        tables, texts, weights = [], [], []
+        for member in corpora_of(self._options):
+            table, its_texts = self._load(member, progress)
+            tables.append(table)
+            texts += its_texts
+            weights += [member.weight] * len(its_texts)
+        audio = datasets.concatenate_datasets(tables) if len(tables) > 1 else tables[0]
+        lengths = pc.list_value_length(_column(audio, "waveform")).to_pylist()
+        ids, speakers, own_parts = (_column(audio, name).to_pylist() for name in ("id", "speaker", "own_part"))
+        about = [Row(*of) for of in zip(ids, speakers, texts, own_parts, strict=True)]
+        row_of = {id_: row for row, id_ in enumerate(ids)}
+        audio = audio.with_format("numpy")
+        for part, members in split(about, self._options).items():
+            rows = [row_of[id_] for id_ in members]
+            self.parts[part] = Part(
+                part,
+                audio.select(rows),
+                texts=[texts[r] for r in rows],
+                lengths=[lengths[r] for r in rows],
+                weights=[weights[r] for r in rows],
+            )
+            for id_ in members:
+                del row_of[id_]
+        reason = f"in no part of data.split={self._options.split}"
+        self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in row_of]
+
+    def _load(self, member: Member, progress: bool) -> tuple[datasets.Dataset, list[str]]:
+        """A corpus's usable utterances, with its name as a column, and their normalised texts."""
+        options = member.options
         corpus = read_corpus(options)
-        self._refuse(corpus.faults, len(corpus.utterances) + len(corpus.faults))
+        total = len(corpus.utterances) + len(corpus.faults)
+        self._refuse(corpus.faults, total)
         audio, faults = load_audio(corpus, cache_folder(options), progress)
-        lengths = pc.list_value_length(audio.data.column("waveform")).to_pylist()
-        texts = [transcript(text, options.text) for text in audio["text"]]
-        ids = list(audio["id"])
+        lengths = pc.list_value_length(_column(audio, "waveform")).to_pylist()
+        ids = _column(audio, "id").to_pylist()
+        texts = [transcript(text, options.text) for text in _column(audio, "text").to_pylist()]
         usable = []
-        for row, (id_, samples) in enumerate(zip(ids, lengths, strict=True)):
+        for row, (id_, samples, text) in enumerate(zip(ids, lengths, texts, strict=True)):
             seconds = samples / SAMPLE_RATE
             if seconds < options.min_seconds:
-                faults.append(
-                    Fault(id_, "too short", f"{id_} is {seconds:.3f} s long; data.min_seconds={options.min_seconds}")
-                )
+                detail = f"{id_} is {seconds:.3f} s long; data.min_seconds={options.min_seconds}"
+                faults.append(Fault(id_, "too short", detail))
             elif seconds > options.max_seconds:
-                faults.append(
-                    Fault(id_, "too long", f"{id_} is {seconds:.1f} s long; data.max_seconds={options.max_seconds}")
-                )
+                detail = f"{id_} is {seconds:.1f} s long; data.max_seconds={options.max_seconds}"
+                faults.append(Fault(id_, "too long", detail))
+            elif not text:
+                detail = f"{id_}: nothing is left of its text under data.text: {_column(audio, 'text')[row].as_py()!r}"
+                faults.append(Fault(id_, "no text", detail))
             else:
                 usable.append(row)
-        self.faults = faults
-        self._refuse(faults, len(corpus.utterances) + len(corpus.faults))
-        audio = audio.with_format("numpy")
-        row_of = {ids[row]: row for row in usable}
-        speakers, own_parts = list(audio["speaker"]), list(audio["own_part"])
-        about = [Row(ids[r], speakers[r], texts[r], own_parts[r]) for r in usable]
-        for part, members in split(about, options).items():
-            rows = [row_of[id_] for id_ in members]
-            self.parts[part] = Part(part, audio.select(rows), [texts[r] for r in rows], [lengths[r] for r in rows])
-        parted = {id_ for part in self.parts.values() for id_ in part.audio["id"]}
-        self.faults += [
-            Fault(id_, f"in no part of data.split={options.split}", f"{id_} is in no part")
-            for id_ in row_of
-            if id_ not in parted
-        ]
+        self.faults += faults
+        self._refuse(faults, total)
+        if member.prefix:
+            speakers = _column(audio, "speaker").to_pylist()
+            audio = audio.remove_columns(["id", "speaker"])
+            audio = audio.add_column("id", [member.prefix + id_ for id_ in ids])
+            audio = audio.add_column("speaker", [speaker and member.prefix + speaker for speaker in speakers])
+        audio = audio.add_column("corpus", [corpus.name] * len(ids))
+        if len(usable) < len(ids):
+            audio = audio.select(usable)
+        return audio, [texts[row] for row in usable]
 
     def _refuse(self, faults: list[Fault], total: int) -> None:
         if faults and self._options.on_error == "raise":
@@ -186,6 +216,7 @@ class CorpusDataModule(pl.LightningDataModule):
             accumulate=self._accumulate,
             rank=rank,
             ranks=ranks,
+            weights=self.parts["train"].weights,
         )
 
     def set_steps(self, steps: int) -> None:
@@ -213,3 +244,9 @@ class CorpusDataModule(pl.LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _column(audio: datasets.Dataset, name: str) -> pa.ChunkedArray:
+    """A column as Arrow has it, quickly; of the rows that were selected, if some were."""
+    table = audio.select_columns([name])
+    return (table.flatten_indices() if table._indices is not None else table).data.column(name)

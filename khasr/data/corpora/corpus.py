@@ -1,6 +1,7 @@
 """What every corpus is once it has been read: utterances, and a way to their audio."""
 
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from khasr.config import DataConfig
 
 Audio = tuple[NDArray[np.float32], int]
 
@@ -97,6 +100,11 @@ def _promised_frames(file: Path | BinaryIO) -> int:
         if name == b"fmt " and len(chunk) >= 14:
             frame_bytes = struct.unpack("<H", chunk[12:14])[0]
     return 0
+
+
+def cache_folder(options: DataConfig) -> Path:
+    """Where 16 kHz audio and archives are kept: data.cache_dir, else $KHASR_CACHE, else ~/.cache/khasr."""
+    return Path(options.cache_dir or os.environ.get("KHASR_CACHE") or "~/.cache/khasr").expanduser()
 
 
 def digest(*parts: object) -> str:
