@@ -1,6 +1,3 @@
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,34 +59,6 @@ def test_a_corpus_without_readable_audio_is_empty_and_not_a_crash(tmp_path: Path
     corpus.utterances = []
     audio, _ = load_audio(corpus, tmp_path, progress=False)
     assert len(audio) == 0
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from khasr.data.cache import load_audio
-from tests.test_cache import toy
-corpus = toy([])
-read = corpus.read_audio
-def die_midway(utterance):
-    if utterance.id == "u150":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return read(utterance)
-corpus.read_audio = die_midway
-load_audio(corpus, Path(sys.argv[1]), progress=False)
-"""
-
-
-def test_a_process_killed_midway_leaves_no_entry(tmp_path: Path) -> None:
-    # A process of its own: a fork of one that has used torch's threads may hang.
-    here = Path(__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=here, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert list(tmp_path.glob("*.partial-*"))
-    reads: list[str] = []
-    audio, _ = load_audio(toy(reads), tmp_path, progress=False)
-    assert (len(audio), len(reads)) == (250, 250)
-    assert not list(tmp_path.glob("*.partial-*"))
 
 
 def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path) -> None:

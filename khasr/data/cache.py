@@ -5,6 +5,7 @@ to know of the audio) and `made.json` (counts and faults). It is written beside 
 there whole or not at all.
 """
 
+import errno
 import itertools
 import json
 import os
@@ -73,7 +74,7 @@ def load_audio(corpus: Corpus, folder: Path, progress: bool = True) -> tuple[dat
     faults = [Fault(**fault) for fault in made["faults"]]
     if made["utterances"] == 0:
         # An Arrow stream without a batch is fine for pyarrow and not for datasets.
-        return datasets.Dataset.from_dict({name: [] for name in _SCHEMA.names}), corpus.faults + faults
+        return datasets.Dataset(datasets.table.InMemoryTable(_SCHEMA.empty_table())), corpus.faults + faults
     return datasets.Dataset.from_file(str(entry / "utterances.arrow")), corpus.faults + faults
 
 
@@ -107,6 +108,12 @@ def _make_entry(corpus: Corpus, entry: Path, progress: bool) -> None:
         }
         (partial / "made.json").write_text(json.dumps(made, ensure_ascii=False, indent=1), encoding="utf-8")
         partial.replace(entry)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        # Arrow's own error names no file.
+        where = f"{entry.parent} (data.cache_dir or $KHASR_CACHE puts the cache elsewhere)"
+        raise OSError(error.errno, os.strerror(error.errno), where) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
