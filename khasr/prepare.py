@@ -19,8 +19,7 @@ def prepare(config: Config, folder: Path) -> None:
     from khasr.data.audit import audit, audited, describe
     from khasr.data.corpora import fetch_corpus
     from khasr.data.datamodule import CorpusDataModule
-    from khasr.data.splits import manifest
-    from khasr.training.run_folder import write_whole
+    from khasr.training.run_folder import RunFolder, write_whole
 
     fetch_corpus(config.data, config.trainer.progress_bar)
     start = time.perf_counter()
@@ -32,7 +31,7 @@ def prepare(config: Config, folder: Path) -> None:
     report = describe(found)
     write_whole(folder / "audit.md", report)
     write_whole(folder / "audit.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-    write_whole(folder / "split.tsv", manifest({name: list(part.audio["id"]) for name, part in data.parts.items()}))
+    RunFolder(folder).write_split({name: list(part.audio["id"]) for name, part in data.parts.items()})
     # The symbols are a long table, for the file.
     print(report.split("## Symbols")[0].rstrip())
     hours = found["all"]["hours"]

@@ -178,7 +178,8 @@ def start(*words: object) -> "subprocess.Popen[str]":
     # A process of its own: a fork of one that has used threads may hang.
     return subprocess.Popen(
         [sys.executable, "-c", PREPARE, *map(str, words)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,     )  # fmt: skip
+        text=True,
+    )  # fmt: skip
 
 
 def test_two_processes_prepare_at_once_and_one_does_the_work(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.Ca
     try:
         if user == 0:
             os.seteuid(65534)  # root may read everything
-        with pytest.raises(PermissionError, match="Permission denied: '.*/c") as caught:
+        with pytest.raises(PermissionError, match=r"Permission denied: '.*/c") as caught:
             read_corpus(FolderConfig(root=str(root)))
     finally:
         os.seteuid(user)

@@ -160,8 +160,8 @@ def test_every_option_is_documented(compose: Compose) -> None:
         assert all(line.split("\n      ")[1].strip() for line in _describe(compose(*choice), ""))
 
 
-COMMANDS = re.findall(r"^\s*(?:\.venv/bin/)?python -m khasr\.train +(.*?)(?:\s{2,}#.*|\s{3,}.*)?$",
-    (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "khasr/train.py").read_text(encoding="utf-8"), re.MULTILINE)  # fmt: skip
+COMMANDS = re.findall(r"^\s*(?:\.venv/bin/)?python -m khasr\.(?:train|prepare) +(.*?)(?:\s{2,}#.*|\s{3,}.*)?$",
+    (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "khasr/train.py").read_text(encoding="utf-8") + (ROOT / "khasr/prepare.py").read_text(encoding="utf-8"), re.MULTILINE)  # fmt: skip
 
 
 def test_the_readme_has_commands() -> None:

@@ -55,7 +55,7 @@ def number_steps() -> dict[str, Step]:
 def compare(title: str, steps: dict[str, Step], texts: dict[str, list[str]]) -> None:
     """Prints, for each text and step, how many lines change, lose signs, or change again when done twice."""
     print(f"\n## {title}\n")
-    print("| text | lines | step | changed | lost a vowel, sign or coeng | changed again | unlike khasr's | seconds |")
+    print("| text | lines | step | changed | fewer signs than khasr's | changed again | unlike khasr's | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     examples: list[str] = []
     for name, lines in texts.items():

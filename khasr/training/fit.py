@@ -118,6 +118,8 @@ def _run(
     accumulate = config.trainer.accumulate_grad_batches
     data = CorpusDataModule(config.data, config.seed, accumulate, read_test=config.score_test)
     data.prepare(config.trainer.progress_bar and is_first_process())
+    if is_first_process():
+        folder.write_split({name: [str(id_) for id_ in part.audio["id"]] for name, part in data.parts.items()})
 
     # 3. The model. The seed is for its new weights; batches have seeds of their own.
     pl.seed_everything(config.seed, verbose=False)

@@ -17,6 +17,7 @@ import yaml
 
 from khasr import __version__
 from khasr.config import Config, to_plain
+from khasr.data.splits import Parts, manifest
 from khasr.model.weights import BEST, LAST
 from khasr.scoring.evaluate import Hypothesis
 
@@ -72,6 +73,10 @@ class RunFolder:
         """Writes config.yaml."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.config, yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False))
+
+    def write_split(self, parts: Parts) -> None:
+        """Writes split.tsv, which data.split=PATH gives to another run."""
+        write_whole(self.path / "split.tsv", manifest(parts))
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Writes results.json, whole or not at all."""
