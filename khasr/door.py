@@ -134,7 +134,7 @@ def _tell(error: Exception) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     # A message is for the user where khasr's own code raised it; from deeper down it is a fault of ours.
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
-    if ours and isinstance(error, FileNotFoundError | ValueError | ModuleNotFoundError):
+    if ours and isinstance(error, FileNotFoundError | ValueError | ModuleNotFoundError | ConnectionError):
         print(error, file=sys.stderr)
         return MISTAKE
     if ours and type(error).__module__.startswith("khasr"):
