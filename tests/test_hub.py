@@ -142,6 +142,8 @@ def test_a_dataset_of_the_hub_is_fetched_by_its_pattern(tmp_path: Path, monkeypa
     assert Counter(u.own_part for u in corpus.utterances) == {"train": 2, "val": 2, "test": 2}
     assert asked[0]["id"] == "google/fleurs"
     assert (asked[0]["revision"], asked[0]["allow_patterns"]) == ("refs/convert/parquet", ["km_kh/*/*.parquet"])
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "empty"))
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(["openslr.py", "README.md"]))
     with pytest.raises(ValueError, match=r"openslr/openslr is a loading script \(openslr\.py\)"):
         read_corpus(HubConfig(dataset="openslr/openslr"))

@@ -2,13 +2,17 @@
 
 import io
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import datasets
 import huggingface_hub
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from khasr.config import HubConfig
 from khasr.data.corpora.corpus import Audio, Corpus, Fault, Utterance, cache_folder, decode_audio, digest, stamps
@@ -104,24 +108,10 @@ def _no_parquet(source: str, what: str, scripts: Sequence[str]) -> Exception:
 
 
 def _fetch(options: HubConfig) -> Path:
-    """The dataset's files on this machine, fetched where they are not."""
+    """The dataset's files on this machine, fetched where they are not; without the network, what was fetched before."""
     source = str(options.dataset)
     try:
-        found = huggingface_hub.HfApi().list_repo_files(source, repo_type="dataset", revision=options.revision)
-        chosen = [f for f in found if fnmatch(f, _as_fnmatch(options.files))]
-        if not chosen:
-            scripts = [f for f in found if f.endswith(".py")]
-            revision = f" (revision {options.revision})" if options.revision else ""
-            raise _no_parquet(source, f"has no files {options.files}{revision}", scripts)
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise FileNotFoundError(
-            f"The Hugging Face hub shows no dataset {source}, revision {options.revision or 'main'}. Is the name "
-            f"right? A gated one wants its terms accepted and `hf auth login`. ({type(error).__name__})"
-        ) from None
-    except (OSError, HfHubHTTPError):
-        pass  # without the network, what was fetched before will do
-    try:
-        return Path(
+        folder = Path(
             huggingface_hub.snapshot_download(
                 source,
                 repo_type="dataset",
@@ -130,10 +120,21 @@ def _fetch(options: HubConfig) -> Path:
                 cache_dir=cache_folder(options) / "hub",
             )
         )
+        if not any(folder.glob(options.files)):
+            there = huggingface_hub.HfApi().list_repo_files(source, repo_type="dataset", revision=options.revision)
+            scripts = [name for name in there if name.endswith(".py")]
+            revision = f" (revision {options.revision})" if options.revision else ""
+            raise _no_parquet(source, f"has no files {options.files}{revision}", scripts)
     except LocalEntryNotFoundError:
         raise ConnectionError(
             f"{source} is not on this machine, and the Hugging Face hub cannot be reached. data.root= takes a copy."
         ) from None
+    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise FileNotFoundError(
+            f"The Hugging Face hub shows no dataset {source}, revision {options.revision or 'main'}. Is the name "
+            f"right? A gated one wants its terms accepted and `hf auth login`. ({type(error).__name__})"
+        ) from None
+    return folder
 
 
 def _as_fnmatch(pattern: str) -> str:
