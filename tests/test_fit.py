@@ -59,7 +59,8 @@ def finished(compose: Callable[..., Config], corpus: Path, tmp_path_factory: pyt
 def test_a_run_folder_holds_what_it_promises(finished: Path) -> None:
     names = {p.name for p in finished.iterdir()}
     assert names == {
-        "config.yaml", "metrics.csv", "learning_curve.png", "hypotheses.tsv", "checkpoints", "results.json"
+        "config.yaml", "metrics.csv", "learning_curve.png", "hypotheses.tsv", "checkpoints", "results.json",
+        "split.tsv",
     }  # fmt: skip
     assert {p.name for p in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert (finished / "learning_curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
