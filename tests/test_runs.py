@@ -1,0 +1,162 @@
+"""Reading runs: folders in every state, wandb's offline folders and its exported table."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import wandb
+import yaml
+
+from khasr.study.runs import Runs, lr_areas, read_runs
+from khasr.study.wandb_files import read_export, read_offline
+
+METRICS = "step,train/lr,train/audio_seconds,val/wer,val/cer\n10,0.001,50,,\n20,0.001,100,0.9,0.4\n30,0.0,150,0.5,0.2\n"
+
+
+def write_run(folder: Path, **results: object) -> Path:
+    folder.mkdir(parents=True)
+    config = {"model": {"name": "tiny"}, "optimizer": {"lr": 1e-3, "betas": [0.9, 0.98]}, "seed": 1}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "metrics.csv").write_text(METRICS, encoding="utf-8")
+    known = {"status": "completed", "model": "tiny", "seed": 1, "val": {"wer": 0.4, "cer": 0.1}, "test": None}
+    known["train"] = {"steps": 30, "parameters": 1000, "audio_seconds": 150.0, "seconds": 9.0}
+    (folder / "results.json").write_text(json.dumps(known | results), encoding="utf-8")
+    return folder
+
+
+def row(runs: Runs, name: str) -> pd.Series:
+    return runs.table.set_index("run").loc[name]
+
+
+def test_a_run_folder_is_a_row_with_its_options_scores_and_curves(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "sweep" / "0")
+    header = "id\treference\thypothesis\tedits\tseconds\tpart\n"
+    (folder / "hypotheses.tsv").write_text(header + 'u1\tក "ខ\tក\t1\t1.000\tval\nu2\tcut\n', encoding="utf-8")
+    runs = read_runs([tmp_path])
+    found = row(runs, "sweep/0")
+    assert (found["status"], found["wer"], found["cer"], found["steps"]) == ("completed", 0.4, 0.1, 30)
+    assert (found["optimizer.lr"], found["optimizer.betas"], found["seed"]) == (1e-3, "[0.9, 0.98]", 1)
+    assert found["lr_area"] == pytest.approx(10 * 0.0005 + 10 * 0.001 + 10 * 0.0005)
+    assert found["flops"] == 6 * 1000 * 150 * 50
+    assert runs.hypotheses.iloc[0].to_dict() == {
+        "run": "sweep/0", "part": "val", "id": "u1", "reference": 'ក "ខ', "hypothesis": "ក", "edits": 1, "words": 2,
+        "seconds": 1.0,
+    }  # fmt: skip
+    assert any("1 lines have not the columns" in note for note in runs.notes)
+    wers = runs.curves[runs.curves["metric"] == "val/wer"]
+    assert list(zip(wers["step"], wers["value"], strict=True)) == [(20, 0.9), (30, 0.5)]
+
+
+def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
+    write_run(tmp_path / "diverged", status="diverged", val=None, error="Diverged: not finite")
+    write_run(tmp_path / "odd", status="exploded")
+    (write_run(tmp_path / "killed") / "results.json").unlink()
+    (write_run(tmp_path / "cut") / "results.json").write_text('{"status": "comp', encoding="utf-8")
+    (write_run(tmp_path / "listed") / "config.yaml").write_text("- 1\n", encoding="utf-8")
+    runs = read_runs([tmp_path])
+    assert len(runs.table) == 5
+    assert row(runs, "diverged")["status"] == "diverged"
+    assert row(runs, "diverged")["wer"] == 0.5  # the lowest on its way
+    assert row(runs, "killed")["status"] == "failed"
+    assert row(runs, "odd")["status"] == "failed"
+    for name in ("cut", "listed"):
+        assert row(runs, name)["status"] == "unreadable"
+    assert sum("exploded" in n or "cut" in n or "listed" in n for n in runs.notes) == 3
+
+
+def test_the_table_is_the_same_as_parquet_and_csv(tmp_path: Path) -> None:
+    for i in range(3):
+        write_run(tmp_path / "runs" / str(i), status="failed" if i else "completed", error="x" if i else None)
+    runs = read_runs([tmp_path / "runs"])
+    written = runs.write(tmp_path)
+    assert [p.name for p in written] == ["runs.parquet", "runs.csv", "curves.parquet", "curves.csv"]
+    parquet, csv = pd.read_parquet(written[0]), pd.read_csv(written[1])
+    assert list(parquet["wer"]) == list(csv["wer"]) == [0.4] * 3
+    assert list(parquet["status"]) == ["completed", "failed", "failed"]
+
+
+def test_models_of_one_name_and_several_sizes_are_told_apart(tmp_path: Path) -> None:
+    for i, parameters in enumerate((1_200_000, 1_203_000, 4_800_000)):
+        write_run(
+            tmp_path / str(i), train={"steps": 30, "parameters": parameters, "audio_seconds": 1.0, "seconds": 1.0}
+        )
+    assert list(read_runs([tmp_path]).table["model"]) == ["tiny 1.2M", "tiny 1.2M", "tiny 4.8M"]
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_runs([tmp_path / "nowhere"])
+    with pytest.raises(FileNotFoundError, match=r"No run in .* Expected folders with a results.json"):
+        read_runs([tmp_path])
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="not a table exported from wandb"):
+        read_runs([tmp_path / "a.csv"])
+
+
+def test_the_area_under_the_lr_is_its_sum_over_steps() -> None:
+    rows = [{"step": float(s), "train/lr": s / 100} for s in range(1, 101)]
+    assert lr_areas(rows)[-1][1] == pytest.approx(sum(r["train/lr"] for r in rows), rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of wandb's own, offline, with a value long enough to span the file's blocks."""
+    folder = tmp_path_factory.mktemp("offline")
+    config = {"model": {"name": "tiny", "architecture": {"layers": 2, "hidden_size": 8, "intermediate_size": 16}}}
+    config |= {"optimizer": {"lr": 1e-3, "betas": [0.9, 0.98]}, "seed": 3, "note": "x" * 100_000}
+    settings = wandb.Settings(console="off", silent=True)
+    run = wandb.init(mode="offline", dir=str(folder), config=config, name="mine", settings=settings)
+    for step in (10, 20, 30):
+        run.log({"train/lr": 1e-3, "train/audio_seconds": 5.0 * step, "trainer/global_step": step})
+        run.log({"val/wer": 1 - step / 50, "trainer/global_step": step})
+    run.finish()
+    wandb.teardown()  # its service writes the last block when it ends
+    return folder
+
+
+def test_an_offline_run_of_wandbs_is_a_row(offline: Path) -> None:
+    runs = read_runs([offline])
+    assert len(runs.table) == 1
+    found = runs.table.iloc[0]
+    assert (found["status"], found["optimizer.lr"], found["optimizer.betas"]) == ("completed", 1e-3, "[0.9, 0.98]")
+    assert (found["seed"], found["steps"], found["audio_seconds"]) == (3, 30, 150)
+    assert found["wer"] == pytest.approx(0.4)
+    assert found["parameters"] == 2 * (4 * 64 + 2 * 8 * 16)
+
+
+def test_an_offline_run_that_was_cut_short_is_interrupted(offline: Path, tmp_path: Path) -> None:
+    whole = next(offline.rglob("run-*.wandb"))
+    folder = tmp_path / "offline-run-20260101_000000-abc"
+    folder.mkdir()
+    data = whole.read_bytes()
+    (folder / "run-abc.wandb").write_bytes(data[: len(data) - 300])
+    run = read_offline([folder])
+    assert run.status == "interrupted"
+    assert run.options["optimizer.lr"] == 1e-3
+    (folder / "run-abc.wandb").write_bytes(b"something else")
+    assert list(read_runs([tmp_path]).table["status"]) == ["unreadable"]
+
+
+def test_a_run_with_its_own_folder_is_not_read_twice(offline: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    inside = next(offline.rglob("offline-run-*"))
+    (run / "wandb").mkdir()
+    (run / "wandb" / inside.name).symlink_to(inside)
+    (run / "wandb" / "id").write_text(inside.name.rsplit("-", 1)[-1])
+    assert list(read_runs([tmp_path, offline]).table["source"]) == ["folder"]
+
+
+def test_an_exported_table_is_rows(tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text(
+        '"Name","State","Notes","Created","optimizer.lr","model.name","seed","val/wer","trainer/global_step"\n'
+        '"a","finished","-","2026-01-01","0.001","tiny","1","0.31","400"\n'
+        '"b","crashed","-","2026-01-01","0.003","tiny","2","",""\n'
+        '"c","failed","-","2026-01-01","0.003","tiny","3","NaN","10"\n'
+    )
+    assert [r.status for r in read_export(path)] == ["completed", "interrupted", "failed"]
+    table = read_runs([path]).table
+    assert list(table["optimizer.lr"]) == [0.001, 0.003, 0.003]
+    assert table["wer"].iloc[0] == 0.31
+    assert table["wer"].isna().sum() == 2
