@@ -1,0 +1,277 @@
+"""What a study compares: two models, the settings that vary, the settings to start from, and which runs count."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from khasr import config as options
+from khasr.study.runs import Runs
+from khasr.study.wandb_files import flatten
+
+LEARNED_BELOW = 0.95
+"""A run has learned if it ended by itself with a WER on val below this; all blank is 1.0."""
+
+# Options that do not change what is learned, or that are seeds, or that are the model's own shape.
+_NO_SETTING = (
+    "seed", "resume", "score_test", "logger.", "model.name", "model.architecture.", "data.cache_dir", "data.root",
+    "data.num_workers", "data.order_seed", "data.eval_batch_size", "trainer.progress_bar", "trainer.accelerator",
+    "trainer.log_every_steps", "trainer.val_every_steps", "trainer.deterministic", "model.gradient_checkpointing",
+)  # fmt: skip
+# What runs must share for their scores to be of the same utterances and texts.
+_SCORED = (
+    "data.name", "data.root", "data.split", "data.split_seed", "data.test_share", "data.val_share", "data.utterances",
+    "data.corpus_seed", "data.voices", "data.sentences", "data.text.", "data.min_seconds", "data.max_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option that varies, or several that always change together.
+
+    Attributes:
+        columns: of the table of runs.
+        values: as tried, in order; a tuple each, one for each column.
+        numeric: one column of more than two positive numbers.
+    """
+
+    columns: tuple[str, ...]
+    values: tuple[tuple[Any, ...], ...]
+    numeric: bool
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        return " & ".join(self.columns)
+
+    def of(self, rows: pd.DataFrame) -> list[tuple[Any, ...]]:
+        """Its value in each row."""
+        return [tuple(map(_plain, values)) for values in zip(*(rows[c] for c in self.columns), strict=True)]
+
+
+@dataclass
+class Design:
+    """The comparison.
+
+    Attributes:
+        table: the runs that are compared, with `cell` (the settings in words), `learned` and `score`: the WER on val,
+            1.0 where nothing was learned.
+        reference: the value of each setting that the comparison starts from.
+        reference_from: in words, where it is from.
+        fixed: options that differ between the models and never within one; they cannot be told from the model.
+        left_out: why runs are in no comparison, and how many, in words.
+    """
+
+    runs: Runs
+    small: str
+    large: str
+    table: pd.DataFrame
+    settings: list[Setting]
+    reference: dict[str, tuple[Any, ...]]
+    reference_from: str
+    fixed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """The smaller one and the larger one."""
+        return self.small, self.large
+
+    def of(self, model: str) -> pd.DataFrame:
+        """A model's runs."""
+        return self.table[self.table["model"] == model]
+
+    @property
+    def reference_cell(self) -> str:
+        """The cell of the reference."""
+        return self.cell(self.reference)
+
+    def cell(self, values: dict[str, tuple[Any, ...]]) -> str:
+        """A combination of settings in words: what differs from the reference."""
+        parts = [
+            f"{_short(column)}={say(value)}"
+            for setting in self.settings
+            if values[setting.name] != self.reference[setting.name]
+            for column, value, before in zip(
+                setting.columns, values[setting.name], self.reference[setting.name], strict=True
+            )
+            if value != before
+        ]
+        return ", ".join(parts) or "reference"
+
+
+def build_design(
+    runs: Runs, small: str | None = None, large: str | None = None, reference: dict[str, Any] | None = None
+) -> Design:
+    """The comparison of two models: those named, else the smallest and the largest that have runs.
+
+    The reference is what is given, else the defaults of khasr (the card's recipe) where both models tried them, else
+    each setting's most common value.
+
+    Raises:
+        ValueError: a model or a setting that no run has.
+    """
+    table = runs.table[runs.table["status"] != "unreadable"].copy()
+    left_out = []
+    if unreadable := len(runs.table) - len(table):
+        left_out.append(f"{unreadable} unreadable")
+    table, other = _same_utterances(table)
+    if other:
+        left_out.append(f"{other} scored on other utterances or texts than the rest ({', '.join(_SCORED[:5])} ...)")
+    small, large = _pick(table, small, large)
+    third = int((~table["model"].isin([small, large])).sum())
+    if third:
+        left_out.append(f"{third} of other models than {small} and {large}")
+    table = table[table["model"].isin([small, large])].copy()
+    if interrupted := int((table["status"] == "interrupted").sum()):
+        left_out.append(f"{interrupted} interrupted: in the curves and among the trials, in no mean")
+    table["learned"] = (table["status"] == "completed") & (table["wer"] < LEARNED_BELOW)
+    table["score"] = table["wer"].where(table["wer"] < LEARNED_BELOW, 1.0)
+    table.loc[table["status"].isin(["diverged", "failed"]), "score"] = 1.0
+    settings, fixed = _settings(runs, table)
+    given = reference or {}
+    known = {column for setting in settings for column in setting.columns}
+    for key in given:
+        if key not in known:
+            raise ValueError(
+                f"--reference {key}: no setting of that name varies here. Those that do: {', '.join(sorted(known))}."
+            )
+    starts, origin = _reference(settings, table, given)
+    design = Design(runs, small, large, table, settings, starts, origin, fixed, left_out)
+    columns = {s.name: s.of(table) for s in settings}
+    design.table["cell"] = [design.cell({n: column[i] for n, column in columns.items()}) for i in range(len(table))]
+    return design
+
+
+def say(value: Any) -> str:
+    """A value as one writes it."""
+    if value is None:
+        return "unset"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _same_utterances(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The largest group of runs that were scored on the same utterances, and how many are in none or another."""
+    columns = [c for c in table.columns if c.startswith(_SCORED)]
+    if not columns or table.empty:
+        return table, 0
+    keys = table[columns].map(lambda v: str(_plain(v))).agg("|".join, axis=1)
+    most = keys.value_counts().index[0]
+    return table[keys == most].copy(), int((keys != most).sum())
+
+
+def _pick(table: pd.DataFrame, small: str | None, large: str | None) -> tuple[str, str]:
+    sizes = table.groupby("model")["parameters"].median().sort_values()
+    names = list(sizes.index)
+    for given in (small, large):
+        if given is not None and given not in names:
+            raise ValueError(f"No run of a model named {given!r}. There are: {', '.join(names)}.")
+    if len(names) < 2:
+        raise ValueError(
+            f"Runs of one model alone ({', '.join(names) or 'none'}); the report compares two. Give runs of both."
+        )
+    small = small or next(n for n in names if n != large)
+    large = large or next(n for n in reversed(names) if n != small)
+    return small, large
+
+
+def _settings(runs: Runs, table: pd.DataFrame) -> tuple[list[Setting], list[str]]:
+    """The options that vary within a model, those that always change together as one; and those fixed to a model."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    fixed = []
+    for column in runs.options:
+        if column.startswith(_NO_SETTING) or column.startswith(_SCORED):
+            continue
+        values = [_plain(v) for v in table[column]]
+        codes, distinct = pd.factorize(pd.Series([repr(v) for v in values]))
+        if len(distinct) < 2:
+            continue
+        within = pd.Series(codes, table.index).groupby(table["model"]).nunique().max()
+        if within < 2:
+            fixed.append(column)
+        else:
+            found.setdefault(tuple(codes), []).append(column)
+    settings = []
+    for columns in found.values():
+        tried = {repr(v): v for v in (tuple(_plain(x) for x in row) for row in table[columns].itertuples(index=False))}
+        ordered = tuple(sorted(tried.values(), key=_order))
+        numbers = [v[0] for v in ordered if isinstance(v[0], float)]
+        numeric = len(columns) == 1 and len(numbers) == len(ordered) > 2 and min(numbers) >= 0
+        settings.append(Setting(tuple(columns), ordered, numeric))
+    return sorted(settings, key=lambda s: s.name), fixed
+
+
+def _reference(
+    settings: list[Setting], table: pd.DataFrame, given: dict[str, Any]
+) -> tuple[dict[str, tuple[Any, ...]], str]:
+    defaults = _defaults()
+    reference: dict[str, tuple[Any, ...]] = {}
+    origins = {"given": 0, "khasr's default, which is the card's": 0, "the most common value": 0}
+    for setting in settings:
+        by_model = [set(setting.of(rows)) for _, rows in table.groupby("model")]
+        default = tuple(defaults.get(c) for c in setting.columns)
+        asked = [
+            v
+            for v in setting.values
+            if all(_same(given[c], x) for c, x in zip(setting.columns, v, strict=True) if c in given)
+        ]
+        if any(c in given for c in setting.columns):
+            if not asked:
+                raise ValueError(
+                    f"--reference {setting.name}: no run has that value. Tried: "
+                    + ", ".join(" & ".join(map(say, v)) for v in setting.values)
+                    + "."
+                )
+            reference[setting.name], origin = asked[0], "given"
+        elif all(default in tried for tried in by_model):
+            reference[setting.name], origin = default, "khasr's default, which is the card's"
+        else:
+            counts = pd.Series(setting.of(table)).value_counts()
+            common = counts[counts == counts.max()].index
+            reference[setting.name], origin = min(common, key=_order), "the most common value"
+        origins[origin] += 1
+    said = "; ".join(f"{origin} ({count} settings)" for origin, count in origins.items() if count)
+    return reference, said or "nothing varies"
+
+
+def _defaults() -> dict[str, Any]:
+    sections = {
+        "data": options.DataConfig, "model": options.ModelConfig, "finetune": options.FinetuneConfig,
+        "optimizer": options.OptimizerConfig, "schedule": options.ScheduleConfig,
+        "precision": options.PrecisionConfig, "decoder": options.DecoderConfig, "trainer": options.TrainerConfig,
+    }  # fmt: skip
+    nested = {
+        name: {f.name: getattr(section(), f.name) for f in dataclasses.fields(section)}
+        for name, section in sections.items()
+    }
+    plain = {
+        name: {
+            k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) and not isinstance(v, type) else v
+            for k, v in s.items()
+        }
+        for name, s in nested.items()
+    }
+    return {key: _plain(value) for key, value in flatten(plain).items()}
+
+
+def _plain(value: Any) -> Any:
+    """None for what is missing, one type for numbers: 1 and 1.0 are the same value of an option."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool":
+        return bool(value)
+    return float(value) if isinstance(value, int | float) or hasattr(value, "dtype") else value
+
+
+def _same(asked: Any, value: Any) -> bool:
+    return _plain(asked) == value or str(asked) == say(value)
+
+
+def _order(value: tuple[Any, ...]) -> list[tuple[int, float, str]]:
+    return [(0, v, "") if isinstance(v, float) else (1, 0.0, str(v)) for v in value]
+
+
+def _short(column: str) -> str:
+    """An option's name without its section, where that says enough."""
+    return column.split(".", 1)[-1] if column.startswith(("optimizer.", "trainer.", "model.", "data.")) else column

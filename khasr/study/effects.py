@@ -1,0 +1,201 @@
+"""What each setting does to each model, and whether it does another thing to the one than to the other."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from khasr.study.design import Design, Setting
+from khasr.study.statistics import LEVEL, Array, Estimate, Fit, interaction_p, learning_p, least_squares
+
+Value = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A setting's main effect on a model: the WER at a value less the WER at the reference, all else as it was."""
+
+    model: str
+    setting: str
+    value: Value
+    runs: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Whether a setting does another thing to the one model than to the other.
+
+    Attributes:
+        p: of its doing the same to both (log WER of runs that learned).
+        p_learning: of its doing the same to both for whether a run learns at all.
+        best: of each model by its main effect; None where the reference is not among what it learned from.
+        change: of the gap (large less small), in WER, when each model goes from the reference to its best.
+    """
+
+    setting: Setting
+    p: float
+    p_learning: float
+    best: tuple[Value, Value] | None
+    change: Estimate
+
+
+def main_effects(design: Design) -> list[Effect]:
+    """The main effects of all settings, by least squares over a model's runs that learned, with t intervals."""
+    found = []
+    for model in design.models:
+        fitted = _fit(design, model)
+        for setting in design.settings:
+            rows = _learned(design, model)
+            counts = Counter(setting.of(rows))
+            for value in setting.values:
+                if value in counts and value != design.reference[setting.name] and fitted is not None:
+                    estimate = fitted.effect(setting, value)
+                    if estimate is not None:
+                        found.append(Effect(model, setting.name, value, counts[value], _interval(*estimate)))
+    return found
+
+
+def interactions(design: Design, seed: int = 0) -> list[Interaction]:
+    """The interaction of each setting with the model's size."""
+    rng = np.random.default_rng(seed)
+    ended = design.table[design.table["status"] != "interrupted"]
+    learned = ended[ended["learned"]]
+    found = []
+    for setting in design.settings:
+        p = _p(design, learned, np.log(np.maximum(learned["wer"].to_numpy(float), 1e-4)), setting, rng)
+        unlearned = len(ended) - len(learned)
+        p_learning = math.nan
+        if min(unlearned, len(learned)) >= 3:
+            large = (ended["model"] == design.large).to_numpy(float)
+            values = np.array([setting.values.index(v) for v in setting.of(ended)])
+            p_learning = learning_p(ended["learned"].to_numpy(float), large, values, rng)
+        best, change = _change(design, setting)
+        found.append(Interaction(setting, p, p_learning, best, change))
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- the fits
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A model's scores as a sum of its settings' effects."""
+
+    fit: Fit
+    places: dict[str, tuple[int, int]]
+    levels: dict[str, list[Value]]
+    reference: dict[str, Value]
+
+    def effect(self, setting: Setting, value: Value) -> tuple[float, float, int] | None:
+        """The score at the value less that at the reference, its squared error and degrees of freedom."""
+        levels = self.levels[setting.name]
+        start = self.reference[setting.name]
+        if value not in levels or (start not in levels and not setting.numeric):
+            return None
+        first, last = self.places[setting.name]
+        at = _encode(setting, [value, start], levels)
+        contrast = np.zeros(len(self.fit.coefficients))
+        contrast[first:last] = at[0] - at[1]
+        return *self.fit.estimate(contrast), self.fit.df
+
+
+def _fit(design: Design, model: str) -> _Fitted | None:
+    rows = _learned(design, model)
+    if len(rows) < 2:
+        return None
+    blocks, places, levels = [np.ones((len(rows), 1))], {}, {}
+    width = 1
+    for setting in design.settings:
+        values = setting.of(rows)
+        levels[setting.name] = [v for v in setting.values if v in set(values)]
+        block = _encode(setting, values, levels[setting.name])
+        places[setting.name] = (width, width + block.shape[1])
+        width += block.shape[1]
+        blocks.append(block)
+    fit = least_squares(np.hstack(blocks), rows["wer"].to_numpy(float))
+    return _Fitted(fit, places, levels, design.reference)
+
+
+def _encode(setting: Setting, values: list[Value], levels: list[Value]) -> Array:
+    """Columns for the values, by the levels that the model has runs of."""
+    if _as_curve(setting, levels):
+        # Scaled by the levels, so that the same value has the same columns in each call; 0 stands below the lowest.
+        floor = min((v[0] for v in levels if v[0] > 0), default=1.0) / 2
+        base, logs = (np.log(np.maximum([v[0] for v in some], floor)) for some in (levels, values))
+        scaled = (logs - base.mean()) / max(float(base.std()), 1e-9)
+        return np.stack([scaled, scaled**2], axis=1)
+    return np.array([[float(v == level) for level in levels[1:]] for v in values]).reshape(len(values), -1)
+
+
+def _as_curve(setting: Setting, levels: list[Value]) -> bool:
+    """Numbers of many values are a curve in their logarithm; few are levels, each with its own effect."""
+    return setting.numeric and len(levels) > 5
+
+
+def _learned(design: Design, model: str) -> pd.DataFrame:
+    rows = design.of(model)
+    return rows[rows["learned"]]
+
+
+def _interval(value: float, squared_error: float, df: int, level: float = LEVEL) -> Estimate:
+    if df < 1 or not squared_error >= 0:
+        return Estimate(value)
+    reach = float(stats.t.ppf((1 + level) / 2, df)) * math.sqrt(squared_error)
+    return Estimate(value, value - reach, value + reach)
+
+
+# --------------------------------------------------------------------------------------------------- the interactions
+
+
+def _p(design: Design, rows: pd.DataFrame, scores: Array, setting: Setting, rng: np.random.Generator) -> float:
+    """p of the setting's doing the same to both models.
+
+    What both share is a column for each combination of settings where enough runs are left over for noise, since then
+    no effect of settings on each other can pass for one of size; else the sum of the settings' effects.
+    """
+    large = (rows["model"] == design.large).to_numpy(float)[:, None]
+    if len(rows) < 6 or not 0 < large.mean() < 1:
+        return math.nan
+    blocks = {}
+    for other in design.settings:
+        values = other.of(rows)
+        blocks[other.name] = _encode(other, values, [v for v in other.values if v in set(values)])
+    others = [large * blocks[s.name] for s in design.settings if s is not setting]
+    tested = large * blocks[setting.name]
+    cells = pd.get_dummies(rows["cell"]).to_numpy(float)
+    sums = np.hstack(list(blocks.values()))
+    for common, also in ((cells, others), (sums, others), (sums, [])):
+        together = [common, large, *also, tested]
+        left = len(rows) - int(np.linalg.matrix_rank(np.hstack([np.ones_like(large), *together])))
+        if left >= max(6, len(rows) // 4):
+            return interaction_p(scores, common, np.hstack([large, *also]), tested, rng)
+    return math.nan
+
+
+def _change(design: Design, setting: Setting) -> tuple[tuple[Value, Value] | None, Estimate]:
+    """Each model's best value, and how the gap changes when each goes there from the reference."""
+    gains, best = [], []
+    for model in design.models:
+        fitted = _fit(design, model)
+        effects = {}
+        if fitted is not None:
+            effects = {v: e for v in fitted.levels[setting.name] if (e := fitted.effect(setting, v)) is not None}
+        if not effects:
+            return None, Estimate(math.nan)
+        lowest = min(effects, key=lambda v: effects[v][0])
+        best.append(lowest)
+        gains.append(effects[lowest])
+    (small, small_error, small_df), (large, large_error, large_df) = gains
+    value, error = large - small, small_error + large_error
+    # The best of several values was taken: as many comparisons as there are others than the reference.
+    level = 1 - (1 - LEVEL) / max(1, len(setting.values) - 1)
+    parts = [(e, d) for e, d in ((small_error, small_df), (large_error, large_df)) if e > 0]
+    if not parts or any(d < 1 for _, d in parts):
+        return (best[0], best[1]), Estimate(value)
+    df = error**2 / sum(e**2 / d for e, d in parts)
+    return (best[0], best[1]), _interval(value, error, max(1, math.floor(df)), level)

@@ -1,0 +1,284 @@
+"""What a study's runs say as units: best of n trials, noise between seeds, effects of settings, claims corrected.
+
+Intervals over utterances and paired tests of two runs are `khasr.scoring.significance`'s.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval at LEVEL and the p-value of its being 0; nan where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+
+
+# ------------------------------------------------------------------------------------------------ best of n trials
+
+
+def expected_best(scores: Sequence[float] | Array) -> Array:
+    """The expected lowest score of n trials, for n from 1 to their number, without bias.
+
+    The mean over all subsets of size n of their lowest score (Tang et al. 2020, "Showing Your Work Doesn't Always
+    Work", eq. 4). Dodge et al. 2019 draw with replacement, which is biased upward for WER: their curve stays above it.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=float))
+    return np.asarray(_subset_weights(len(ordered)) @ ordered)
+
+
+def _subset_weights(count: int) -> Array:
+    """weights[n - 1, i]: the share of the subsets of size n whose lowest is the i-th lowest of all."""
+    weights = np.zeros((count, count))
+    for n in range(1, count + 1):
+        share = n / count
+        for i in range(count - n + 1):
+            weights[n - 1, i] = share
+            # C(count - i - 2, n - 1) / C(count - i - 1, n - 1), so that nothing overflows.
+            left = count - i - 1
+            share *= (left - n + 1) / left if left else 0.0
+    return weights
+
+
+def best_of_n_band(scores: Sequence[float] | Array, draws: int, rng: np.random.Generator) -> Array:
+    """Curves of `expected_best` under resampling of the trials, (draws, trials).
+
+    The band between their quantiles says how sure the curve is at each n (pointwise). Towards n = the number of trials
+    a resampled minimum seldom lies below the one seen, so that the band is too narrow there.
+    """
+    ordered = np.asarray(scores, dtype=float)
+    resampled = np.sort(rng.choice(ordered, (draws, len(ordered))), axis=1)
+    return resampled @ _subset_weights(len(ordered)).T
+
+
+Trials = tuple[Array, Array, list[str], list[str]]
+"""Scores of the small model's trials and of the large one's, and the setting of each."""
+
+
+def fair_trials(small: Array, large: Array) -> int:
+    """Half the fewer trials: each estimate is then a mean over many subsets; at all of them it is a single run."""
+    return max(1, min(len(small), len(large)) // 2)
+
+
+def best_of_n_difference(strata: list[Trials], rng: np.random.Generator, draws: int = 1999) -> tuple[int, Estimate]:
+    """Expected best of n = `fair_trials` trials, the large model's less the small one's, as a mean over strata.
+
+    The interval is from resampling trials. p is from exchanging the models' names, within a setting where both models
+    ran it equally often, else within the stratum: without any difference between the models each exchange is as likely.
+
+    Returns:
+        The fewest n of a stratum, and the difference.
+    """
+    seen, resampled, exchanged = 0.0, np.zeros(draws), np.zeros(draws)
+    for small, large, cells_small, cells_large in strata:
+        n = fair_trials(small, large)
+        weights_small, weights_large = (_subset_weights(len(x))[n - 1] for x in (small, large))
+
+        def difference(s: Array, m: Array, a: Array = weights_small, b: Array = weights_large) -> Array:
+            return np.asarray(np.sort(m, axis=-1) @ b - np.sort(s, axis=-1) @ a)
+
+        seen += float(difference(small, large))
+        resampled += difference(rng.choice(small, (draws, len(small))), rng.choice(large, (draws, len(large))))
+        both = np.concatenate([small, large])
+        matched = sorted(cells_small) == sorted(cells_large)
+        cells = np.unique([*cells_small, *cells_large], return_inverse=True)[1] if matched else np.zeros(len(both))
+        places = np.argsort(cells, kind="stable")
+        shuffled = np.empty((draws, len(both)))
+        shuffled[:, places] = both[np.argsort(rng.random((draws, len(both))) + cells, axis=1)]
+        exchanged += difference(shuffled[:, : len(small)], shuffled[:, len(small) :])
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    p = (1 + np.sum(np.abs(exchanged) >= abs(seen) - 1e-12)) / (draws + 1)
+    fewest = min(fair_trials(small, large) for small, large, _, _ in strata)
+    count = len(strata)
+    return fewest, Estimate(seen / count, float(low) / count, float(high) / count, float(p))
+
+
+# --------------------------------------------------------------------------------------------- noise between seeds
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much runs of one setting differ by their seeds: standard deviation as a share of the WER.
+
+    Attributes:
+        share: pooled over all settings with two runs or more; nan without any.
+        df: degrees of freedom.
+        high: upper end of its interval at LEVEL.
+    """
+
+    share: float
+    df: int
+    low: float
+    high: float
+
+    def squared_error(self, scores: Array) -> float:
+        """Squared standard error of the mean of runs of one setting.
+
+        By the pooled noise or the setting's own, whichever is more: own noise of few seeds is itself unsure, and
+        pooled noise would hide a setting that is less stable than the rest.
+        """
+        mean = float(np.mean(scores))
+        own = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+        return float(max(self.share * mean, own) ** 2 / len(scores))
+
+
+def seed_noise(cells: Sequence[Array]) -> Noise:
+    """The noise between runs of the same setting, pooled over settings, on the scale of log WER."""
+    logs = [np.log(np.maximum(cell, 1e-4)) for cell in cells if len(cell) > 1]
+    df = sum(len(cell) - 1 for cell in logs)
+    if not df:
+        return Noise(math.nan, 0, math.nan, math.nan)
+    squares = sum(float(((cell - cell.mean()) ** 2).sum()) for cell in logs)
+    low, high = (math.sqrt(squares / stats.chi2.ppf(q, df)) for q in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
+    return Noise(math.sqrt(squares / df), df, low, high)
+
+
+def t_estimate(value: float, squared_errors: Sequence[float], dfs: Sequence[float]) -> Estimate:
+    """A difference with its t interval and p, from independent parts of its variance (Welch 1947)."""
+    variance = sum(squared_errors)
+    if not variance > 0:
+        return Estimate(value)
+    df = variance**2 / sum(v**2 / df for v, df in zip(squared_errors, dfs, strict=True) if v > 0)
+    error = math.sqrt(variance)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    return Estimate(value, value - reach, value + reach, float(2 * stats.t.sf(abs(value) / error, df)))
+
+
+def seeds_needed(sd: float, difference: float, power: float = 0.8) -> int | None:
+    """Seeds for each model to tell that difference of means with a two-sided t test; None above 1,000."""
+    for n in range(2, 1001):
+        df = 2 * n - 2
+        critical = stats.t.ppf((1 + LEVEL) / 2, df)
+        if 1 - stats.nct.cdf(critical, df, difference / (sd * math.sqrt(2 / n))) >= power:
+            return n
+    return None
+
+
+def utterances_needed(edit_differences: Array, words: Array, difference: float, power: float = 0.8) -> int | None:
+    """Utterances to tell that difference of WER between two systems by a paired test, from a pair that was scored.
+
+    The variance is that of a ratio (delta method): edits' difference less the WER difference times words.
+    """
+    rate = edit_differences.sum() / words.sum()
+    residual = edit_differences - rate * words
+    sd = float(residual.std(ddof=1)) / float(words.mean()) if len(words) > 1 else 0.0
+    if sd == 0:
+        return None
+    reach = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(power)
+    return math.ceil(float(reach * sd / difference) ** 2)
+
+
+# --------------------------------------------------------------------------------------------- effects of settings
+
+
+def interaction_p(
+    scores: Array, common: Array, others: Array, tested: Array, rng: np.random.Generator, draws: int = 4999
+) -> float:
+    """p of the tested columns explaining nothing beyond common and others, by permuting residuals.
+
+    Freedman and Lane 1983: residuals of the model without the tested columns are permuted and added back, and the F
+    statistic is counted anew; nothing is taken to be normal. nan where too few runs are left over, or where the tested
+    columns say nothing that the others do not.
+    """
+    reduced = _basis(np.hstack([np.ones((len(scores), 1)), common, others]))
+    full = _basis(np.hstack([reduced, tested]))
+    extra, left = full.shape[1] - reduced.shape[1], len(scores) - full.shape[1]
+    if extra < 1 or left < 4:
+        return math.nan
+    fitted = reduced @ (reduced.T @ scores)
+    residuals = scores - fitted
+    permuted = np.stack([residuals, *(rng.permutation(residuals) for _ in range(draws))], axis=1) + fitted[:, None]
+
+    def left_over(basis: Array) -> Array:
+        return np.asarray(((permuted - basis @ (basis.T @ permuted)) ** 2).sum(axis=0))
+
+    without, within = left_over(reduced), left_over(full)
+    if within[0] <= 1e-18 * max(1.0, float(np.sum(scores**2))):
+        return math.nan
+    f = (without - within) / within
+    return float((1 + np.sum(f[1:] >= f[0] * (1 - 1e-9))) / (draws + 1))
+
+
+def learning_p(learned: Array, large: Array, values: Array, rng: np.random.Generator, draws: int = 4999) -> float:
+    """p of the models' shares of runs that learned differing alike at all values of a setting.
+
+    The statistic is how much the difference of the shares varies over the values, weighted by their runs. The models'
+    names are exchanged within each value, so that a value at which both models fail says nothing. nan where the models
+    share fewer than two values.
+    """
+    levels = [v for v in np.unique(values) if 0 < large[values == v].mean() < 1]
+    if len(levels) < 2:
+        return math.nan
+    names = np.empty((draws + 1, len(large)))
+    names[0] = large
+    for v in np.unique(values):
+        here = np.flatnonzero(values == v)
+        names[1:, here] = large[here][np.argsort(rng.random((draws, len(here))), axis=1)]
+    differences, weights = [], []
+    for v in levels:
+        at, ended = names[:, values == v], learned[values == v]
+        count = at[0].sum()
+        differences.append(at @ ended / count - (1 - at) @ ended / (len(ended) - count))
+        weights.append(count * (len(ended) - count) / len(ended))
+    by_level, weight = np.stack(differences), np.asarray(weights)[:, None]
+    mean = (by_level * weight).sum(axis=0) / weight.sum()
+    statistic = (weight * (by_level - mean) ** 2).sum(axis=0)
+    return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (draws + 1))
+
+
+def _basis(columns: Array) -> Array:
+    """An orthonormal basis of what the columns span."""
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(left[:, sizes > 1e-9 * sizes[0]])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A linear model fitted by least squares.
+
+    Attributes:
+        covariance: of the coefficients.
+        df: degrees of freedom left over.
+    """
+
+    coefficients: Array
+    covariance: Array
+    df: int
+
+    def estimate(self, contrast: Array) -> tuple[float, float]:
+        """A contrast of the coefficients, and its squared error."""
+        return float(contrast @ self.coefficients), float(contrast @ self.covariance @ contrast)
+
+
+def least_squares(columns: Array, scores: Array) -> Fit:
+    """Coefficients with their covariance; by the pseudo-inverse, so that columns may say the same twice."""
+    inverse = np.linalg.pinv(columns.T @ columns, rcond=1e-10, hermitian=True)
+    coefficients = inverse @ columns.T @ scores
+    df = len(scores) - int(np.linalg.matrix_rank(columns))
+    residual = float(((scores - columns @ coefficients) ** 2).sum())
+    return Fit(coefficients, inverse * (residual / df if df > 0 else math.nan), df)
+
+
+# --------------------------------------------------------------------------------------------------------- claims
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979); nan, where no test could be made, stays and does not count."""
+    corrected = [math.nan] * len(ps)
+    tested = sorted((i for i, p in enumerate(ps) if p == p), key=lambda i: ps[i])
+    highest = 0.0
+    for rank, i in enumerate(tested):
+        highest = max(highest, min(1.0, (len(tested) - rank) * ps[i]))
+        corrected[i] = highest
+    return corrected
