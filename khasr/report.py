@@ -1,0 +1,83 @@
+"""Reads many runs and answers, on one page: is the larger model worse, why, and how sure is that.
+
+python -m khasr.report runs/                             every run below the folder, into report/
+python -m khasr.report runs/ export.csv --out page/      wandb's exported table, and its offline folders, too
+python -m khasr.report runs/ --reference optimizer.lr=1e-5 schedule.warmup=2000
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from khasr.door import MISTAKE
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the page, its pictures and the tables; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
+    from khasr.study.design import build_design
+    from khasr.study.page import write_page
+    from khasr.study.runs import read_runs
+    from khasr.study.utterances import utterance_error
+    from khasr.study.verdict import judge
+
+    try:
+        runs = read_runs(options.places)
+        options.out.mkdir(parents=True, exist_ok=True)
+        written = runs.write(options.out)
+        for note in runs.notes:
+            print(f"Not read: {note}", file=sys.stderr)
+        design = build_design(runs, options.small, options.large, dict(options.reference))
+        verdict = judge(design, utterance_error(design, design.reference_cell))
+        written = write_page(design, verdict, options.out, options.utterances, options.audio) + written
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return MISTAKE
+    counts = runs.table["status"].value_counts()
+    print(f"{len(runs.table)} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}\n")
+    print("\n".join(verdict.words))
+    print(f"\nNot shown: {len(verdict.not_shown)} things; the page lists them.\n")
+    for path in written:
+        print(f"  {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m khasr.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "places", nargs="+", type=Path, metavar="DIR", help="folders of runs; wandb's offline folders; an exported CSV"
+    )
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: %(default)s)")
+    parser.add_argument("--small", help="the smaller model (default: the smallest by parameters)")
+    parser.add_argument("--large", help="the larger model (default: the largest)")
+    parser.add_argument(
+        "--reference", nargs="+", type=_assignment, default=[], metavar="OPTION=VALUE",
+        help="settings to compare from (default: khasr's defaults, the card's, where both models tried them, else the "
+        "most common value)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--utterances", type=int, default=10, help="utterances in each list of errors (default: %(default)s)"
+    )
+    parser.add_argument("--no-audio", dest="audio", action="store_false", help="leave the recordings out of the page")
+    return parser
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not OPTION=VALUE")
+    number = yaml.safe_load(value)
+    try:
+        return name, float(value) if not isinstance(number, bool) else number
+    except ValueError:
+        return name, number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
