@@ -1,0 +1,68 @@
+"""Counts in how many simulated studies the verdict finds what was planted, and in how many it claims what is not."""
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from simulated import SETTINGS, Plan, simulate
+
+from khasr.study.design import build_design
+from khasr.study.verdict import judge
+
+REFERENCE = {name: values[0] for name, values in SETTINGS.items()}
+LAYOUTS = ("one_at_a_time", "grid", "random")
+
+
+def look(task: tuple[str, str, int]) -> dict[str, object]:
+    """One study: what was planted, what was claimed."""
+    layout, truth, seed = task
+    runs, planted = simulate(Plan(layout), truth, seed)
+    verdict = judge(build_design(runs, reference={k: v for k, v in REFERENCE.items() if k in runs.options}), seed=seed)
+    return {
+        "layout": layout, "truth": truth, "seed": seed, "planted": planted, "causes": "; ".join(verdict.causes),
+        "shown": "; ".join(claim.key for claim in verdict.shown), "claims": len(verdict.claims),
+    }  # fmt: skip
+
+
+def right(row: dict[str, object]) -> bool:
+    """Whether the verdict says what is so: the planted cause and no other; of size alone, a gap and no cause."""
+    if row["truth"] == "cause":
+        return row["causes"] == row["planted"]
+    if row["truth"] == "size":
+        return row["causes"] == "" and row["shown"] != ""
+    return row["shown"] == ""
+
+
+def main() -> None:
+    """Runs the studies and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--causes", type=int, default=20, help="studies of each layout with a planted cause")
+    parser.add_argument("--sizes", type=int, default=20, help="studies of each layout with a worse size and no cause")
+    parser.add_argument("--nulls", type=int, default=200, help="studies of each layout without any difference")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.csv")
+    options = parser.parse_args()
+    tasks = [
+        (layout, truth, seed)
+        for layout in LAYOUTS
+        for truth, count in (("cause", options.causes), ("size", options.sizes), ("null", options.nulls))
+        for seed in range(count)
+    ]
+    with ProcessPoolExecutor(2) as pool:
+        rows = list(pool.map(look, tasks, chunksize=4))
+    with options.out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print("| layout | truth | studies | verdict right | claimed anything |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    for (layout, truth), count in Counter((r["layout"], r["truth"]) for r in rows).items():
+        some = [r for r in rows if (r["layout"], r["truth"]) == (layout, truth)]
+        print(f"| {layout} | {truth} | {count} | {sum(map(right, some))} | {sum(r['shown'] != '' for r in some)} |")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
