@@ -357,6 +357,9 @@ def _errors(design: Design, errors: Errors | None) -> Section:
     if errors.why_no_audio:
         section.words.append(f"No audio: {errors.why_no_audio}.")
     section.utterances = [("The worst", errors.worst), ("The most changed", errors.changed)]
+    if not errors.changed:
+        section.words.append("No utterance has more edits in the one run than in the other.")
+        section.utterances.pop()
     return section
 
 
