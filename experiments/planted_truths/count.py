@@ -16,10 +16,10 @@ REFERENCE = {name: values[0] for name, values in SETTINGS.items()}
 LAYOUTS = ("one_at_a_time", "grid", "random")
 
 
-def look(task: tuple[str, str, int]) -> dict[str, object]:
+def look(task: tuple[str, str, int, float, float]) -> dict[str, object]:
     """One study: what was planted, what was claimed."""
-    layout, truth, seed = task
-    runs, planted = simulate(Plan(layout), truth, seed)
+    layout, truth, seed, noise, strength = task
+    runs, planted = simulate(Plan(layout, noise=noise), truth, seed, strength)
     verdict = judge(build_design(runs, reference={k: v for k, v in REFERENCE.items() if k in runs.options}), seed=seed)
     return {
         "layout": layout, "truth": truth, "seed": seed, "planted": planted, "causes": "; ".join(verdict.causes),
@@ -42,10 +42,12 @@ def main() -> None:
     parser.add_argument("--causes", type=int, default=20, help="studies of each layout with a planted cause")
     parser.add_argument("--sizes", type=int, default=20, help="studies of each layout with a worse size and no cause")
     parser.add_argument("--nulls", type=int, default=200, help="studies of each layout without any difference")
+    parser.add_argument("--noise", type=float, default=Plan.noise, help="between seeds, in log WER")
+    parser.add_argument("--strength", type=float, default=1.0, help="of what is planted; 1: 0.3 in log WER")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.csv")
     options = parser.parse_args()
     tasks = [
-        (layout, truth, seed)
+        (layout, truth, seed, options.noise, options.strength)
         for layout in LAYOUTS
         for truth, count in (("cause", options.causes), ("size", options.sizes), ("null", options.nulls))
         for seed in range(count)
