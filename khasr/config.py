@@ -274,12 +274,18 @@ class FinetuneConfig:
 class OptimizerConfig:
     """How gradients change weights."""
 
-    name: Literal["adamw", "adamw_8bit", "adafactor"] = "adamw"
-    """adamw: Adam with decoupled weight decay (Loshchilov 2019); without decay it is Adam, as the card has it.
-    adamw_8bit: its two running means in 8 bits (Dettmers 2022), a quarter of the memory. adafactor: one running square
-    in rows and columns (Shazeer 2018) and no running mean, next to no memory; lr is absolute, betas[0] is not used."""
+    name: Literal["adamw", "adam", "adamw_8bit", "adafactor"] = "adamw"
+    """adamw: Adam with decoupled weight decay (Loshchilov 2019); without decay it is Adam, as the card has it. adam:
+    decay is added to the gradient, as in Kingma 2015. adamw_8bit: adamw's two running means in 8 bits (Dettmers 2022),
+    a quarter of the memory. adafactor: one running square in rows and columns (Shazeer 2018) and no running mean, next
+    to no memory; lr is absolute, betas[0] is not used."""
     lr: float = 1e-5
     """Peak learning rate."""
+    head_lr: float | None = None
+    """Peak learning rate of the head; `lr` where unset."""
+    layer_decay: float = 1.0
+    """lr of a transformer layer as a share of that of the layer above it (Howard 2018, Clark 2020): the final norm and
+    the head have `lr`, the top layer lr * layer_decay, what lies below the first layer least. 1: the same lr."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Decay of the running mean and of the running square of the gradient."""
     eps: float = 1e-8
@@ -288,29 +294,54 @@ class OptimizerConfig:
     """Share of a weight taken off in a step, times lr; norms and biases are spared."""
 
 
+_ScheduleName = Literal["linear", "tri_stage", "cosine", "warmup_hold_decay", "constant", "inverse_sqrt"]
+
+
 @dataclass
 class ScheduleConfig:
     """How the learning rate moves over the run."""
 
-    name: Literal["linear", "tri_stage", "constant"] = "linear"
-    """linear: up over the warm-up, then down to 0. constant: up, then level. tri_stage: up, level, down
-    exponentially (Park 2019, as XLS-R)."""
+    name: _ScheduleName = "linear"
+    """linear: up over the warm-up, then down to 0. constant: up, then level. inverse_sqrt: up, then down as the root of
+    warm-up over step (Vaswani 2017). cosine: up, then down as half a cosine. warmup_hold_decay: up, level, straight
+    down at the end. tri_stage: up, level, down exponentially (Park 2019, as XLS-R)."""
     warmup: float = 2000
     """Length of the warm-up: in optimizer steps, or as a share of the run where below 1."""
+
+
+@dataclass
+class CosineConfig(ScheduleConfig):
+    """Up, then down as half a cosine (Loshchilov 2017)."""
+
+    name: _ScheduleName = "cosine"
+    final_scale: float = 0.0
+    """lr at the last step, as a share of the peak."""
+
+
+@dataclass
+class WarmupHoldDecayConfig(ScheduleConfig):
+    """Up, level, straight down: a run can be gone on with from its level stage (Zhai 2022, Hu 2024)."""
+
+    name: _ScheduleName = "warmup_hold_decay"
+    warmup: float = 0.1
+    decay: float = 0.2
+    """Length of the last stage, in steps or as a share of the run where below 1."""
+    final_scale: float = 0.0
+    """lr at the last step, as a share of the peak."""
 
 
 @dataclass
 class TriStageConfig(ScheduleConfig):
     """Up, level, down, as in XLS-R's own fine-tuning: 10, 40 and 50 % of the run."""
 
-    name: Literal["linear", "tri_stage", "constant"] = "tri_stage"
+    name: _ScheduleName = "tri_stage"
     warmup: float = 0.1
     hold: float = 0.4
     """Length of the level stage, in steps or as a share of the run where below 1."""
     initial_scale: float = 0.01
     """lr at step 0, as a share of the peak."""
     final_scale: float = 0.05
-    """lr at the last step, as a share of the peak."""
+    """lr at the last step, as a share of the peak; above 0."""
 
 
 @dataclass
@@ -438,7 +469,7 @@ _SCHEMAS: dict[str, dict[str, type]] = {
         "dev_data_km": HubConfig,
         "mix": MixConfig,
     },
-    "schedule": {"tri_stage": TriStageConfig},
+    "schedule": {"tri_stage": TriStageConfig, "cosine": CosineConfig, "warmup_hold_decay": WarmupHoldDecayConfig},
 }
 
 

@@ -4,19 +4,23 @@ import math
 import re
 from typing import Any
 
-from khasr.config import Config, to_plain
+from khasr.config import Config, TriStageConfig, to_plain
 
 # Options by the end of their names, the least and the most they may be.
 _RANGES: list[tuple[str, float, float]] = [
-    (r"dropout|layerdrop|_prob|_share", 0, 1),
+    (r"dropout|layerdrop|_prob|_share|layer_decay|final_scale", 0, 1),
     (
         r"batch_size|accumulate_grad_batches|_steps|utterances|beam_width|hidden_size|layers|heads|_patience|num_nodes",
         1,
         math.inf,
     ),
     (r"mask_\w+_length|voices|intermediate_size|pos_conv_kernel|pos_conv_groups", 1, math.inf),
-    (r"max_epochs|max_seconds|eps|final_scale", 1e-30, math.inf),
-    (r"\blr|warmup|hold|_scale|weight_decay|gradient_clip_norm|min_seconds|num_workers|seed", 0, math.inf),
+    (r"max_epochs|max_seconds|eps|layer_decay", 1e-30, math.inf),
+    (
+        r"\blr|head_lr|warmup|hold|\bdecay|_scale|weight_decay|gradient_clip_norm|min_seconds|num_workers|seed",
+        0,
+        math.inf,
+    ),
 ]
 
 
@@ -47,6 +51,9 @@ def check_ranges(config: Config) -> None:
     expect(
         len(betas) == 2 and all(0 <= b < 1 for b in betas), "optimizer.betas", betas, "two numbers from 0 to below 1"
     )
+    schedule = config.schedule
+    if isinstance(schedule, TriStageConfig):
+        expect(schedule.final_scale > 0, "schedule.final_scale", schedule.final_scale, "a share above 0 (tri_stage)")
     expect(all(s > 0 for s in speed), "data.augment.speed", speed, "factors above 0")
     expect(
         not noise or (len(noise) == 2 and noise[0] <= noise[1]), "data.augment.noise_snr_db", noise, "[lowest,highest]"

@@ -20,7 +20,19 @@ LEVEL = {
 }
 # They know only text: a model counts its errors with them.
 LEVEL_OF_FILE = {"scoring.error_rates": 1, "scoring.alignments": 1}
-DOORS = {"ranges": 0, "door": 7, "run_options": 7, "train": 8, "prepare": 8, "build_lm": 8, "tune": 8, "evaluate": 8, "transcribe": 8, "export": 8, "report": 8}
+DOORS = {
+    "ranges": 0,
+    "door": 7,
+    "run_options": 7,
+    "train": 8,
+    "prepare": 8,
+    "build_lm": 8,
+    "tune": 8,
+    "evaluate": 8,
+    "transcribe": 8,
+    "export": 8,
+    "report": 8,
+}
 
 
 def level(module: str) -> int:

@@ -1,10 +1,21 @@
 import pytest
 import torch
 from torch import nn
-from transformers import get_linear_schedule_with_warmup
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    get_cosine_schedule_with_warmup,
+    get_inverse_sqrt_schedule,
+    get_linear_schedule_with_warmup,
+    get_wsd_schedule,
+)
 
-from khasr.config import OptimizerConfig, ScheduleConfig, TriStageConfig
-from khasr.optim.parameters import build_optimizer
+from khasr.config import CosineConfig, OptimizerConfig, ScheduleConfig, TriStageConfig, WarmupHoldDecayConfig
+from khasr.optim.parameters import build_optimizer, parameter_groups, parts
 from khasr.optim.schedules import build_schedule, lr_scale
 
 
@@ -19,11 +30,42 @@ def lrs(options: ScheduleConfig, steps: int) -> list[float]:
     return seen
 
 
-def test_linear_is_transformers_own() -> None:
+def test_schedules_are_transformers_own() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = get_linear_schedule_with_warmup(optimizer, 20, 60).lr_lambdas[0]
-    ours = lr_scale(ScheduleConfig(warmup=20), 60)
-    assert [ours(s) for s in range(61)] == [theirs(s) for s in range(61)]
+    linear = get_linear_schedule_with_warmup(optimizer, 20, 60)
+    cosine = get_cosine_schedule_with_warmup(optimizer, 20, 60)
+    root = get_inverse_sqrt_schedule(optimizer, 20)
+    held = get_wsd_schedule(optimizer, 20, 15, num_training_steps=60, decay_type="linear")
+    for theirs, options in (
+        (linear, ScheduleConfig(warmup=20)),
+        (cosine, CosineConfig(warmup=20)),
+        (root, ScheduleConfig(name="inverse_sqrt", warmup=20)),
+        (held, WarmupHoldDecayConfig(warmup=20, decay=15)),
+    ):
+        ours = lr_scale(options, 60)
+        assert [ours(s) for s in range(61)] == pytest.approx([theirs.lr_lambdas[0](s) for s in range(61)]), options
+
+
+@pytest.mark.parametrize(
+    "options", [CosineConfig(warmup=4, final_scale=0.1), WarmupHoldDecayConfig(warmup=4, decay=0.5, final_scale=0.1)]
+)
+def test_a_schedule_ends_at_its_final_scale_and_stays_there(options: ScheduleConfig) -> None:
+    scale = lr_scale(options, 20)
+    assert scale(4) == 1.0
+    assert scale(20) == scale(30) == pytest.approx(0.1)
+
+
+def test_hold_is_level_until_the_decay_begins() -> None:
+    seen = lrs(WarmupHoldDecayConfig(warmup=0.1, decay=0.2), 100)
+    assert seen[10:81] == [1.0] * 71
+    assert seen[81] < 1.0
+
+
+@pytest.mark.parametrize("kind", [ScheduleConfig, CosineConfig, WarmupHoldDecayConfig, TriStageConfig])
+def test_a_warm_up_longer_than_the_run_only_rises(kind: type[ScheduleConfig]) -> None:
+    seen = lrs(kind(warmup=2000), 30)
+    assert seen == sorted(seen)
+    assert max(seen) < 0.03
 
 
 def test_the_card_s_lr_peaks_at_step_2000_of_5475() -> None:
@@ -58,3 +100,81 @@ def test_decay_spares_norms_and_biases_and_frozen_weights_are_left_out() -> None
     assert len(spared["params"]) == 4
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.5, 0.0)
     assert optimizer.defaults["betas"] == (0.9, 0.999)
+
+
+def test_adam_adds_decay_to_the_gradient_and_adamw_takes_it_off_the_weight() -> None:
+    # A gradient of 0: Adam then moves by lr in the direction of the decay, AdamW by lr * decay * weight.
+    moved = {}
+    for name in ("adam", "adamw"):
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(model.weight, 2.0)
+        optimizer = build_optimizer(OptimizerConfig(name=name, lr=0.1, weight_decay=0.5), model)  # type: ignore[arg-type]
+        model.weight.grad = torch.zeros_like(model.weight)
+        optimizer.step()
+        moved[name] = 2.0 - model.weight.item()
+    assert moved == pytest.approx({"adam": 0.1, "adamw": 0.1 * 0.5 * 2.0}, rel=1e-5)
+
+
+class Ctc(nn.Module):
+    """An encoder of transformers' with a head, named as khasr's own."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(32, 3)
+
+
+def xlsr(layers: int = 3, stable: bool = True) -> Ctc:
+    return Ctc(Wav2Vec2Model(Wav2Vec2Config(
+        hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32, conv_dim=[8] * 7,
+        num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, feat_extract_norm="layer",
+        do_stable_layer_norm=stable, mask_time_prob=1.0,
+    )))  # fmt: skip
+
+
+def lr_of(options: OptimizerConfig, model: nn.Module) -> dict[str, set[float]]:
+    """The lr of each part's parameters."""
+    names = {id(p): n for n, p in model.named_parameters()}
+    part, found = parts(model), {}
+    for group in parameter_groups(options, model):
+        for parameter in group["params"]:
+            found.setdefault(part[names[id(parameter)]], set()).add(group["lr"])
+    return found
+
+
+def test_layer_decay_gives_each_layer_a_share_of_the_lr_above_it() -> None:
+    lr = lr_of(OptimizerConfig(lr=1.0, layer_decay=0.5), xlsr())
+    assert lr == {
+        "head": {1.0}, "norm": {1.0}, "layer_02": {0.5}, "layer_01": {0.25}, "layer_00": {0.125},
+        "input": {0.0625}, "feature_encoder": {0.0625},
+    }  # fmt: skip
+
+
+def test_the_head_s_lr_is_its_own_and_the_encoder_s_stays() -> None:
+    lr = lr_of(OptimizerConfig(lr=1.0, head_lr=7.0), xlsr())
+    assert lr.pop("head") == {7.0}
+    assert set().union(*lr.values()) == {1.0}
+
+
+def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
+    model = xlsr()
+    groups = parameter_groups(OptimizerConfig(weight_decay=0.1, layer_decay=0.9, head_lr=1e-3), model)
+    assert len(groups) == 11  # the top norm, depths 1 to 4 and the head, these with decay and without
+    members = [p for group in groups for p in group["params"]]
+    assert len(members) == len({id(p) for p in members}) == len(list(model.parameters()))
+    assert all((p.ndim > 1) == (g["weight_decay"] == 0.1) for g in groups for p in g["params"])
+    assert groups[0]["layer_scale"] == 1.0
+    assert [g["lr"] for g in groups[-2:]] == [1e-3, 1e-3]
+
+
+def test_parts_are_found_in_other_encoders_too() -> None:
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    hubert = HubertModel(
+        HubertConfig(**shape, conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+    )
+    bert = Wav2Vec2BertModel(Wav2Vec2BertConfig(**shape))
+    for encoder, more in ((hubert, {"feature_encoder"}), (bert, set())):
+        assert set(parts(Ctc(encoder)).values()) - {"norm"} == {"head", "input", "layer_00", "layer_01"} | more
+    # wav2vec 2.0 base and HuBERT base have their norm before the first layer.
+    assert parts(xlsr(stable=False))["encoder.encoder.layer_norm.weight"] == "input"
+    assert parts(Ctc(hubert))["encoder.encoder.layer_norm.weight"] == "input"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import re
 from typing import Any
 
 import torch
@@ -9,16 +10,70 @@ from torch import nn
 
 from khasr.config import OptimizerConfig
 
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")  # transformers' name in each of its speech encoders
+_TOP_NORM = re.compile(r"encoder\.layer_norm\.")
+
+
+def part_of(name: str, top_norm: bool = True) -> str:
+    """The part of a CTC model that a parameter belongs to: "feature_encoder", "input", "layer_07", "norm" or "head".
+
+    "input" is what lies between the feature encoder and the first layer: projection, mask vector, positions.
+
+    Args:
+        top_norm: whether the encoder's own norm follows its last layer (XLS-R) or precedes its first (wav2vec 2.0
+            base).
+    """
+    if layer := _LAYER.search(name):
+        return f"layer_{int(layer[1]):02d}"
+    if "feature_extractor." in name:
+        return "feature_encoder"
+    if _TOP_NORM.search(name) and top_norm:
+        return "norm"
+    return "input" if name.startswith("encoder.") else "head"
+
+
+def parts(model: nn.Module) -> dict[str, str]:
+    """The part of each parameter, by its name."""
+    config = getattr(getattr(model, "encoder", None), "config", None)
+    top_norm = bool(getattr(config, "do_stable_layer_norm", True))
+    return {name: part_of(name, top_norm) for name, _ in model.named_parameters()}
+
+
+def parameter_groups(options: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
+    """The trainable parameters, in a group for each pair of lr and weight decay; the encoder's highest lr is first.
+
+    Each group has "lr", "weight_decay", and "layer_scale": what of optimizer.lr its depth leaves.
+    """
+    part = parts(model)
+    layers = 1 + max((int(p.removeprefix("layer_")) for p in part.values() if p.startswith("layer_")), default=-1)
+    members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            apart = part[name] == "head" and options.head_lr is not None
+            scale = options.layer_decay ** _depth(part[name], layers)
+            # A norm's weight and any bias has one dimension; decaying them pulls scales to 0 for nothing.
+            members.setdefault((apart, scale, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": members[apart, scale, decayed],
+            "lr": options.head_lr if apart else options.lr * scale,
+            "weight_decay": options.weight_decay if decayed else 0.0,
+            "layer_scale": scale,
+        }
+        for apart, scale, decayed in sorted(members, key=lambda key: (key[0], -key[1], not key[2]))
+    ]
+
+
+def _depth(part: str, layers: int) -> int:
+    """How many layers down from the top a part lies: 0 for the head and the norm before it."""
+    if part.startswith("layer_"):
+        return layers - int(part.removeprefix("layer_"))
+    return layers + 1 if part in ("input", "feature_encoder") else 0
+
 
 def build_optimizer(options: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of a model's trainable parameters; weight decay spares norms and biases."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        # A norm's weight and any bias has one dimension; decaying them pulls scales to 0 for nothing.
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return _of_groups(groups, options)
+    return _of_groups(parameter_groups(options, model), options)
 
 
 def check_optimizer(options: OptimizerConfig) -> None:
@@ -46,4 +101,6 @@ def _of_groups(groups: list[dict[str, Any]], options: OptimizerConfig) -> torch.
         # Absolute lr, as transformers' Trainer has it: the schedule then means what it means for Adam.
         adafactor: torch.optim.Optimizer = Adafactor(groups, lr=options.lr, scale_parameter=False, relative_step=False)
         return adafactor
+    if options.name == "adam":
+        return torch.optim.Adam(groups, lr=options.lr, betas=(first, second), eps=options.eps)
     return torch.optim.AdamW(groups, lr=options.lr, betas=(first, second), eps=options.eps)

@@ -6,35 +6,62 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from khasr.config import ScheduleConfig, TriStageConfig
+from khasr.config import CosineConfig, ScheduleConfig, TriStageConfig, WarmupHoldDecayConfig
 
 
 def lr_scale(options: ScheduleConfig, total_steps: int) -> Callable[[int], float]:
     """lr as a share of its peak, as a function of optimizer steps done (0 before the first)."""
     warmup = in_steps(options.warmup, total_steps)
+    initial = options.initial_scale if isinstance(options, TriStageConfig) else 0.0
+    past_warmup = _after_warmup(options, warmup, total_steps)
+
+    def scale(step: int) -> float:
+        if step < warmup:
+            return initial + (1 - initial) * step / warmup
+        return past_warmup(step)
+
+    return scale
+
+
+def _after_warmup(options: ScheduleConfig, warmup: int, total_steps: int) -> Callable[[int], float]:
+    # Where the warm-up is as long as the run, nothing is left to go down in.
+    left = max(1, total_steps - warmup)
     if isinstance(options, TriStageConfig):
         hold = in_steps(options.hold, total_steps)
         decay = max(1, total_steps - warmup - hold)
 
         def tri_stage(step: int) -> float:
-            if step < warmup:
-                return options.initial_scale + (1 - options.initial_scale) * step / warmup
             # fairseq's TriStageLRSchedule: exponential, so that final_scale is reached at the last step.
             past = min(decay, max(0, step - warmup - hold))
             return math.exp(math.log(options.final_scale) * past / decay)
 
         return tri_stage
+    if isinstance(options, WarmupHoldDecayConfig):
+        down = min(left, max(1, in_steps(options.decay, total_steps)))
+
+        def hold_decay(step: int) -> float:
+            return options.final_scale + (1 - options.final_scale) * min(1.0, max(0, total_steps - step) / down)
+
+        return hold_decay
+    if isinstance(options, CosineConfig):
+
+        def cosine(step: int) -> float:
+            done = min(1.0, (step - warmup) / left)
+            return options.final_scale + (1 - options.final_scale) * 0.5 * (1 + math.cos(math.pi * done))
+
+        return cosine
 
     def linear(step: int) -> float:
         # transformers' get_linear_schedule_with_warmup.
-        if step < warmup:
-            return step / max(1, warmup)
-        return max(0.0, (total_steps - step) / max(1, total_steps - warmup))
+        return max(0.0, (total_steps - step) / left)
 
     def constant(step: int) -> float:
-        return min(1.0, step / warmup) if warmup else 1.0
+        return 1.0
 
-    return {"linear": linear, "constant": constant}[options.name]
+    def inverse_sqrt(step: int) -> float:
+        return math.sqrt(max(1, warmup) / max(1, warmup, step))
+
+    return {"linear": linear, "constant": constant, "inverse_sqrt": inverse_sqrt}[options.name]
 
 
 def in_steps(length: float, total_steps: int) -> int:

@@ -60,7 +60,8 @@ class TrainingMetrics(Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Remembers the lr that the step is taken with; afterwards the schedule has moved on."""
-        self._lr = optimizer.param_groups[0]["lr"]
+        top = optimizer.param_groups[0]
+        self._lr = top["lr"] / top["layer_scale"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
