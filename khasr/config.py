@@ -265,6 +265,28 @@ class FinetuneConfig:
     """The choice's name, for tables."""
     freeze_feature_encoder: bool = True
     """Leave the strided convolutions as they were pretrained."""
+    freeze_encoder_steps: float = 0
+    """The first optimizer steps, or share of the run where below 1, in which only the head is trained (XLS-R: 10,000
+    of 13,000 to 26,000)."""
+    drop_layers: int = 0
+    """Transformer layers taken off the top before training (Sajjad 2020)."""
+    reinit_layers: int = 0
+    """Transformer layers at the top of what is left that start from random weights (Zhang 2021, Pasad 2021)."""
+
+
+@dataclass
+class LoraConfig(FinetuneConfig):
+    """Low-rank adapters beside frozen linear layers (Hu 2021; peft); the head is trained whole."""
+
+    name: str = "lora"
+    rank: int = 8
+    """Rank of an adapter."""
+    alpha: float = 16.0
+    """What an adapter adds is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout of an adapter's input."""
+    modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Names of the linear layers, in each transformer layer, that get an adapter."""
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -469,6 +491,7 @@ _SCHEMAS: dict[str, dict[str, type]] = {
         "dev_data_km": HubConfig,
         "mix": MixConfig,
     },
+    "finetune": {"lora": LoraConfig},
     "schedule": {"tri_stage": TriStageConfig, "cosine": CosineConfig, "warmup_hold_decay": WarmupHoldDecayConfig},
 }
 

@@ -10,7 +10,7 @@ from khasr.config import Config, TriStageConfig, to_plain
 _RANGES: list[tuple[str, float, float]] = [
     (r"dropout|layerdrop|_prob|_share|layer_decay|final_scale", 0, 1),
     (
-        r"batch_size|accumulate_grad_batches|_steps|utterances|beam_width|hidden_size|layers|heads|_patience|num_nodes",
+        r"batch_size|accumulate_grad_batches|(?<!encoder)_steps|utterances|beam_width|hidden_size|\blayers|heads|\brank|_patience|num_nodes",
         1,
         math.inf,
     ),

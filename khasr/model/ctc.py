@@ -14,7 +14,12 @@ class CtcModel(nn.Module):
 
     The encoder is transformers' (`Wav2Vec2Model` or another of `encoders.KINDS`), module by module, so that weights go
     there and back; masks are drawn here, since transformers' raise on audio shorter than a mask.
+
+    Attributes:
+        adapter_scale: what the low-rank adapters' products are multiplied by; 0 without adapters.
     """
+
+    adapter_scale: float = 0.0
 
     def __init__(self, encoder: PreTrainedModel, vocabulary_size: int, options: ModelConfig) -> None:
         super().__init__()

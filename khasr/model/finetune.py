@@ -1,11 +1,33 @@
-"""What of a model is trained."""
+"""What of a model is trained, and what it starts as."""
 
-from khasr.config import FinetuneConfig, ModelConfig
+import copy
+
+from torch import Tensor, nn
+
+from khasr.config import FinetuneConfig, LoraConfig, ModelConfig
 from khasr.model.ctc import CtcModel
 
 
-def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConfig) -> str:
-    """Freezes what the options say; returns a sentence on the trainable share."""
+def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
+    """The transformer layers of one of transformers' speech encoders, lowest first."""
+    layers = encoder.get_submodule("encoder.layers")
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
+def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConfig, as_saved: bool = False) -> str:
+    """Drops, re-initialises, adapts and freezes what the options say; returns sentences on it and the trainable share.
+
+    Args:
+        as_saved: the model is of a run's own checkpoint, to be gone on with: its layers are as they are to be.
+
+    Raises:
+        ValueError: more layers are to be dropped or re-initialised than there are, or no linear layer has a name of
+            finetune.modules.
+    """
+    notes = []
+    if not as_saved:
+        notes += _drop_layers(model, finetune.drop_layers) + _reinit_layers(model, finetune.reinit_layers)
     if options.gradient_checkpointing:
         # Non-reentrant: works with frozen inputs, and is what torch recommends.
         model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
@@ -15,6 +37,92 @@ def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConf
     if options.mask_time_prob == 0:
         # Used nowhere, so it would get no gradient, which several devices would wait for.
         model.encoder.masked_spec_embed.requires_grad_(False)
+    if isinstance(finetune, LoraConfig):
+        notes += _add_adapters(model, finetune)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
-    return f"{trained:,} of {total:,} parameters are trained ({trained / total:.1%})"
+    share = f"{trained / total:.1%}" if trained > 0.01 * total else f"{100 * trained / total:.2g}%"
+    return "\n".join([*notes, f"{trained:,} of {total:,} parameters are trained ({share})"])
+
+
+def _drop_layers(model: CtcModel, count: int) -> list[str]:
+    if not count:
+        return []
+    layers = encoder_layers(model.encoder)
+    if count >= len(layers):
+        raise ValueError(
+            f"finetune.drop_layers={count}: the encoder has {len(layers)} layers; at least one is to stay."
+        )
+    del layers[len(layers) - count :]
+    model.encoder.config.num_hidden_layers = len(layers)
+    return [f"the {count} top layers are dropped, {len(layers)} are left"]
+
+
+def _reinit_layers(model: CtcModel, count: int) -> list[str]:
+    if not count:
+        return []
+    layers = encoder_layers(model.encoder)
+    if count > len(layers):
+        raise ValueError(f"finetune.reinit_layers={count}: the encoder has {len(layers)} layers (after drop_layers).")
+    # As its architecture makes them: a small new encoder lends its layers. Its first is not taken for a higher one's,
+    # since WavLM's has a table of positions besides.
+    config = copy.deepcopy(model.encoder.config)
+    config.num_hidden_layers = count + 1
+    fresh = encoder_layers(type(model.encoder)(config))
+    first = len(layers) - count
+    for index in range(first, len(layers)):
+        layers[index].load_state_dict(fresh[0 if index == 0 else index - first + 1].state_dict())
+    return [f"the {count} top layers start from random weights"]
+
+
+# ------------------------------------------------------------------------------------------------------------- adapters
+
+
+def _add_adapters(model: CtcModel, options: LoraConfig) -> list[str]:
+    # Here, since peft takes seconds to import and most runs have no adapters.
+    import peft
+
+    layers = encoder_layers(model.encoder)
+    linear = {name.rpartition(".")[2] for name, m in layers.named_modules() if isinstance(m, nn.Linear)}
+    unknown = sorted(set(options.modules) - linear)
+    if unknown or not options.modules:
+        raise ValueError(
+            f"finetune.modules={options.modules}: the encoder's layers have no linear layer {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(linear))}."
+        )
+    for parameter in model.encoder.parameters():
+        parameter.requires_grad_(False)
+    targets = [
+        f"encoder.layers.{name}"
+        for name, m in layers.named_modules()
+        if isinstance(m, nn.Linear) and name.rpartition(".")[2] in options.modules
+    ]
+    lora = peft.LoraConfig(
+        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=targets
+    )
+    peft.inject_adapter_in_model(lora, model.encoder)
+    model.adapter_scale = options.alpha / options.rank
+    return [f"adapters of rank {options.rank} beside {len(targets)} linear layers ({', '.join(options.modules)})"]
+
+
+def merge_adapters(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Weights by the names and with the values of a model without adapters, W + scale * B A (Hu 2021, sec. 4.1)."""
+    merged = {}
+    for name, weight in weights.items():
+        if ".lora_" in name:
+            continue
+        stem, base, kind = name.rpartition(".base_layer.")
+        if base and kind == "weight":
+            down, up = weights[f"{stem}.lora_A.default.weight"], weights[f"{stem}.lora_B.default.weight"]
+            weight = weight + (scale * up.float() @ down.float()).to(weight.dtype)
+        merged[f"{stem}.{kind}" if base else name] = weight
+    return merged
+
+
+def remove_adapters(model: CtcModel) -> None:
+    """Puts the linear layers back in their adapters' places; what the adapters learned goes with them."""
+    for name, module in list(model.encoder.named_modules()):
+        if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.encoder.get_submodule(parent), attribute, module.base_layer)
+    model.adapter_scale = 0.0

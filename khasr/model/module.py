@@ -15,6 +15,7 @@ from khasr.config import OptimizerConfig, ScheduleConfig
 from khasr.data.batching import Batch
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
+from khasr.model.finetune import merge_adapters
 from khasr.optim.parameters import build_optimizer
 from khasr.optim.schedules import build_schedule
 from khasr.scoring.error_rates import ErrorRates
@@ -65,6 +66,7 @@ class CtcModule(pl.LightningModule):
         total_steps: int,
         seed: int,
         loss_scale: float = 1.0,
+        frozen_steps: int = 0,
         description: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -74,6 +76,8 @@ class CtcModule(pl.LightningModule):
         self._total_steps = total_steps
         self._seed = seed
         self._loss_scale = loss_scale
+        self._frozen_steps = frozen_steps
+        self._trained_of_encoder = [p for p in model.encoder.parameters() if p.requires_grad]
         self._description = description
         self._error_rates = ErrorRates()
         self._val_loss = MeanMetric()
@@ -91,6 +95,7 @@ class CtcModule(pl.LightningModule):
 
         It is multiplied by loss_scale where it is trained on, not where it is told.
         """
+        self._freeze_encoder(self.global_step < self._frozen_steps)
         torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
@@ -99,6 +104,13 @@ class CtcModule(pl.LightningModule):
         self.window["batches"] += 1
         self.window["audio_seconds"] += batch.audio_seconds
         return loss * self._loss_scale
+
+    def _freeze_encoder(self, frozen: bool) -> None:
+        """Leaves the encoder out of the backward pass, or takes it in again: its weights have no gradient then, and the
+        optimizer passes them over.
+        """
+        for parameter in self._trained_of_encoder:
+            parameter.requires_grad_(not frozen)
 
     def configure_gradient_clipping(
         self,
@@ -140,6 +152,8 @@ class CtcModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what loading the model, and going on with its metrics, needs."""
         checkpoint.update(self._description)
+        if "optimizer_states" not in checkpoint:  # the best weights, for use: a plain model's
+            checkpoint["state_dict"] = merge_adapters(checkpoint["state_dict"], self.model.adapter_scale)
         checkpoint["window"] = self.window_of_all_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

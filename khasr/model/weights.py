@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Wav2Vec2Config, Wav2Vec2Model
 from khasr.config import ModelConfig, TextConfig
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
+from khasr.model.finetune import merge_adapters
 from khasr.model.hub import load_pretrained, read_config
 from khasr.text.vocabulary import Vocabulary
 
@@ -103,6 +104,7 @@ def describe_model(model: CtcModel, vocabulary: Vocabulary, options: ModelConfig
         _OURS: {
             "encoder": json.loads(model.encoder.config.to_json_string(use_diff=False)),
             "symbols": vocabulary.symbols,
+            "adapter_scale": model.adapter_scale,
             "model": vars(options) | {"architecture": vars(options.architecture)},
             "text": vars(text),
         }
@@ -125,7 +127,9 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()}
+    """The weights by the names they have in a model without adapters, which are added where there are some."""
+    weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()}
+    return merge_adapters(weights, checkpoint[_OURS].get("adapter_scale", 0.0))
 
 
 def _run_checkpoint(options: ModelConfig) -> Path:

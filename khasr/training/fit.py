@@ -15,10 +15,11 @@ from rich.console import Console
 from khasr.config import Config
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.beam import build_decoder, check_decoder
-from khasr.model.finetune import apply_finetune
+from khasr.model.finetune import apply_finetune, remove_adapters
 from khasr.model.module import CtcModule
 from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights
 from khasr.optim.parameters import check_optimizer
+from khasr.optim.schedules import in_steps
 from khasr.scoring.evaluate import Hypothesis, recognise, score
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
@@ -28,7 +29,7 @@ from khasr.training.learning_curve import draw_learning_curve
 from khasr.training.metrics import MetricsCsv, build_loggers, check_tensorboard, close_loggers
 from khasr.training.published import CARD_CURVE, is_published_recipe
 from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
-from khasr.training.summary import describe_data, print_summary, title
+from khasr.training.summary import describe_data, describe_length, print_summary, title
 
 
 def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
@@ -128,14 +129,15 @@ def _run(
     model, vocabulary, origin = build_model(start, data.vocabulary, config.model, head)
     data.use_vocabulary(vocabulary)
     decode = build_decoder(config.decoder, vocabulary)
-    console.print(
-        f"{describe_data(data)}\n{origin}\n{apply_finetune(model, config.finetune, config.model)}", soft_wrap=True
-    )
+    trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
+    console.print(f"{describe_data(data)}\n{origin}\n{trained}", soft_wrap=True)
 
     # 4. How long the run is.
     order = data.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
     total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * order.steps_per_epoch))
     data.set_steps(total_steps)
+    frozen_steps = in_steps(config.finetune.freeze_encoder_steps, total_steps)
+    console.print(describe_length(config.schedule, total_steps, order.steps_per_epoch, frozen_steps), soft_wrap=True)
     module = CtcModule(
         model,
         vocabulary,
@@ -145,6 +147,7 @@ def _run(
         seed=config.seed,
         # Lightning divides by the count of batches.
         loss_scale=accumulate if config.trainer.accumulated_loss == "sum" else 1.0,
+        frozen_steps=frozen_steps,
         description=describe_model(model, vocabulary, config.model, config.data.text),
     )
 
@@ -188,6 +191,7 @@ def _run(
         # What was trained is in shares, one on each device.
         model, _, _ = build_model(load_start(config.model, folder.best), vocabulary, config.model, "keep")
     else:
+        remove_adapters(model)  # best.ckpt has them added to the weights
         load_weights(model, folder.best)
     model.to(trainer.strategy.root_device)  # Lightning has left it on the CPU
     hypotheses: dict[str, list[Hypothesis]] = {}

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from khasr.config import ScheduleConfig
 from khasr.data.datamodule import CorpusDataModule
+from khasr.optim.schedules import in_steps
 from khasr.scoring.alignments import mark_differences
 from khasr.scoring.evaluate import Hypothesis
 from khasr.text.vocabulary import describe_symbol
@@ -32,6 +34,20 @@ def describe_data(data: CorpusDataModule) -> str:
         first = next(fault for fault in data.faults if fault.reason == reason)
         lines.append(f"left out: {count:,} utterances, {reason} (the first: {first.detail})")
     return "\n".join(lines)
+
+
+def describe_length(options: ScheduleConfig, total_steps: int, steps_per_epoch: int, frozen_steps: int) -> str:
+    """How long the run is, its warm-up, and what of it is out of proportion."""
+    warmup = in_steps(options.warmup, total_steps)
+    line = f"{total_steps:,} steps, {total_steps / steps_per_epoch:.1f} epochs; warm-up {warmup:,} steps"
+    if frozen_steps:
+        line += f"; the encoder is frozen for the first {min(frozen_steps, total_steps):,}"
+    if warmup >= total_steps:
+        line += (
+            f"\nThe warm-up of {warmup:,} steps is not shorter than the run: lr ends at "
+            f"{total_steps / warmup:.0%} of its peak. schedule.warmup=0.1 is a tenth of any run."
+        )
+    return line
 
 
 def title(results: dict[str, Any]) -> str:
