@@ -67,6 +67,8 @@ class AugmentConfig:
     """Speed factors to draw from, e.g. [0.9,1.0,1.1]; empty leaves the speed alone."""
     noise_snr_db: list[float] = field(default_factory=list)
     """[lowest, highest] signal-to-noise ratio in dB of added white noise; empty adds none."""
+    gain_db: list[float] = field(default_factory=list)
+    """[lowest, highest] gain in dB of the standardised waveform; empty leaves its variance at 1."""
 
 
 @dataclass
@@ -233,12 +235,15 @@ class ModelConfig:
     """The CTC head of another run: `keep` it with its vocabulary, make a `new` one, or `auto`: keep it where the
     vocabularies are the same."""
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+    mask_counting: Literal["huggingface", "paper"] = "huggingface"
+    """What a mask's probability is of. huggingface: the share of places masked, were there no overlaps (0.75, 0.25).
+    paper: the share of places at which a span begins (wav2vec 2.0, app. B: 0.075 over time, 0.004 over channels)."""
     mask_time_prob: float = 0.75
-    """Share of frames masked in training (spans of mask_time_length may overlap); the card's event script."""
+    """Share of frames masked in training, as mask_counting has it (spans may overlap); the card's event script."""
     mask_time_length: int = 10
     """Frames in a time mask."""
     mask_feature_prob: float = 0.25
-    """Share of channels masked in training (spans of mask_feature_length may overlap)."""
+    """Share of channels masked in training, as mask_counting has it (spans may overlap)."""
     mask_feature_length: int = 64
     """Channels in a channel mask."""
     attention_dropout: float = 0.0

@@ -15,12 +15,13 @@ _RANGES: list[tuple[str, float, float]] = [
         math.inf,
     ),
     (r"mask_\w+_length|voices|intermediate_size|pos_conv_kernel|pos_conv_groups", 1, math.inf),
-    (r"max_epochs|max_seconds|eps|layer_decay", 1e-30, math.inf),
+    (r"max_epochs|max_seconds|\beps|layer_decay", 1e-30, math.inf),
     (
         r"\blr|head_lr|warmup|hold|\bdecay|_scale|weight_decay|gradient_clip_norm|min_seconds|num_workers|seed",
         0,
         math.inf,
     ),
+    (r"_encoder_steps|drop_layers|reinit_layers", 0, math.inf),
 ]
 
 
@@ -55,9 +56,9 @@ def check_ranges(config: Config) -> None:
     if isinstance(schedule, TriStageConfig):
         expect(schedule.final_scale > 0, "schedule.final_scale", schedule.final_scale, "a share above 0 (tri_stage)")
     expect(all(s > 0 for s in speed), "data.augment.speed", speed, "factors above 0")
-    expect(
-        not noise or (len(noise) == 2 and noise[0] <= noise[1]), "data.augment.noise_snr_db", noise, "[lowest,highest]"
-    )
+    for name, pair in (("noise_snr_db", noise), ("gain_db", config.data.augment.gain_db)):
+        right = not pair or (len(pair) == 2 and pair[0] <= pair[1])
+        expect(right, f"data.augment.{name}", pair, "[lowest,highest]")
     devices = config.trainer.devices
     expect(devices == -1 or devices >= 1, "trainer.devices", devices, "at least 1, or -1 for all GPUs")
     shape = config.model.architecture

@@ -109,6 +109,72 @@ def test_masks_are_drawn_in_training_only() -> None:
     assert not torch.equal(model(batch, lengths)[0], model(batch, lengths)[0])
 
 
+NO_MASKS: dict[str, object] = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "activation_dropout": 0.0}
+
+
+def without(model: CtcModel, *names: str) -> CtcModel:
+    """The model with some of its parameters at 0."""
+    for name, parameter in model.named_parameters():
+        if any(piece in name for piece in names):
+            torch.nn.init.zeros_(parameter)
+    return model
+
+
+# A dropout of 1 leaves nothing of what it is put on: the same as weights of 0 right after it.
+@pytest.mark.parametrize(
+    ("dropout", "silenced"),
+    [
+        ("final_dropout", ["head.weight"]),
+        ("feat_proj_dropout", ["feature_projection.projection"]),
+        ("activation_dropout", ["output_dense.weight"]),
+        ("attention_dropout", ["out_proj.weight"]),
+        (
+            "hidden_dropout",
+            [
+                "feature_projection.projection",
+                "pos_conv_embed.conv.bias",
+                "attention.out_proj",
+                "output_dense.weight",
+                "output_dense.bias",
+            ],
+        ),
+    ],
+)
+@torch.no_grad()
+def test_each_dropout_is_where_its_name_says_and_in_training_only(dropout: str, silenced: list[str]) -> None:
+    batch, lengths = waves(8_000, 6_000)
+    model = build(**NO_MASKS | {dropout: 1.0})
+    torch.testing.assert_close(
+        model.eval()(batch, lengths)[0], build(**NO_MASKS).eval()(batch, lengths)[0], atol=1e-5, rtol=0
+    )
+    expected = without(build(**NO_MASKS), *silenced).eval()(batch, lengths)[0]
+    torch.testing.assert_close(model.train()(batch, lengths)[0], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dropout", ["final_dropout", "feat_proj_dropout", "activation_dropout", "attention_dropout", "hidden_dropout"])  # fmt: skip
+@torch.no_grad()
+def test_dropouts_are_drawn_anew(dropout: str) -> None:
+    batch, lengths = waves(8_000)
+    model = build(**NO_MASKS | {dropout: 0.2}).train()
+    assert not torch.equal(model(batch, lengths)[0], model(batch, lengths)[0])
+
+
+@torch.no_grad()
+def test_layerdrop_leaves_whole_layers_out_as_often_as_asked() -> None:
+    batch, lengths = waves(4_000)
+    paths = []
+    for left_out in ([], ["layers.0"], ["layers.1"], ["layers.0", "layers.1"]):
+        paths.append(without(build(**NO_MASKS), *(f"{n}.attention.out_proj" for n in left_out), *(f"{n}.feed_forward.output_dense" for n in left_out)).eval()(batch, lengths)[0])  # fmt: skip
+    model = build(**NO_MASKS | {"layerdrop": 0.3}).train()
+    counts = [0] * 4
+    torch.manual_seed(1)
+    for _ in range(400):
+        log_probs = model(batch, lengths)[0]
+        (path,) = (i for i, other in enumerate(paths) if torch.allclose(log_probs, other, atol=1e-5))
+        counts[path] += 1
+    assert [c / 400 for c in counts] == pytest.approx([0.49, 0.21, 0.21, 0.09], abs=0.07)
+
+
 def test_short_audio_trains_under_the_card_s_masks() -> None:
     model = build().train()
     log_probs, frames = model(*waves(800, 400))

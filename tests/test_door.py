@@ -73,12 +73,16 @@ def test_an_option_cannot_be_added(tmp_path: Path) -> None:
         "optimizer.betas=[0.9]",
         "data.augment.speed=[0]",
         "data.augment.noise_snr_db=[10]",
+        "data.augment.gain_db=[3,-3]",
+        "optimizer.layer_decay=1.5",
+        "finetune.freeze_encoder_steps=-1",
+        "schedule.final_scale=0 schedule=tri_stage",
         "model.architecture.hidden_size=100",
         "model.architecture.conv_stride=[5,2,2,2,2,2,1]",
     ],
 )
 def test_a_number_out_of_its_range_is_told(words: str, tmp_path: Path) -> None:
-    done = train(words, cwd=tmp_path)
+    done = train(*words.split(), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{words.split('=')[0]}=")
     assert ": expected " in done.stderr

@@ -39,3 +39,31 @@ def test_audio_shorter_than_a_mask_is_left_whole(length: int) -> None:
     masked = draw_spans(torch.tensor([length]), 12, 0.9, 10, least=2)
     assert masked.sum() == (10 if length == 11 else 0) or length >= 10
     assert not masked[0, length:].any()
+
+
+def test_the_paper_s_proportion_is_of_starts() -> None:
+    # wav2vec 2.0, sec. 4.2: p = 0.065 and M = 10 mask about 49 % of all frames.
+    torch.manual_seed(0)
+    lengths = torch.tensor([1500, 700])
+    masked = torch.stack([draw_spans(lengths, 1500, 0.065, 10, least=2, of_starts=True) for _ in range(100)]).float()
+    shares = masked.sum(2).mean(0) / lengths
+    assert shares.tolist() == pytest.approx([0.49, 0.49], abs=0.01)
+    # More spans than fit side by side: 1 - 0.8 ** 10 of the places, where transformers' bound would leave two thirds.
+    assert draw_spans(lengths, 1500, 0.2, 10, of_starts=True)[0].float().mean().item() == pytest.approx(0.89, abs=0.04)
+    # Table 6: fine-tuning's 0.075 over time and 0.004 over channels are 0.75 and 0.256 as Hugging Face counts.
+    for share, span in ((0.075, 10), (0.004, 64)):
+        paper, theirs = (
+            torch.stack([draw_spans(torch.tensor([1024]), 1024, p, span, of_starts=o) for _ in range(200)])
+            .float()
+            .mean()
+            for p, o in ((share, True), (share * span, False))
+        )
+        assert paper.item() == pytest.approx(theirs.item(), abs=0.02)
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 11])
+@pytest.mark.parametrize("share", [0.075, 0.9])
+def test_short_audio_is_no_trouble_as_the_paper_counts(length: int, share: float) -> None:
+    masked = draw_spans(torch.tensor([length]), 12, share, 10, least=2, of_starts=True)
+    assert not masked[0, length:].any()
+    assert masked.any() == (length >= 10)

@@ -32,3 +32,13 @@ def augment(
         level = np.sqrt(np.mean(waveform**2)) / ratio
         waveform = waveform + level * generator.standard_normal(len(waveform), dtype=np.float32)
     return waveform
+
+
+def amplify(
+    waveform: NDArray[np.float32], options: AugmentConfig, generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """The waveform louder or softer, drawn evenly in dB; for one that is standardised, which would undo it."""
+    if not options.gain_db:
+        return waveform
+    decibels = generator.uniform(options.gain_db[0], options.gain_db[1])
+    return waveform * np.float32(10 ** (decibels / 20))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from khasr.config import DataConfig
 from khasr.data.audio import SAMPLE_RATE, standardise
-from khasr.data.augment import augment
+from khasr.data.augment import amplify, augment
 from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
 from khasr.data.cache import load_audio
 from khasr.data.corpora import Fault, Member, corpora_of, read_corpus
@@ -64,13 +64,16 @@ class PartDataset(Dataset[Example]):
         epoch, index = at if isinstance(at, tuple) else (0, at)
         row = self._part.audio[index]
         waveform = row["waveform"].astype(np.float32) / 32768  # as it was recorded, from -1 to 1
-        if self._seed is not None:
-            waveform = augment(waveform, self._augment, np.random.default_rng([self._seed, epoch, index]))
+        if self._seed is None:
+            waveform = standardise(waveform)
+        else:
+            generator = np.random.default_rng([self._seed, epoch, index])
+            waveform = amplify(standardise(augment(waveform, self._augment, generator)), self._augment, generator)
         text = self._part.texts[index]
         return Example(
             id=str(row["id"]),
             reference=text,
-            waveform=torch.from_numpy(standardise(waveform)),
+            waveform=torch.from_numpy(waveform),
             targets=torch.tensor(self._vocabulary.encode(text), dtype=torch.long),
         )
 

@@ -60,11 +60,16 @@ class CtcModel(nn.Module):
     def _masked(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
         options = self.options
         batch, frames, channels = hidden.shape
+        of_starts = options.mask_counting == "paper"
         if options.mask_time_prob > 0:
-            masked = draw_spans(frame_lengths, frames, options.mask_time_prob, options.mask_time_length, least=2)
+            masked = draw_spans(
+                frame_lengths, frames, options.mask_time_prob, options.mask_time_length, least=2, of_starts=of_starts
+            )
             hidden = torch.where(masked[:, :, None], self.encoder.masked_spec_embed.to(hidden.dtype), hidden)
         if options.mask_feature_prob > 0:
             widths = torch.full((batch,), channels, device=hidden.device)
-            masked = draw_spans(widths, channels, options.mask_feature_prob, options.mask_feature_length)
+            masked = draw_spans(
+                widths, channels, options.mask_feature_prob, options.mask_feature_length, of_starts=of_starts
+            )
             hidden = hidden.masked_fill(masked[:, None, :], 0.0)
         return hidden

@@ -4,11 +4,14 @@ import torch
 from torch import Tensor
 
 
-def draw_spans(lengths: Tensor, size: int, probability: float, span: int, least: int = 0) -> Tensor:
-    """A mask of random spans for each row, counted as transformers' `_compute_mask_indices` does.
+def draw_spans(
+    lengths: Tensor, size: int, probability: float, span: int, least: int = 0, of_starts: bool = False
+) -> Tensor:
+    """A mask of random spans for each row, counted as transformers' `_compute_mask_indices` does, or as the paper.
 
     A row of length L gets `probability * L / span` spans, rounded up or down at random, at least `least`; starts are
-    drawn without replacement, spans may overlap. A row shorter than a span gets none.
+    drawn without replacement, spans may overlap. A row shorter than a span gets none. The paper (wav2vec 2.0, sec. 3.1)
+    has `probability * L` spans.
 
     Args:
         lengths: (batch,) valid places of each row.
@@ -16,14 +19,18 @@ def draw_spans(lengths: Tensor, size: int, probability: float, span: int, least:
         probability: share of places that would be masked if spans did not overlap.
         span: places in a span.
         least: fewest spans in a row.
+        of_starts: the probability is of a span's beginning at a place, as in the paper.
 
     Returns:
         (batch, size) bool, True where masked; on the device of lengths.
     """
     lengths = lengths.to(torch.float64)
     starts = (lengths - span + 1).clamp(min=0)  # places where a span may start
-    wanted = (probability * lengths / span + torch.rand((), device=lengths.device, dtype=torch.float64)).floor()
-    wanted = wanted.clamp(min=least).minimum((lengths / span).floor()).minimum(starts)
+    wanted = probability * lengths / (1 if of_starts else span)
+    wanted = (wanted + torch.rand((), device=lengths.device, dtype=torch.float64)).floor().clamp(min=least)
+    if not of_starts:  # transformers' bound; the paper's spans may begin anywhere
+        wanted = wanted.minimum((lengths / span).floor())
+    wanted = wanted.minimum(starts)
     places = torch.arange(size, device=lengths.device)
     draw = torch.rand(len(lengths), size, device=lengths.device)
     draw = draw.masked_fill(places >= starts[:, None], -1.0)
