@@ -319,6 +319,12 @@ class OptimizerConfig:
     """Added to the root of the running square."""
     weight_decay: float = 0.0
     """Share of a weight taken off in a step, times lr; norms and biases are spared."""
+    ema_decay: float = 0.0
+    """What a step leaves of a running average of the weights (Polyak 1992), e.g. 0.999; the average is what is
+    validated and kept as best.ckpt. 0: no average."""
+    average_checkpoints: int = 1
+    """So many of the best validated weights are kept, and averaged at the end (as in Vaswani 2017); best.ckpt is the
+    average where that has the lower WER on val. 1: the best alone."""
 
 
 _ScheduleName = Literal["linear", "tri_stage", "cosine", "warmup_hold_decay", "constant", "inverse_sqrt"]

@@ -10,7 +10,8 @@ from khasr.config import Config, TriStageConfig, to_plain
 _RANGES: list[tuple[str, float, float]] = [
     (r"dropout|layerdrop|_prob|_share|layer_decay|final_scale", 0, 1),
     (
-        r"batch_size|accumulate_grad_batches|(?<!encoder)_steps|utterances|beam_width|hidden_size|\blayers|heads|\brank|_patience|num_nodes",
+        r"batch_size|accumulate_grad_batches|(?<!encoder)_steps|utterances|beam_width|hidden_size|\blayers|heads|\brank|_patience"
+        r"|num_nodes|average_checkpoints",
         1,
         math.inf,
     ),
@@ -55,6 +56,8 @@ def check_ranges(config: Config) -> None:
     schedule = config.schedule
     if isinstance(schedule, TriStageConfig):
         expect(schedule.final_scale > 0, "schedule.final_scale", schedule.final_scale, "a share above 0 (tri_stage)")
+    ema = config.optimizer.ema_decay
+    expect(0 <= ema < 1, "optimizer.ema_decay", ema, "a share from 0 to below 1")
     expect(all(s > 0 for s in speed), "data.augment.speed", speed, "factors above 0")
     for name, pair in (("noise_snr_db", noise), ("gain_db", config.data.augment.gain_db)):
         right = not pair or (len(pair) == 2 and pair[0] <= pair[1])

@@ -16,6 +16,7 @@ from khasr.data.batching import Batch
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
 from khasr.model.finetune import merge_adapters
+from khasr.optim.averaging import WeightAverage
 from khasr.optim.parameters import build_optimizer
 from khasr.optim.schedules import build_schedule
 from khasr.scoring.error_rates import ErrorRates
@@ -77,6 +78,8 @@ class CtcModule(pl.LightningModule):
         self._seed = seed
         self._loss_scale = loss_scale
         self._frozen_steps = frozen_steps
+        self._average: WeightAverage | None = None
+        self._average_read: dict[str, Tensor] = {}
         self._trained_of_encoder = [p for p in model.encoder.parameters() if p.requires_grad]
         self._description = description
         self._error_rates = ErrorRates()
@@ -129,6 +132,27 @@ class CtcModule(pl.LightningModule):
         self.window["grad_norm"] += norm.item()
         self.window["steps"] += 1
 
+    def on_fit_start(self) -> None:
+        """Begins the average of the weights, or takes it up again, where they are trained."""
+        if self._optimizer_options.ema_decay > 0:
+            self._average = WeightAverage(
+                {name: p for name, p in self.named_parameters() if p.requires_grad}, self._optimizer_options.ema_decay
+            )
+            if self._average_read:
+                self._average.load(self._average_read)
+                self._average_read = {}
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Takes the step, and the weights after it into their average."""
+        super().optimizer_step(*arguments, **named)
+        if self._average is not None:
+            self._average.update(self.global_step + 1)
+
+    def on_validation_epoch_start(self) -> None:
+        """Validates the averaged weights where there are such."""
+        if self._average is not None:
+            self._average.put_in()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts a batch's errors, decoded greedily."""
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
@@ -138,6 +162,8 @@ class CtcModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Puts loss, WER and CER of all ranks' utterances into `validation`."""
+        if self._average is not None:
+            self._average.take_out()
         rates = self._error_rates.compute()
         self.validation = {"loss": float(self._val_loss.compute()), "wer": rates["wer"], "cer": rates["cer"]}
         self._error_rates.reset()
@@ -152,13 +178,21 @@ class CtcModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what loading the model, and going on with its metrics, needs."""
         checkpoint.update(self._description)
-        if "optimizer_states" not in checkpoint:  # the best weights, for use: a plain model's
+        average = {} if self._average is None else self._average.weights
+        if "optimizer_states" in checkpoint:
+            checkpoint["average"] = dict(average)
+        else:  # the best weights, for use: averaged, and a plain model's
+            for name, weight in average.items():
+                checkpoint["state_dict"][name] = weight.to(checkpoint["state_dict"][name].dtype)
             checkpoint["state_dict"] = merge_adapters(checkpoint["state_dict"], self.model.adapter_scale)
         checkpoint["window"] = self.window_of_all_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all."""
+        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all; and the average
+        of the weights.
+        """
         self.window = dict(checkpoint["window"]) if self.global_rank == 0 else new_window()
+        self._average_read = checkpoint.get("average", {})
 
     def window_of_all_ranks(self) -> dict[str, float]:
         """The window's sums over all ranks; every rank has to ask."""

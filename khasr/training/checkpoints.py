@@ -56,7 +56,10 @@ class Checkpoints(Checkpoint):
     are in no checkpoint. Lightning calls checkpoint callbacks after all others.
     """
 
-    def __init__(self, folder: RunFolder, stop: StopSignals, val_every_steps: int, total_steps: int) -> None:
+    def __init__(
+        self, folder: RunFolder, stop: StopSignals, val_every_steps: int, total_steps: int, keep: int = 1
+    ) -> None:
+        """For a run of that many steps; the weights of the `keep` best validations are kept, where more than one."""
         self._folder = folder
         self._stop = stop
         self._val_every_steps = val_every_steps
@@ -64,14 +67,18 @@ class Checkpoints(Checkpoint):
         # WER first; many first validations have WER 1, so CER and loss break ties.
         self.best: list[float] | None = None
         self.best_step: int | None = None
+        self._keep = keep
+        # As `best`, and their step last; best first.
+        self.kept: list[list[float]] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far."""
-        return {"best": self.best, "best_step": self.best_step}
+        return {"best": self.best, "best_step": self.best_step, "kept": self.kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes it up again."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.kept = state_dict.get("kept", [])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over from Lightning, whose own way is to stop in the middle of an accumulation."""
@@ -112,7 +119,10 @@ class Checkpoints(Checkpoint):
         if self.best is None or found < self.best:
             self.best, self.best_step = found, trainer.global_step
             trainer.save_checkpoint(self._folder.best, weights_only=True)
+        dropped = self._keep_weights(trainer, found) if self._keep > 1 else []
         trainer.save_checkpoint(self._folder.last)
+        for step in dropped:  # not before last.ckpt has forgotten them
+            self._folder.kept(step).unlink(missing_ok=True)
         if self._asked_to_stop(trainer):
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 
@@ -120,3 +130,12 @@ class Checkpoints(Checkpoint):
         """Whether any rank was: all stop after the same step, since each waits for the others."""
         asked: bool = trainer.strategy.reduce_boolean_decision(self._stop.requested is not None, all=False)
         return asked
+
+    def _keep_weights(self, trainer: pl.Trainer, found: list[float]) -> list[int]:
+        """Writes the weights if they are among the best; returns the steps of those that are so no longer."""
+        self.kept = sorted([*self.kept, [*found, trainer.global_step]])
+        dropped = [int(row[-1]) for row in self.kept[self._keep :]]
+        self.kept = self.kept[: self._keep]
+        if trainer.global_step not in dropped:
+            trainer.save_checkpoint(self._folder.kept(trainer.global_step), weights_only=True)
+        return dropped

@@ -3,6 +3,7 @@
 import logging
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from rich.console import Console
 from khasr.config import Config
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.beam import build_decoder, check_decoder
+from khasr.decoding.greedy import decode_greedy
+from khasr.model.ctc import CtcModel
 from khasr.model.finetune import apply_finetune, remove_adapters
 from khasr.model.module import CtcModule
 from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights
+from khasr.optim.averaging import average_weights
 from khasr.optim.parameters import check_optimizer
 from khasr.optim.schedules import in_steps
 from khasr.scoring.evaluate import Hypothesis, recognise, score
+from khasr.text.vocabulary import Vocabulary
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
@@ -158,7 +163,10 @@ def _run(
             folder.write_config(config)
             _forget_rows_after(resumed, loggers)
     metrics = TrainingMetrics(config.trainer.log_every_steps, order.epoch_at, config.trainer.nonfinite_patience)
-    callbacks: list[pl.Callback] = [metrics, Checkpoints(folder, stop, config.trainer.val_every_steps, total_steps)]
+    checkpoints = Checkpoints(
+        folder, stop, config.trainer.val_every_steps, total_steps, config.optimizer.average_checkpoints
+    )
+    callbacks: list[pl.Callback] = [metrics, checkpoints]
     if config.trainer.progress_bar and is_first_process():
         callbacks.append(Progress(total_steps, metrics))
     strategy = build_strategy(config.trainer, model, config.model.layerdrop)
@@ -190,10 +198,11 @@ def _run(
     if isinstance(trainer.strategy, FSDPStrategy):
         # What was trained is in shares, one on each device.
         model, _, _ = build_model(load_start(config.model, folder.best), vocabulary, config.model, "keep")
-    else:
-        remove_adapters(model)  # best.ckpt has them added to the weights
-        load_weights(model, folder.best)
     model.to(trainer.strategy.root_device)  # Lightning has left it on the CPU
+    remove_adapters(model)  # best.ckpt has them added to the weights
+    if len(checkpoints.kept) > 1:
+        console.print(_average_kept(model, vocabulary, data, folder, checkpoints), soft_wrap=True)
+    load_weights(model, folder.best)
     hypotheses: dict[str, list[Hypothesis]] = {}
     for part in parts:
         hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
@@ -207,6 +216,25 @@ def _let_go(trainer: pl.Trainer, module: CtcModule) -> None:
     module.zero_grad(set_to_none=True)
     trainer.strategy.optimizers = []
     trainer.strategy.lr_scheduler_configs = []
+
+
+def _average_kept(
+    model: CtcModel, vocabulary: Vocabulary, data: CorpusDataModule, folder: RunFolder, checkpoints: Checkpoints
+) -> str:
+    """Makes best.ckpt the better of the best weights and the mean of those kept; returns a sentence on it."""
+    steps = [int(row[-1]) for row in checkpoints.kept]
+    files = [torch.load(folder.kept(s), map_location="cpu", weights_only=True, mmap=True) for s in steps]
+    best = files[0]
+    averaged = average_weights([file["state_dict"] for file in files])
+    model.load_state_dict({name.removeprefix("model."): weight for name, weight in averaged.items()})
+    decode = partial(decode_greedy, vocabulary=vocabulary)
+    found, single = score(recognise(model, data.evaluation_loader("val", whole=True), decode)), checkpoints.kept[0]
+    better = [found["wer"], found["cer"]] < single[:2]
+    WholeFileIO().save_checkpoint(best | {"state_dict": averaged if better else best["state_dict"]}, folder.best)
+    return (
+        f"the weights of steps {', '.join(f'{s:,}' for s in steps)} averaged: WER {found['wer']:.2%} on val, the best "
+        f"of them alone {single[0]:.2%} (greedy); best.ckpt is the {'average' if better else 'best of them'}"
+    )
 
 
 def build_trainer(

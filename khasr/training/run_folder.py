@@ -69,6 +69,10 @@ class RunFolder:
         """All that resuming needs."""
         return self.path / LAST
 
+    def kept(self, step: int) -> Path:
+        """Weights kept to be averaged at the run's end."""
+        return self.best.with_name(f"kept_{step}.ckpt")
+
     def write_config(self, config: Config) -> None:
         """Writes config.yaml."""
         self.path.mkdir(parents=True, exist_ok=True)
