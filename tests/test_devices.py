@@ -76,7 +76,7 @@ def test_what_cannot_be_here_is_told_with_a_way_out(small: Small, changes: list[
 def test_fsdp_wraps_the_layers_and_writes_whole_checkpoints(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small("trainer=fsdp", "trainer.devices=2")
     model = CtcModel(load_start(config.model).encoder, 5, config.model)
-    strategy = build_strategy(config.trainer, model, 0.0)
+    strategy = build_strategy(config.trainer, model, False)
     assert isinstance(strategy, FSDPStrategy)
     assert strategy._state_dict_type == "full"
     assert strategy.kwargs["auto_wrap_policy"]._module_classes == {type(model.encoder.encoder.layers[0])}
@@ -85,7 +85,7 @@ def test_fsdp_wraps_the_layers_and_writes_whole_checkpoints(small: Small, monkey
 def test_layers_that_are_dropped_are_not_waited_for(small: Small) -> None:
     config = small("trainer=ddp", "trainer.devices=2")
     model = CtcModel(load_start(config.model).encoder, 5, config.model)
-    assert build_strategy(config.trainer, model, 0.1) == "ddp_find_unused_parameters_true"
-    assert build_strategy(config.trainer, model, 0.0) == "ddp"
+    assert build_strategy(config.trainer, model, True) == "ddp_find_unused_parameters_true"
+    assert build_strategy(config.trainer, model, False) == "ddp"
     config.trainer.devices, config.trainer.strategy = 1, "auto"
-    assert build_strategy(config.trainer, model, 0.0) == "auto"
+    assert build_strategy(config.trainer, model, False) == "auto"

@@ -8,7 +8,7 @@ import torch
 
 from khasr.config import ArchitectureConfig, Config, FinetuneConfig, LoraConfig, ModelConfig
 from khasr.model.ctc import CtcModel
-from khasr.model.finetune import apply_finetune, encoder_layers, merge_adapters, remove_adapters
+from khasr.model.finetune import apply_finetune, encoder_layers, plain_weights, remove_adapters
 from khasr.model.weights import load_start
 from khasr.training.fit import fit
 from khasr.training.run_folder import RunFolder
@@ -166,7 +166,7 @@ def test_merged_weights_compute_what_the_adapters_did() -> None:
             torch.nn.init.normal_(parameter, std=0.3)
     waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
     adapted = model(waveforms, lengths)[0]
-    weights = merge_adapters(dict(model.state_dict()), model.adapter_scale)
+    weights = dict(plain_weights(model.state_dict(), model.adapter_scale))
     remove_adapters(model)
     assert not torch.allclose(model(waveforms, lengths)[0], adapted, atol=1e-2)
     model.load_state_dict(weights)

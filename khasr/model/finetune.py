@@ -1,6 +1,8 @@
 """What of a model is trained, and what it starts as."""
 
 import copy
+import logging
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -79,7 +81,9 @@ def _reinit_layers(model: CtcModel, count: int) -> list[str]:
 
 
 def _add_adapters(model: CtcModel, options: LoraConfig) -> list[str]:
-    # Here, since peft takes seconds to import and most runs have no adapters.
+    # Here, since peft takes seconds to import and most runs have no adapters. Where bitsandbytes is installed, peft
+    # imports it, and its one message on a CPU is about kernels for 4 bits, which nothing here uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import peft
 
     layers = encoder_layers(model.encoder)
@@ -105,9 +109,8 @@ def _add_adapters(model: CtcModel, options: LoraConfig) -> list[str]:
     return [f"adapters of rank {options.rank} beside {len(targets)} linear layers ({', '.join(options.modules)})"]
 
 
-def merge_adapters(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+def plain_weights(weights: Mapping[str, Tensor], scale: float) -> Iterator[tuple[str, Tensor]]:
     """Weights by the names and with the values of a model without adapters, W + scale * B A (Hu 2021, sec. 4.1)."""
-    merged = {}
     for name, weight in weights.items():
         if ".lora_" in name:
             continue
@@ -115,8 +118,7 @@ def merge_adapters(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor
         if base and kind == "weight":
             down, up = weights[f"{stem}.lora_A.default.weight"], weights[f"{stem}.lora_B.default.weight"]
             weight = weight + (scale * up.float() @ down.float()).to(weight.dtype)
-        merged[f"{stem}.{kind}" if base else name] = weight
-    return merged
+        yield f"{stem}.{kind}" if base else name, weight
 
 
 def remove_adapters(model: CtcModel) -> None:

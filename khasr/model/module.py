@@ -1,5 +1,6 @@
 """The LightningModule: the training step and the validation step of a CTC model."""
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,12 +13,14 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from khasr.config import OptimizerConfig, ScheduleConfig
+from khasr.data.audio import SAMPLE_RATE
 from khasr.data.batching import Batch
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
-from khasr.model.finetune import merge_adapters
+from khasr.model.diagnostics import clip_gradients, count_blanks
+from khasr.model.finetune import plain_weights
 from khasr.optim.averaging import WeightAverage
-from khasr.optim.parameters import build_optimizer
+from khasr.optim.parameters import build_optimizer, parts
 from khasr.optim.schedules import build_schedule
 from khasr.scoring.error_rates import ErrorRates
 from khasr.text.vocabulary import Vocabulary
@@ -51,9 +54,10 @@ class CtcModule(pl.LightningModule):
     of two devices is what it would be as the second of two accumulated.
 
     Attributes:
-        window: sums since the last row of training metrics: loss, batches, gradient norm, steps, audio and padded
-            seconds. Part of the checkpoint, so that rows are the same after resuming.
-        validation: what the last validation gave: loss, wer, cer.
+        window: sums since the last row of training metrics: loss, batches, frames and those that are blank, gradient
+            norms, steps, seconds of audio with padding and without. Part of the checkpoint, so that rows are the same
+            after resuming.
+        validation: what the last validation gave: loss, wer, cer, blank_share.
         last_loss: of the last training batch.
     """
 
@@ -83,7 +87,9 @@ class CtcModule(pl.LightningModule):
         self._trained_of_encoder = [p for p in model.encoder.parameters() if p.requires_grad]
         self._description = description
         self._error_rates = ErrorRates()
+        self._parts = parts(model)
         self._val_loss = MeanMetric()
+        self._val_blank = MeanMetric()
         self.window: dict[str, float] = new_window()
         self.validation: dict[str, float] = {}
         self.last_loss = 0.0
@@ -102,10 +108,15 @@ class CtcModule(pl.LightningModule):
         torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
-        self.last_loss = loss.item()
+        blanks, frames = count_blanks(log_probs.detach(), frame_lengths)
+        # One wait for the device, not three.
+        self.last_loss, blank_frames, all_frames = torch.stack([loss.detach(), blanks, frames]).tolist()
         self.window["loss"] += self.last_loss
+        self.window["blank_frames"] += blank_frames
+        self.window["frames"] += all_frames
         self.window["batches"] += 1
         self.window["audio_seconds"] += batch.audio_seconds
+        self.window["padded_seconds"] += batch.waveforms.numel() / SAMPLE_RATE
         return loss * self._loss_scale
 
     def _freeze_encoder(self, frozen: bool) -> None:
@@ -121,16 +132,18 @@ class CtcModule(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Scales the gradient down to the largest norm allowed; the norm before is kept for the metrics."""
-        most = gradient_clip_val or float("inf")
+        """Scales the gradient down to the largest norm allowed; the norms before, by part, are kept for the metrics."""
         sharded = self.trainer.strategy.model
         if isinstance(sharded, FullyShardedDataParallel):
-            norm = sharded.clip_grad_norm_(most)  # each rank has a part of the gradient only
+            # Each rank has a part of the gradient only.
+            norms = {"grad_norm": sharded.clip_grad_norm_(gradient_clip_val or float("inf")).item()}
         else:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            norm = torch.nn.utils.clip_grad_norm_(parameters, most)
-        self.window["grad_norm"] += norm.item()
+            norms = clip_gradients(self.model, self._parts, gradient_clip_val or 0.0)
         self.window["steps"] += 1
+        if math.isfinite(norms["grad_norm"]):  # else the step is fp16's to skip, or the run's last
+            self.window["finite_steps"] += 1
+            for key, norm in norms.items():
+                self.window[key] = self.window.get(key, 0.0) + norm
 
     def on_fit_start(self) -> None:
         """Begins the average of the weights, or takes it up again, where they are trained."""
@@ -158,6 +171,8 @@ class CtcModule(pl.LightningModule):
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
         losses = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths)
         self._val_loss.update(losses)
+        blanks, frames = count_blanks(log_probs, frame_lengths)
+        self._val_blank.update(blanks / frames.clamp(min=1), frames)
         self._error_rates.update(batch.references, decode_greedy(log_probs, frame_lengths, self.vocabulary))
 
     def on_validation_epoch_end(self) -> None:
@@ -165,9 +180,15 @@ class CtcModule(pl.LightningModule):
         if self._average is not None:
             self._average.take_out()
         rates = self._error_rates.compute()
-        self.validation = {"loss": float(self._val_loss.compute()), "wer": rates["wer"], "cer": rates["cer"]}
+        self.validation = {
+            "loss": float(self._val_loss.compute()),
+            "wer": rates["wer"],
+            "cer": rates["cer"],
+            "blank_share": float(self._val_blank.compute()),
+        }
         self._error_rates.reset()
         self._val_loss.reset()
+        self._val_blank.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, and the schedule, which moves at each optimizer step."""
@@ -184,12 +205,13 @@ class CtcModule(pl.LightningModule):
         else:  # the best weights, for use: averaged, and a plain model's
             for name, weight in average.items():
                 checkpoint["state_dict"][name] = weight.to(checkpoint["state_dict"][name].dtype)
-            checkpoint["state_dict"] = merge_adapters(checkpoint["state_dict"], self.model.adapter_scale)
+            checkpoint["state_dict"] = dict(plain_weights(checkpoint["state_dict"], self.model.adapter_scale))
         checkpoint["window"] = self.window_of_all_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all; and the average
-        of the weights.
+        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all.
+
+        So is the average of the weights, when training begins.
         """
         self.window = dict(checkpoint["window"]) if self.global_rank == 0 else new_window()
         self._average_read = checkpoint.get("average", {})
@@ -205,7 +227,13 @@ class CtcModule(pl.LightningModule):
 
 def new_window() -> dict[str, float]:
     """Sums of nothing."""
-    return dict.fromkeys(("loss", "batches", "grad_norm", "steps", "audio_seconds"), 0.0)
+    return dict.fromkeys(
+        (
+            "loss", "batches", "blank_frames", "frames", "grad_norm", "steps", "finite_steps", "skipped",
+            "audio_seconds", "padded_seconds",
+        ),
+        0.0,
+    )  # fmt: skip
 
 
 def step_seed(seed: int, batch: int) -> int:

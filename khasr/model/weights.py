@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import PreTrainedModel, Wav2Vec2Config, Wav2Vec2Model
 
 from khasr.config import ModelConfig, TextConfig
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
-from khasr.model.finetune import merge_adapters
-from khasr.model.hub import load_pretrained, read_config
+from khasr.model.finetune import plain_weights
+from khasr.model.hub import folder_or_id, load_pretrained, read_config
 from khasr.text.vocabulary import Vocabulary
 
 BEST = "checkpoints/best.ckpt"
@@ -76,6 +77,22 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
     return Start(encoder, vocabulary, head_weights, f"{options.name}: {told}")
 
 
+def start_files(options: ModelConfig) -> list[Path]:
+    """The files with the pretrained weights that a run starts from, as they lie on disk; none where it does not."""
+    if _is_run(options):
+        return [_run_checkpoint(options)]
+    if options.init == "random" or options.checkpoint is None:
+        return []
+    name = folder_or_id(options)
+    folder = Path(name)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json")
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
 def build_model(
     start: Start, training_vocabulary: Vocabulary, options: ModelConfig, head: str
 ) -> tuple[CtcModel, Vocabulary, str]:
@@ -129,7 +146,7 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
 def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The weights by the names they have in a model without adapters, which are added where there are some."""
     weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()}
-    return merge_adapters(weights, checkpoint[_OURS].get("adapter_scale", 0.0))
+    return dict(plain_weights(weights, checkpoint[_OURS].get("adapter_scale", 0.0)))
 
 
 def _run_checkpoint(options: ModelConfig) -> Path:

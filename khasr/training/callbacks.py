@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from khasr.data.batching import Batch
 from khasr.model.module import CtcModule, new_window
+from khasr.training.instruments import Instruments
+from khasr.training.symptoms import DIVERGED_HELP
 
 
 class Diverged(Exception):  # noqa: N818 - what happened, not an error
@@ -27,7 +29,14 @@ class TrainingMetrics(Callback):
         train_seconds: in training steps, validation and saving not counted.
     """
 
-    def __init__(self, log_every_steps: int, epoch_at: Callable[[int], float], nonfinite_patience: int) -> None:
+    def __init__(
+        self,
+        log_every_steps: int,
+        epoch_at: Callable[[int], float],
+        nonfinite_patience: int,
+        instruments: Instruments,
+    ) -> None:
+        self._instruments = instruments
         self._log_every_steps = log_every_steps
         self._epoch_at = epoch_at
         self._patience = nonfinite_patience
@@ -79,8 +88,7 @@ class TrainingMetrics(Callback):
         if self._nonfinite >= self._patience:
             raise Diverged(
                 f"The loss was not finite for {self._nonfinite} batches in a row, up to step {trainer.global_step:,}. "
-                "What usually helps: a lower optimizer.lr, a longer schedule.warmup, bf16 or fp32 instead of fp16. "
-                f"The last utterances: {', '.join(batch.ids)}."
+                f"{DIVERGED_HELP} The last utterances: {', '.join(batch.ids)}."
             )
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if step_ended and trainer.global_step % self._log_every_steps == 0:
@@ -88,18 +96,19 @@ class TrainingMetrics(Callback):
             row = {
                 "train/loss": window["loss"] / window["batches"],
                 "train/lr": self._lr,
-                "train/grad_norm": window["grad_norm"] / max(1.0, window["steps"]),
+                "train/grad_norm": window["grad_norm"] / window["finite_steps"] if window["finite_steps"] else math.nan,
                 "train/audio_seconds": self.audio_seconds,
                 "train/audio_seconds_per_second": window["audio_seconds"] / self._window_seconds,
             }
-            self._write(trainer, row)
+            self._write(trainer, row | self._instruments.row(trainer.global_step, window))
             pl_module.window = new_window()
             self._window_seconds = 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the validation's row; the clock goes on from here."""
         assert isinstance(pl_module, CtcModule)
-        self._write(trainer, {f"val/{key}": value for key, value in pl_module.validation.items()})
+        drift = self._instruments.drift(trainer, pl_module)
+        self._write(trainer, {f"val/{key}": value for key, value in pl_module.validation.items()} | drift)
         self._since = time.perf_counter()
 
     def _write(self, trainer: pl.Trainer, row: dict[str, float]) -> None:

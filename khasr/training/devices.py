@@ -38,6 +38,11 @@ def check_devices(config: Config) -> int:
         )
     if options.strategy == "fsdp" and not gpu:
         raise ValueError("trainer.strategy=fsdp needs GPUs, and torch sees none. On a CPU: trainer=ddp, devices=2.")
+    if options.strategy == "fsdp" and (config.optimizer.ema_decay > 0 or config.finetune.name == "lora"):
+        raise ValueError(
+            "trainer.strategy=fsdp holds weights in shares, which optimizer.ema_decay and finetune=lora cannot read. "
+            "trainer=ddp goes with both."
+        )
     devices = torch.cuda.device_count() if options.devices == -1 else options.devices
     if gpu and devices > torch.cuda.device_count():
         raise ValueError(f"trainer.devices={devices}, but torch sees {torch.cuda.device_count()} GPU(s) here.")
@@ -51,13 +56,18 @@ def check_devices(config: Config) -> int:
     return devices
 
 
-def build_strategy(options: TrainerConfig, model: CtcModel, layerdrop: float) -> str | Strategy:
-    """Lightning's name for the strategy, or the strategy."""
+def build_strategy(options: TrainerConfig, model: CtcModel, some_unused: bool) -> str | Strategy:
+    """Lightning's name for the strategy, or the strategy.
+
+    Args:
+        some_unused: whether there are steps in which a trained weight gets no gradient: its layer is dropped, or the
+            encoder still frozen.
+    """
     if options.strategy == "fsdp":
         # A layer of the transformer is gathered, used and let go; the rest is small. Checkpoints are whole, as without.
         layers = {type(layer) for layer in model.encoder.encoder.layers}
         return FSDPStrategy(auto_wrap_policy=layers, state_dict_type="full")
     if options.devices * options.num_nodes == 1 and options.strategy == "auto":
         return "auto"
-    # A layer that was dropped has no gradient to wait for.
-    return "ddp_find_unused_parameters_true" if layerdrop > 0 else "ddp"
+    # A weight that is left out has no gradient to wait for.
+    return "ddp_find_unused_parameters_true" if some_unused else "ddp"

@@ -18,9 +18,10 @@ from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.beam import build_decoder, check_decoder
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
+from khasr.model.diagnostics import StartWeights
 from khasr.model.finetune import apply_finetune, remove_adapters
 from khasr.model.module import CtcModule
-from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights
+from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights, start_files
 from khasr.optim.averaging import average_weights
 from khasr.optim.parameters import check_optimizer
 from khasr.optim.schedules import in_steps
@@ -29,12 +30,14 @@ from khasr.text.vocabulary import Vocabulary
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
+from khasr.training.instruments import Instruments
 from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
 from khasr.training.metrics import MetricsCsv, build_loggers, check_tensorboard, close_loggers
 from khasr.training.published import CARD_CURVE, is_published_recipe
 from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
 from khasr.training.summary import describe_data, describe_length, print_summary, title
+from khasr.training.symptoms import symbol_entropy, what_went_wrong
 
 
 def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
         folder.metrics.unlink(missing_ok=True)  # of a run that failed before its first checkpoint
     elif folder.results.is_file():
         # What the run has is kept until there is better.
-        results |= {key: folder.read_results().get(key) for key in ("val", "test", "train")}
+        results |= {key: folder.read_results().get(key) for key in ("val", "test", "train", "trouble")}
     folder.write_results(results)
     loggers: list[Logger] = []
     with StopSignals() as stop:
@@ -77,6 +80,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             raise
         except Diverged as error:
             _note(results, "diverged", error)
+            results["trouble"] = str(error)
             raise
         except BaseException as error:
             _note(results, "failed", error)
@@ -162,14 +166,20 @@ def _run(
         if resumed is not None:
             folder.write_config(config)
             _forget_rows_after(resumed, loggers)
-    metrics = TrainingMetrics(config.trainer.log_every_steps, order.epoch_at, config.trainer.nonfinite_patience)
+    start_weights = StartWeights(start_files(config.model), folder.start, model)
+    if resumed is None and is_first_process():
+        start_weights.write_own(model)
+    instruments = Instruments(config.trainer.log_every_steps, start_weights)
+    metrics = TrainingMetrics(
+        config.trainer.log_every_steps, order.epoch_at, config.trainer.nonfinite_patience, instruments
+    )
     checkpoints = Checkpoints(
         folder, stop, config.trainer.val_every_steps, total_steps, config.optimizer.average_checkpoints
     )
-    callbacks: list[pl.Callback] = [metrics, checkpoints]
+    callbacks: list[pl.Callback] = [instruments, metrics, checkpoints]
     if config.trainer.progress_bar and is_first_process():
         callbacks.append(Progress(total_steps, metrics))
-    strategy = build_strategy(config.trainer, model, config.model.layerdrop)
+    strategy = build_strategy(config.trainer, model, config.model.layerdrop > 0 or frozen_steps > 0)
     trainer = build_trainer(config, folder, total_steps, callbacks, loggers, strategy)
     results["train"] = {"parameters": sum(p.numel() for p in model.parameters())}
     try:
@@ -186,7 +196,11 @@ def _run(
             "audio_seconds": metrics.audio_seconds,
             "audio_seconds_per_second": metrics.audio_seconds / seconds,
             "peak_memory_gib": peak_memory_gib(),
-        }
+        } | instruments.totals()
+    if checkpoints.best is not None and module.validation:
+        best = dict(zip(("wer", "cer", "loss"), checkpoints.best, strict=True))
+        entropy = symbol_entropy(data.parts["train"].texts)
+        results["trouble"] = what_went_wrong(config, results["train"], module.validation, best, entropy)
 
     _let_go(trainer, module)
 

@@ -69,6 +69,11 @@ class RunFolder:
         """All that resuming needs."""
         return self.path / LAST
 
+    @property
+    def start(self) -> Path:
+        """Weights that the run began with and no pretrained file holds."""
+        return self.best.with_name("start.ckpt")
+
     def kept(self, step: int) -> Path:
         """Weights kept to be averaged at the run's end."""
         return self.best.with_name(f"kept_{step}.ckpt")
@@ -123,6 +128,7 @@ def new_results(config: Config) -> dict[str, Any]:
         "val": None,
         "test": None,
         "train": None,
+        "trouble": None,
     }
 
 

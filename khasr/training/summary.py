@@ -85,6 +85,8 @@ def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[H
         f"{train['audio_seconds_per_second']:.0f} s of audio/s, {train['peak_memory_gib']:.1f} GiB at the peak\n",
         soft_wrap=True,
     )
+    if results["trouble"]:
+        console.print(f"{results['trouble']}\n", soft_wrap=True)
     written = [folder.results, folder.hypotheses, folder.metrics, folder.learning_curve, folder.config, folder.best]
     for path in [*written, folder.last]:
         if path.exists():

@@ -1,0 +1,182 @@
+"""What is watched in a model while it trains: its blanks, and its layers' gradients, updates and drift."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from khasr.model.ctc import CtcModel
+from khasr.model.finetune import plain_weights
+from khasr.optim.parameters import part_of, parts
+
+
+def count_blanks(log_probs: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """How many frames have the blank as their best symbol, and how many there are, padding not counted.
+
+    Args:
+        log_probs: (batch, frames, vocab), blank first.
+        frame_lengths: (batch,).
+    """
+    heard = torch.arange(log_probs.shape[1], device=log_probs.device) < frame_lengths[:, None]
+    return (log_probs.argmax(dim=-1).eq(0) & heard).sum(), heard.sum()
+
+
+def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float) -> dict[str, float]:
+    """Scales the gradient down to a largest norm, as torch's clip_grad_norm_ does, and returns its norms before that.
+
+    The whole's is by "grad_norm", each part's by "grad_norm/layer_07" and so on; they cost nothing besides, since the
+    whole's is made of the parameters'.
+
+    Args:
+        part: of each parameter, as `parts` has it.
+        largest: norm allowed; 0: any.
+    """
+    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    order = sorted(set(part.values()))
+    if not named:
+        return dict.fromkeys(["grad_norm", *(f"grad_norm/{name}" for name in order)], 0.0)
+    norms = torch.stack(torch._foreach_norm([gradient for _, gradient in named]))
+    whole = torch.linalg.vector_norm(norms)
+    trained = [p for p in model.parameters() if p.grad is not None]
+    torch.nn.utils.clip_grads_with_norm_(trained, largest or float("inf"), whole)
+    places = torch.tensor([order.index(part[name]) for name, _ in named], device=norms.device)
+    squares = torch.zeros(len(order), device=norms.device).index_add_(0, places, norms.float() ** 2)
+    first, *others = torch.cat([whole.float()[None], squares.sqrt()]).tolist()
+    return {"grad_norm": first} | {f"grad_norm/{name}": norm for name, norm in zip(order, others, strict=True)}
+
+
+class UpdateRatios:
+    """How far a step moves each part, as a share of the part's own size: |update| / |weights|, both as 2-norms.
+
+    Estimated from 1,024 places of each tensor, the same at every step: the optimizer may be any, and no second copy of
+    the weights is held.
+    """
+
+    _PLACES = 1024
+
+    def __init__(self, model: nn.Module) -> None:
+        part = parts(model)
+        self._tensors = [(part[name], p) for name, p in model.named_parameters() if p.requires_grad]
+        self._places: dict[int, Tensor] = {}
+        self._before: list[Tensor] = []
+
+    def before_step(self) -> None:
+        """Remembers the places' values."""
+        self._before = [self._sample(p).clone() for _, p in self._tensors]
+
+    def after_step(self) -> dict[str, float]:
+        """The ratios since `before_step`, by "update_ratio/layer_07" and so on; a part that did not move has 0."""
+        squares: dict[str, Tensor] = {}
+        for (part, parameter), before in zip(self._tensors, self._before, strict=True):
+            scale = parameter.numel() / before.numel()
+            step = (self._sample(parameter).float() - before.float()).square().sum()
+            both = scale * torch.stack([step, before.float().square().sum()])
+            squares[part] = squares[part] + both if part in squares else both
+        self._before = []
+        if not squares:
+            return {}
+        sums = torch.stack([squares[part] for part in sorted(squares)]).tolist()
+        return {
+            f"update_ratio/{part}": math.sqrt(update / weights) if weights else 0.0
+            for part, (update, weights) in zip(sorted(squares), sums, strict=True)
+        }
+
+    def _sample(self, parameter: nn.Parameter) -> Tensor:
+        flat = parameter.detach().flatten()
+        count = flat.numel()
+        if count <= self._PLACES:
+            return flat
+        if count not in self._places:
+            generator = torch.Generator().manual_seed(count)
+            self._places[count] = torch.randint(count, (self._PLACES,), generator=generator).to(flat.device)
+        return flat[self._places[count]]
+
+
+# ---------------------------------------------------------------------------------------------------------------- drift
+
+
+class StartWeights:
+    """The weights that a run began with, read one tensor at a time from the files that hold them.
+
+    Those are the pretrained checkpoint as it lies on disk, memory-mapped, and start.ckpt in the run's folder for what
+    is in no other file (a new head, re-initialised layers, random weights).
+    """
+
+    def __init__(self, files: Sequence[Path], own: Path, model: CtcModel) -> None:
+        """Opens the files that are there.
+
+        Args:
+            files: of the pretrained checkpoint.
+            own: the run's start.ckpt.
+        """
+        self._own_path = own
+        self._pretrained = [_open(file) for file in files if file.is_file()]
+        self._own = torch.load(own, map_location="cpu", weights_only=True, mmap=True) if own.is_file() else {}
+        probe = next(name for name, _ in model.encoder.named_parameters() if ".layers.0." in name)
+        probe = probe.replace(".base_layer.", ".")
+        ends = (key.removesuffix(probe) for file in self._pretrained for key in _keys(file) if key.endswith(probe))
+        self._prefix = next(ends, "")
+
+    def write_own(self, model: CtcModel) -> None:
+        """Writes start.ckpt: what of an untrained model is not, as it is, in the pretrained files."""
+        own = {}
+        for name, weight in plain_weights(model.state_dict(), model.adapter_scale):
+            pretrained = self._read_pretrained(name)
+            held = pretrained is not None and pretrained.shape == weight.shape
+            if not held or not torch.equal(pretrained.to(weight.device, weight.dtype), weight):  # type: ignore[union-attr]
+                own[name] = weight.cpu()
+        self._own_path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._own_path.with_name(f"{self._own_path.name}.partial")
+        torch.save(own, partial)
+        partial.replace(self._own_path)
+        self._own = torch.load(self._own_path, map_location="cpu", weights_only=True, mmap=True)
+
+    @torch.no_grad()
+    def drift(self, model: CtcModel) -> dict[str, float]:
+        """How far each part is from its start, |weights - start| / |start|, by "drift/layer_07" and so on.
+
+        A part that some file is missing for is left out.
+        """
+        top_norm = bool(getattr(model.encoder.config, "do_stable_layer_norm", True))
+        squares: dict[str, Tensor] = {}
+        missing = set()
+        for name, weight in plain_weights(model.state_dict(), model.adapter_scale):
+            part = part_of(name, top_norm)
+            start = self._own.get(name)
+            start = self._read_pretrained(name) if start is None else start
+            if start is None or start.shape != weight.shape:
+                missing.add(part)
+                continue
+            start = start.to(weight.device, torch.float32)
+            both = torch.stack([(weight.float() - start).square().sum(), start.square().sum()])
+            squares[part] = squares[part] + both if part in squares else both
+        found = {part: pair.tolist() for part, pair in sorted(squares.items()) if part not in missing}
+        return {f"drift/{part}": math.sqrt(moved / size) if size else 0.0 for part, (moved, size) in found.items()}
+
+    def _read_pretrained(self, name: str) -> Tensor | None:
+        bare = self._prefix + name.removeprefix("encoder.")
+        # Checkpoints from before torch 2 write a weight norm's two tensors so.
+        older = bare.replace("parametrizations.weight.original0", "weight_g")
+        older = older.replace("parametrizations.weight.original1", "weight_v")
+        for key in (f"model.{name}", bare, older):
+            for file in self._pretrained:
+                if key in _keys(file) and (name.startswith("encoder.") or key.startswith("model.")):
+                    tensor: Tensor = file.get_tensor(key) if hasattr(file, "get_tensor") else file[key]
+                    return tensor
+        return None
+
+
+def _open(path: Path) -> Any:
+    """A file of weights, mapped: something that gives a tensor by its name."""
+    if path.suffix == ".safetensors":
+        return safe_open(path, framework="pt", device="cpu")
+    loaded: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return loaded.get("state_dict", loaded)
+
+
+def _keys(file: Any) -> Iterable[str]:
+    return file.keys()  # type: ignore[no-any-return]
