@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from khasr import config as options
 from khasr.config import CONF_DIR, Config, FolderConfig, TriStageConfig, from_plain, to_config, to_plain
 from khasr.door import _describe, _field_documentation
+from khasr.ranges import check_ranges
 from khasr.training.published import is_published_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,12 +30,17 @@ def test_every_file_in_conf_composes_and_is_named_as_what_it_chooses(compose: Co
         assert getattr(config, group).name == name
 
 
+# One choice of every group at once: a row of choices for each compose, not each choice for itself.
+ROWS = range(max(len(choices) for group, choices in GROUPS.items() if group != "experiment"))
+
+
+@pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
-@pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("experiment=")])
-def test_every_preset_composes_with_every_choice_of_every_group(compose: Compose, experiment: str, choice: str) -> None:
-    group, name = choice.split("=")
-    config = compose(f"experiment={experiment}", choice)
-    assert getattr(getattr(config, group), "name", name) == name
+def test_every_preset_composes_with_every_choice_of_every_group(compose: Compose, experiment: str, row: int) -> None:
+    chosen = {group: choices[row % len(choices)] for group, choices in GROUPS.items() if group != "experiment"}
+    config = compose(f"experiment={experiment}", *(f"{group}={name}" for group, name in chosen.items()))
+    for group, name in chosen.items():
+        assert getattr(getattr(config, group), "name", name) == name
 
 
 def test_no_overrides_are_the_published_recipe(compose: Compose) -> None:
@@ -87,6 +93,34 @@ def test_presets_of_published_recipes_say_what_was_published(compose: Compose) -
         assert 4.9 * config.data.batch_size * config.trainer.accumulate_grad_batches == pytest.approx(1600, rel=0.05)
 
 
+def preset_commands() -> list[str]:
+    texts = [path.read_text(encoding="utf-8") for path in sorted((CONF_DIR / "experiment").glob("*.yaml"))]
+    return [found for text in texts for found in re.findall(r"^#   python -m khasr\.train (.*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("command", preset_commands())
+def test_every_command_of_a_preset_composes_with_each_of_its_values(compose: Compose, command: str) -> None:
+    for word in shlex.split(command.removeprefix("-m ")):
+        name, values = word.split("=")
+        for value in values.split(","):
+            check_ranges(
+                compose(
+                    *(w.split(",")[0] for w in shlex.split(command.removeprefix("-m ")) if w != word), f"{name}={value}"
+                )
+            )
+
+
+@pytest.mark.parametrize("preset", [p for p in GROUPS["experiment"] if p.startswith("h")])
+def test_a_hypothesis_changes_what_it_is_about_and_has_its_own_command(compose: Compose, preset: str) -> None:
+    about = {"h1": {"optimizer", "schedule"}, "h2": {"trainer"}, "h3": {"model"}, "h4": {"finetune"}, "h6": {"precision"},
+             "h5": {"optimizer", "schedule", "finetune"}, "h7": {"trainer"}, "h9": {"data"}}  # fmt: skip
+    card, ours = to_plain(compose("experiment=seed_1b")), to_plain(compose(f"experiment={preset}"))
+    changed = {section for section in card if card[section] != ours[section]}
+    assert changed
+    assert changed <= about[preset[:2]]
+    assert any(f"experiment={preset} " in command for command in preset_commands())
+
+
 def test_a_run_of_the_published_recipe_is_known_as_one(compose: Compose) -> None:
     same = (
         ["experiment=seed_1b"], ["experiment=seed_1b_defaults"], ["seed=1", "precision=bf16"],
@@ -94,7 +128,7 @@ def test_a_run_of_the_published_recipe_is_known_as_one(compose: Compose) -> None
     )  # fmt: skip
     other = (
         ["experiment=seed_300m"], ["optimizer.lr=3e-5"], ["model.init=random"], ["trainer.max_steps=2"],
-        ["experiment=quickstart"], ["data.batch_size=1"],
+        ["experiment=quickstart"], ["data.batch_size=1"], ["finetune.reinit_layers=2"],
     )  # fmt: skip
     assert all(is_published_recipe(compose(*overrides)) for overrides in same)
     assert not any(is_published_recipe(compose(*overrides)) for overrides in other)
@@ -126,7 +160,18 @@ def test_several_loggers_at_once(compose: Compose) -> None:
     assert config.logger.tensorboard is not None
 
 
-@pytest.mark.parametrize("override", ["data=folder", "data=synthetic", "schedule=tri_stage", "logger=wandb"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data=folder",
+        "data=synthetic",
+        "schedule=tri_stage",
+        "schedule=cosine",
+        "schedule=warmup_hold_decay",
+        "finetune=lora",
+        "logger=wandb",
+    ],
+)
 def test_what_is_written_is_read_back_the_same(compose: Compose, override: str) -> None:
     config = compose(override)
     text = yaml.safe_dump(to_plain(config), allow_unicode=True)

@@ -83,7 +83,7 @@ _SHARES = {
 _BY_PART = {
     "grad_norm/": "norm of the gradient",
     "update_ratio/": "|update| / |weights|",
-    "drift/": "drift from the start, |change| / |start|",
+    "drift/": "drift: |change| / |start|",
 }
 _PART_COLOURS = {"feature_encoder": "#999999", "input": "#d08020", "norm": "#60a060", "head": "#b03030"}
 

@@ -43,7 +43,7 @@ def is_published_recipe(config: Config) -> bool:
     at_once = config.data.batch_size * trainer.accumulate_grad_batches * devices
     return (
         (config.data.name, config.model.name, config.model.init) == ("openslr_km", card.model.name, "pretrained")
-        and (config.optimizer, config.schedule) == (card.optimizer, card.schedule)
+        and (config.optimizer, config.schedule, config.finetune) == (card.optimizer, card.schedule, card.finetune)
         and (trainer.max_epochs, trainer.max_steps) == (card.trainer.max_epochs, None)
         and at_once == 8 * card.trainer.accumulate_grad_batches
     )
