@@ -94,6 +94,7 @@ def test_the_best_weights_are_kept_and_averaged_at_the_end(
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {
         "best.ckpt",
         "last.ckpt",
+        "start.ckpt",
         "kept_2.ckpt",
         "kept_3.ckpt",
     }
