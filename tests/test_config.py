@@ -88,6 +88,7 @@ def test_presets_of_published_recipes_say_what_was_published(compose: Compose) -
         assert 2e-5 <= config.optimizer.lr <= 3e-4
         assert config.trainer.max_steps is not None
         assert 13_000 <= config.trainer.max_steps <= 26_000
+        assert config.finetune.freeze_encoder_steps == 10_000
         assert (config.model.name, config.model.mask_time_prob, config.model.layerdrop) == (size, 0.75, 0.1)
         # 4.9 s is the mean of OpenSLR 42's utterances.
         assert 4.9 * config.data.batch_size * config.trainer.accumulate_grad_batches == pytest.approx(1600, rel=0.05)
