@@ -571,3 +571,17 @@ def from_plain(plain: dict[str, Any]) -> DictConfig:
         if schema is not None:
             typed[group] = OmegaConf.structured(schema)
     return cast(DictConfig, OmegaConf.merge(typed, OmegaConf.create(plain)))
+
+
+def read_config(folder: Path) -> Config:
+    """The options of the run in that folder, as its config.yaml has them.
+
+    Raises:
+        FileNotFoundError: it is not a run's folder.
+    """
+    path = folder.expanduser() / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no config.yaml; expected the folder of a run, as `python -m khasr.train` prints it."
+        )
+    return cast(Config, OmegaConf.to_object(from_plain(yaml.safe_load(path.read_text(encoding="utf-8")))))
