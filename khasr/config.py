@@ -426,15 +426,25 @@ class DecoderConfig:
     """How log-probabilities become text at the end of a run; validations on the way are greedy."""
 
     name: Literal["greedy", "beam", "beam_lm"] = "greedy"
-    """greedy: best symbol of each frame. beam: prefix beam search. beam_lm: with a word n-gram (pyctcdecode, KenLM)."""
+    """greedy: best symbol of each frame. beam: prefix beam search. beam_lm: with an n-gram (pyctcdecode's search)."""
     lm: str | None = None
-    """KenLM file (ARPA or binary) for beam_lm; a unigrams.txt beside it is read too."""
+    """For beam_lm: a folder that build_lm wrote, or a KenLM file (ARPA or binary); unigrams.txt beside it is read."""
     alpha: float = 0.5
     """Weight of the language model."""
     beta: float = 1.5
-    """Bonus for each word."""
+    """Bonus for each word (each symbol, where the model counts characters or clusters)."""
+    unk_score_offset: float = -10.0
+    """Added to the score of a word that the language model does not know, in natural logarithms."""
+    unigrams: bool = True
+    """Hold the beginnings of words against the language model's words; without, each is as unknown as any other."""
     beam_width: int = 100
     """Hypotheses kept at each frame."""
+    token_min_logp: float = -5.0
+    """Symbols below this log-probability in a frame are not tried, save the best."""
+    beam_prune_logp: float = -10.0
+    """Hypotheses this far below the frame's best, or further, are dropped."""
+    backend: Literal["compiled", "pyctcdecode"] = "compiled"
+    """Who searches: ctc-beam-decoder (C++, on all cores), or pyctcdecode, whose search it repeats."""
 
 
 @dataclass

@@ -1,68 +1,205 @@
-"""Prefix beam search, with or without a word n-gram: pyctcdecode and KenLM."""
+"""Prefix beam search, with or without an n-gram: pyctcdecode's, or the same compiled (ctc-beam-decoder)."""
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from khasr.config import DecoderConfig
 from khasr.decoding.greedy import decode_greedy
+from khasr.decoding.hypotheses import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
 
 Decoder = Callable[[Tensor, Tensor], list[str]]
+# pyctcdecode guesses what is not told: "" is its blank, and U+2047 its unknown word, which must not be said.
+_NOTHING = "⁇"
+# It starts a symbol that is a word of its own, for models that count symbols; as sentencepiece writes it.
+_OWN_WORD, _SPACE = "▁", "|"
 
 
 def check_decoder(options: DecoderConfig) -> None:
     """Looks whether the options go together and the language model is there.
 
     Raises:
-        FileNotFoundError: decoder.lm is not a file.
+        FileNotFoundError: decoder.lm is not there.
         ValueError: a language model without beam_lm, or beam_lm without one.
     """
     if (options.name == "beam_lm") != (options.lm is not None):
         raise ValueError(
             f"decoder={options.name} with decoder.lm={options.lm}: a language model and decoder=beam_lm go together."
         )
-    if options.lm is not None and not Path(options.lm).expanduser().is_file():
-        raise FileNotFoundError(f"decoder.lm={options.lm} is not a file; expected a KenLM model (ARPA or binary).")
+    if options.lm is not None:
+        lm_file(options.lm)
+
+
+def lm_file(lm: str) -> Path:
+    """The KenLM file that decoder.lm names: itself, or the binary in a folder of build_lm's.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = Path(lm).expanduser()
+    if path.is_dir():
+        path /= "lm.binary"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"decoder.lm={lm} is not there; expected a folder that `python -m khasr.build_lm` wrote, or a KenLM model "
+            "(ARPA or binary)."
+        )
+    return path
+
+
+class BeamSearch:
+    """Beam search by the options, over one vocabulary; the language model is loaded once."""
+
+    def __init__(self, options: DecoderConfig, vocabulary: Vocabulary) -> None:
+        """A search by the options.
+
+        Raises:
+            FileNotFoundError, ValueError: as `check_decoder`, and where decoder.lm cannot be used.
+        """
+        check_decoder(options)
+        self._options = options
+        self._lm = lm_file(options.lm) if options.lm else None
+        self._of_symbols = self._lm is not None and _counts_symbols(self._lm, vocabulary)
+        self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm)
+        # The compiled search lets go of the interpreter while it works.
+        self._threads = len(os.sched_getaffinity(0)) if options.backend == "compiled" else 1
+
+    def texts(self, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
+        """The best text of each utterance, (frames, vocab) each."""
+        if self._threads == 1 or len(log_probs) < 2:
+            return [self._best(rows) for rows in log_probs]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(self._best, log_probs))
+
+    def beams(self, log_probs: NDArray[np.float32], most: int = 100) -> list[Decoded]:
+        """The n-best list of one utterance, best first, with word times and confidences."""
+        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[:most]
+        # Two beams may be the same text (one has a <unk> in it, which is not said): the better stands for both.
+        texts: dict[str, tuple[list[tuple[str, int, int]], float]] = {}
+        for beam in found:
+            words = self._words([(text, start, end) for text, (start, end) in beam[-3]])
+            texts.setdefault(" ".join(word for word, _, _ in words), (words, float(beam[-1])))
+        if not texts:
+            return [Decoded("", [], 0.0, 1.0)]
+        shares = posteriors([score for _, score in texts.values()])
+        sure = word_confidences([[w for w, _, _ in words] for words, _ in texts.values()], shares)
+        return [
+            Decoded(text, [Word(w, s * FRAME_SECONDS, e * FRAME_SECONDS, c) for (w, s, e), c in zip(words, own, strict=True)],
+                score, share)
+            for (text, (words, score)), share, own in zip(texts.items(), shares, sure, strict=True)
+        ]  # fmt: skip
+
+    def parts(self, log_probs: NDArray[np.float32], most: int = 100) -> list[tuple[str, float]]:
+        """The n-best list as texts with the logarithm of their acoustic probability alone, for rescoring."""
+        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[:most]
+        return [(self._said(beam[0]), float(beam[-2])) for beam in found]
+
+    def _best(self, rows: NDArray[np.float32]) -> str:
+        return self._said(self._search.decode(np.ascontiguousarray(rows), **self._pruning()))
+
+    def _pruning(self) -> dict[str, Any]:
+        options = self._options
+        return {
+            "beam_width": options.beam_width,
+            "token_min_logp": options.token_min_logp,
+            "beam_prune_logp": options.beam_prune_logp,
+        }
+
+    def _said(self, text: str) -> str:
+        if self._of_symbols:
+            text = "".join(text.split()).replace(_SPACE, " ")
+        return " ".join(text.replace(_NOTHING, "").split())
+
+    def _words(self, found: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+        """Words with their frames; where the search's words are symbols, symbols up to the next space are one."""
+        words: list[tuple[str, int, int]] = []
+        new = True
+        for text, start, end in found:
+            said = text.replace(_NOTHING, "")
+            if self._of_symbols and text == _SPACE:
+                new = True
+            elif said and (new or not self._of_symbols):
+                words.append((said, start, end))
+                new = False
+            elif said:
+                words[-1] = (words[-1][0] + said, words[-1][1], end)
+        return words
+
+
+def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
+    """Whether the model's n-grams are of the vocabulary's symbols, not of words.
+
+    Raises:
+        ValueError: they are of symbols of another kind.
+    """
+    described = lm.parent / "lm.json"
+    unit = json.loads(described.read_text(encoding="utf-8")).get("unit", "word") if described.is_file() else "word"
+    if unit == "word":
+        return False
+    symbols = "cluster" if any(len(s) > 1 for s in vocabulary.symbols[2:]) else "character"
+    if unit != symbols:
+        raise ValueError(
+            f"decoder.lm={lm.parent} counts {unit}s, and the model says {symbols}s. Build it with --unit {symbols}, or "
+            "--unit word."
+        )
+    return True
+
+
+def _labels(vocabulary: Vocabulary, of_symbols: bool) -> list[str]:
+    unknown = f"{_OWN_WORD}{_NOTHING}{_OWN_WORD}" if of_symbols else _NOTHING
+    said = [unknown if s == UNKNOWN else (_OWN_WORD + (_SPACE if s == " " else s) if of_symbols else s)
+            for s in vocabulary.symbols[1:]]  # fmt: skip
+    return ["", *said]
+
+
+def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
+    """The library's decoder.
+
+    Raises:
+        ValueError: the language model is none.
+    """
+    # Imported here: it takes a second, and greedy decoding does without.
+    if options.backend == "compiled":
+        from ctc_beam_decoder import build_ctcdecoder
+    else:
+        from pyctcdecode import build_ctcdecoder
+    unigrams = None
+    if lm is not None and (lm.parent / "unigrams.txt").is_file():
+        unigrams = (lm.parent / "unigrams.txt").read_text(encoding="utf-8").split()
+    if lm is not None and not options.unigrams:
+        if lm.suffix == ".arpa":
+            raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file tells its words; pass the binary.")
+        unigrams = None
+    try:
+        return build_ctcdecoder(
+            labels, None if lm is None else str(lm), unigrams, alpha=options.alpha, beta=options.beta,
+            unk_score_offset=options.unk_score_offset,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"decoder.lm={options.lm} is not a KenLM model ({error}).") from error
 
 
 def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
     """A function from (log_probs (batch, frames, vocab), frame_lengths (batch,)) to the texts.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_decoder`, and where decoder.lm is not a KenLM model.
+        FileNotFoundError, ValueError: as `BeamSearch`.
     """
     check_decoder(options)
     if options.name == "greedy":
         return lambda log_probs, frame_lengths: decode_greedy(log_probs, frame_lengths, vocabulary)
-    lm = Path(options.lm).expanduser() if options.lm else None
-
-    # Imported here: it takes a second, and greedy decoding does without.
-    from pyctcdecode import build_ctcdecoder
-
-    # pyctcdecode guesses what is not told: "" is its blank, and U+2047 its unknown word, which must not be said.
-    labels = ["", *("⁇" if s == UNKNOWN else s for s in vocabulary.symbols[1:])]
-    unigrams = None
-    if lm is not None and (lm.parent / "unigrams.txt").is_file():
-        unigrams = (lm.parent / "unigrams.txt").read_text(encoding="utf-8").split()
-    try:
-        decoder = build_ctcdecoder(
-            labels, None if lm is None else str(lm), unigrams, alpha=options.alpha, beta=options.beta
-        )
-    except OSError as error:
-        raise ValueError(f"decoder.lm={options.lm} is not a KenLM model ({error}).") from error
+    search = BeamSearch(options, vocabulary)
 
     def decode(log_probs: Tensor, frame_lengths: Tensor) -> list[str]:
         rows = log_probs.float().cpu().numpy()
-        return [
-            " ".join(
-                decoder.decode(np.ascontiguousarray(row[:length]), beam_width=options.beam_width)
-                .replace("⁇", "")
-                .split()
-            )
-            for row, length in zip(rows, frame_lengths.tolist(), strict=True)
-        ]
+        return search.texts([row[:length] for row, length in zip(rows, frame_lengths.tolist(), strict=True)])
 
     return decode

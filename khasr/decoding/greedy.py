@@ -1,7 +1,11 @@
 """Greedy decoding: the best symbol of each frame, repeats merged, blanks dropped (Graves 2006, sec. 3.2)."""
 
+import math
+
+import torch
 from torch import Tensor
 
+from khasr.decoding.hypotheses import FRAME_SECONDS, Decoded, Word
 from khasr.text.vocabulary import Vocabulary
 
 
@@ -17,3 +21,32 @@ def decode_greedy(log_probs: Tensor, frame_lengths: Tensor, vocabulary: Vocabula
         " ".join(vocabulary.decode(row[:length].unique_consecutive().tolist()).split())
         for row, length in zip(best, frame_lengths.tolist(), strict=True)
     ]
+
+
+def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
+    """One utterance's text with its words' times: from the first frame of a word's first symbol to the last's end.
+
+    A word's confidence is the geometric mean of its frames' probabilities.
+
+    Args:
+        log_probs: (frames, vocab), blank first.
+    """
+    values, best = log_probs.max(dim=-1)
+    ids, counts = torch.unique_consecutive(best, return_counts=True)
+    words: list[Word] = []
+    letters, logs, start, end, frame = "", [], 0, 0, 0
+    for id_, count in [*zip(ids.tolist(), counts.tolist(), strict=True), (None, 0)]:
+        said = "" if id_ is None else vocabulary.decode([id_])
+        if id_ is None or said == " ":
+            if letters:
+                confidence = math.exp(sum(logs) / len(logs))
+                words.append(Word(letters, start * FRAME_SECONDS, end * FRAME_SECONDS, confidence))
+            letters, logs = "", []
+        elif said:
+            start = frame if not letters else start
+            end = frame + count
+            letters += said
+            logs += values[frame : frame + count].tolist()
+        frame += count
+    score = float(values.sum())
+    return Decoded(" ".join(w.text for w in words), words, score, math.exp(score / max(1, len(values))))
