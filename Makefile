@@ -36,7 +36,7 @@ $(BIN)/lmplz: | $(INSTALLED)
 	sed -i -e 's/CLI::App app{"Language model building options"};/& app.set_help_flag();/' \
 	    -e 's/bool verbose_header;/bool verbose_header = false;/' \
 	    -e 's/lm::builder::PipelineConfig pipeline;/lm::builder::PipelineConfig pipeline{};/' build/kenlm/source/lm/builder/lmplz_main.cc
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/kenlm/cmake '$(CMAKE)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --target build/kenlm/cmake '$(CMAKE)'
 	PYTHONPATH=build/kenlm/cmake build/kenlm/cmake/bin/cmake -S build/kenlm/source -B build/kenlm/out -DCMAKE_BUILD_TYPE=Release > build/kenlm/log
 	PYTHONPATH=build/kenlm/cmake build/kenlm/cmake/bin/cmake --build build/kenlm/out --parallel 2 --target lmplz build_binary >> build/kenlm/log
 	install build/kenlm/out/bin/build_binary build/kenlm/out/bin/lmplz $(BIN)

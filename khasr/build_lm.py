@@ -33,11 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", type=Path, help="a khasr run: its text options, training transcripts, and val and test to keep off")
     add("--order", type=int, default=5, help="words (or symbols) in an n-gram, 1 to 6 (default 5)")
     add("--prune", type=int, nargs="+", default=[0, 0, 1], metavar="N",
-        help="drop n-grams seen N times or fewer, for orders 1, 2, ..., the last for all above (default 0 0 1)")  # fmt: skip
+        help="drop n-grams seen N times or fewer, by order, the last for all above (default 0 0 1)")  # fmt: skip
     add("--unit", choices=["word", "character", "cluster"], default="word",
         help="what an n-gram counts; characters or clusters know every word (default word)")  # fmt: skip
     add("--transcripts", choices=["interpolate", "append", "no"], default="interpolate",
-        help="the run's training transcripts: a model of their own, mixed in by the weight that fits val best; more text; or not used")  # fmt: skip
+        help="the run's training transcripts: a model of their own, mixed in by the weight "
+        "that fits val best; more text; or not used")  # fmt: skip
     add("--segment", choices=["auto", "always", "never"], default="auto",
         help="cut Khmer into words: where a file is not cut already (auto), always, never")  # fmt: skip
     add("--val", type=Path, help="references to measure on and keep off, one a line, where there is no --run")

@@ -448,6 +448,47 @@ class DecoderConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    """What is scored, and on what."""
+
+    run: str = MISSING
+    """A khasr run's folder, or the folder of a Hugging Face model with a CTC head."""
+    against: str | None = None
+    """Another of either kind, on the same utterances: the difference is tested."""
+    data: DataConfig = MISSING
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    part: Literal["val", "test", "train", "all"] = "val"
+    """The part of the corpus; `test` for the number that is reported, `all` for a corpus that is all test."""
+    n_best: int | None = None
+    """Keep that many hypotheses of each utterance, with word times and confidences, in n_best.jsonl."""
+    chunk_seconds: float = 30.0
+    """Longer audio is heard in chunks of this length, as the event's eval.py does."""
+    stride_seconds: float = 5.0
+    """Of a chunk's audio, heard at each end for context alone."""
+    join_seconds: float | None = None
+    """Join utterances to recordings of this length first: how well is long audio heard?"""
+    resamples: int = 10000
+    """Of each bootstrap."""
+
+
+@dataclass
+class TuneConfig:
+    """Which decoder is tuned, and how long."""
+
+    run: str = MISSING
+    """A khasr run's folder; the result goes to its decoder.yaml."""
+    lm: str = MISSING
+    """A folder that build_lm wrote, or a KenLM file."""
+    data: DataConfig = MISSING
+    beam_width: int = 100
+    """Hypotheses kept at each frame."""
+    trials: int = 100
+    """Settings tried by rescoring n-best lists."""
+    seed: int = 0
+    """Seed of the search."""
+
+
+@dataclass
 class CsvLoggerConfig:
     """metrics.csv in the run folder: always written, whatever else is."""
 
@@ -521,7 +562,8 @@ def register_schemas() -> None:
     """Tells Hydra the types, so that a mistyped key or value is refused when the configuration is composed."""
     store = ConfigStore.instance()
     # replace: called once more in a process, it says the same.
-    store.store(name="config_schema", node=Config, replace=True)
+    for name, root in roots().items():
+        store.store(name=f"{name}_schema", node=root, replace=True)
     for group, schemas in _SCHEMAS.items():
         for name, schema in schemas.items():
             # In a group of its own, so that `data=` lists only the choices that are files under conf/.
@@ -564,20 +606,25 @@ def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, fl
     return cast(DataConfig, OmegaConf.to_object(merged)), float(weight)
 
 
+def roots() -> dict[str, type]:
+    """Each command's options, by the name of its file under conf/."""
+    return {"config": Config, "evaluate": EvaluateConfig, "tune": TuneConfig}
+
+
 def to_plain(config: Any) -> dict[str, Any]:
     """Any section, or the whole, as dicts of plain values."""
     return dataclasses.asdict(config)
 
 
-def from_plain(plain: dict[str, Any]) -> DictConfig:
+def from_plain(plain: dict[str, Any], root: type = Config) -> DictConfig:
     """What `to_plain` wrote, typed again: the schemas of the choices named in it.
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have.
     """
-    typed = OmegaConf.structured(Config)
-    for group, schemas in _SCHEMAS.items():
-        schema = schemas.get(plain.get(group, {}).get("name"))
+    typed = OmegaConf.structured(root)
+    for group in _SCHEMAS.keys() & {option.name for option in dataclasses.fields(root)}:
+        schema = _SCHEMAS[group].get(plain.get(group, {}).get("name"))
         if schema is not None:
             typed[group] = OmegaConf.structured(schema)
     return cast(DictConfig, OmegaConf.merge(typed, OmegaConf.create(plain)))

@@ -41,10 +41,25 @@ _NOT_RESUMABLE = ("trainer.accumulate_grad_batches", "trainer.accumulated_loss",
 # Faults of the machine, not of the program: their message says all there is to say.
 _MACHINE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
 
-Task = Callable[[Config, Path], float | None]
+Task = Callable[[Any, Path], float | None]
 
 
-def run(command: str, task: Task) -> None:
+@dataclasses.dataclass(frozen=True)
+class Root:
+    """What a command's options are composed from.
+
+    Attributes:
+        name: of the file under conf/.
+        complete: adds to the command line what it leaves to the run that it names.
+        to_typed: the options, from what was composed and the command line.
+    """
+
+    name: str
+    complete: Callable[[list[str]], list[str]]
+    to_typed: Callable[[DictConfig, list[str]], Any]
+
+
+def run(command: str, task: Task, root: Root | None = None) -> None:
     """Composes the configuration from the command line and runs the task with it, once or, with -m, many times.
 
     The task gets the typed options and the run's folder, and returns the number that sweepers minimise. A user's
@@ -52,8 +67,9 @@ def run(command: str, task: Task) -> None:
 
     Exits with 0, 1 (the run failed), 2 (a mistake in the options), or 128 + the signal that stopped it.
     """
+    root = root or Root("config", _into_resumed_folder, _training_options)
     if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(_tell_help(command, [a for a in sys.argv[1:] if not a.startswith("-")]))
+        sys.exit(_tell_help(command, [a for a in sys.argv[1:] if not a.startswith("-")], root.name))
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what it raised is told here
     register_schemas()
@@ -62,13 +78,13 @@ def run(command: str, task: Task) -> None:
     def job(composed: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
         try:
-            typed = _resumed(composed.resume, hydra_config.overrides.task) if composed.resume else to_config(composed)
+            typed = root.to_typed(composed, list(hydra_config.overrides.task))
             check_ranges(typed)
-            if hydra_config.mode is RunMode.MULTIRUN:
+            if hydra_config.mode is RunMode.MULTIRUN and isinstance(typed, Config):
                 _refuse_relaunch(typed)
-            if hydra_config.mode is RunMode.MULTIRUN and typed.score_test:
-                print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
-                typed.score_test = False
+                if typed.score_test:
+                    print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
+                    typed.score_test = False
             return task(typed, Path(hydra_config.runtime.output_dir))
         except Exception as error:
             if show_tracebacks:
@@ -81,8 +97,8 @@ def run(command: str, task: Task) -> None:
             return None
 
     try:
-        sys.argv[1:] = _into_resumed_folder(sys.argv[1:])
-        hydra.main(config_path=str(CONF_DIR), config_name="config")(job)()
+        sys.argv[1:] = root.complete(sys.argv[1:])
+        hydra.main(config_path=str(CONF_DIR), config_name=root.name)(job)()
     except (HydraException, OmegaConfBaseException, FileNotFoundError, ValueError) as error:
         if show_tracebacks:
             traceback.print_exc()
@@ -207,6 +223,10 @@ def _into_resumed_folder(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def _training_options(composed: DictConfig, overrides: list[str]) -> Config:
+    return _resumed(composed.resume, overrides) if composed.resume else to_config(composed)
+
+
 def _resumed(folder: str, overrides: list[str]) -> Config:
     """The configuration of a run that is gone on with, changed by what may be.
 
@@ -241,13 +261,13 @@ def quote(value: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------- help
 
 
-def _tell_help(command: str, overrides: list[str]) -> int:
+def _tell_help(command: str, overrides: list[str], root: str) -> int:
     """Prints the groups' choices and every option with its value, as composed, and its documentation."""
     register_schemas()
     try:
         with initialize_config_dir(str(CONF_DIR)):
-            composed = compose("config", overrides=overrides)
-        config = to_config(composed)
+            composed = compose(root, overrides=overrides)
+        config = OmegaConf.to_object(composed)
         check_ranges(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _tell(error)
@@ -259,7 +279,8 @@ def _tell_help(command: str, overrides: list[str]) -> int:
         "",
         "Groups and choices:",
     ]
-    for group in sorted(path for path in CONF_DIR.iterdir() if path.is_dir()):
+    of_command = [path for path in CONF_DIR.iterdir() if path.is_dir() and (root == "config" or path.name in composed)]
+    for group in sorted(of_command):
         lines.append(f"  {group.name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
     lines += ["", "Options, with their values under the choices made here:"]
     lines += _describe(config, "")

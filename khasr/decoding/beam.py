@@ -55,6 +55,12 @@ def lm_file(lm: str) -> Path:
     return path
 
 
+def read_unigrams(lm: Path) -> frozenset[str] | None:
+    """The words in unigrams.txt beside a language model; None where there is no such file."""
+    path = lm.parent / "unigrams.txt"
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else None
+
+
 class BeamSearch:
     """Beam search by the options, over one vocabulary; the language model is loaded once."""
 
@@ -81,7 +87,9 @@ class BeamSearch:
 
     def beams(self, log_probs: NDArray[np.float32], most: int = 100) -> list[Decoded]:
         """The n-best list of one utterance, best first, with word times and confidences."""
-        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[:most]
+        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[
+            :most
+        ]
         # Two beams may be the same text (one has a <unk> in it, which is not said): the better stands for both.
         texts: dict[str, tuple[list[tuple[str, int, int]], float]] = {}
         for beam in found:
@@ -92,15 +100,14 @@ class BeamSearch:
         shares = posteriors([score for _, score in texts.values()])
         sure = word_confidences([[w for w, _, _ in words] for words, _ in texts.values()], shares)
         return [
-            Decoded(text, [Word(w, s * FRAME_SECONDS, e * FRAME_SECONDS, c) for (w, s, e), c in zip(words, own, strict=True)],
-                score, share)
+            Decoded(
+                text,
+                [Word(w, s * FRAME_SECONDS, e * FRAME_SECONDS, c) for (w, s, e), c in zip(words, own, strict=True)],
+                score,
+                share,
+            )
             for (text, (words, score)), share, own in zip(texts.items(), shares, sure, strict=True)
         ]  # fmt: skip
-
-    def parts(self, log_probs: NDArray[np.float32], most: int = 100) -> list[tuple[str, float]]:
-        """The n-best list as texts with the logarithm of their acoustic probability alone, for rescoring."""
-        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[:most]
-        return [(self._said(beam[0]), float(beam[-2])) for beam in found]
 
     def _best(self, rows: NDArray[np.float32]) -> str:
         return self._said(self._search.decode(np.ascontiguousarray(rows), **self._pruning()))
@@ -171,16 +178,16 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
         from ctc_beam_decoder import build_ctcdecoder
     else:
         from pyctcdecode import build_ctcdecoder
-    unigrams = None
-    if lm is not None and (lm.parent / "unigrams.txt").is_file():
-        unigrams = (lm.parent / "unigrams.txt").read_text(encoding="utf-8").split()
+    unigrams = None if lm is None else read_unigrams(lm)
     if lm is not None and not options.unigrams:
         if lm.suffix == ".arpa":
             raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file tells its words; pass the binary.")
         unigrams = None
+    words = None if unigrams is None else sorted(unigrams)
     try:
         return build_ctcdecoder(
-            labels, None if lm is None else str(lm), unigrams, alpha=options.alpha, beta=options.beta,
+            labels, None if lm is None else str(lm), words,
+            alpha=options.alpha, beta=options.beta,
             unk_score_offset=options.unk_score_offset,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:

@@ -34,7 +34,8 @@ def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
     values, best = log_probs.max(dim=-1)
     ids, counts = torch.unique_consecutive(best, return_counts=True)
     words: list[Word] = []
-    letters, logs, start, end, frame = "", [], 0, 0, 0
+    logs: list[float] = []
+    letters, start, end, frame = "", 0, 0, 0
     for id_, count in [*zip(ids.tolist(), counts.tolist(), strict=True), (None, 0)]:
         said = "" if id_ is None else vocabulary.decode([id_])
         if id_ is None or said == " ":

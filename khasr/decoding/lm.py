@@ -62,8 +62,9 @@ def find_kenlm_command(name: str) -> Path:
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
     if found is None:
         raise FileNotFoundError(
-            f"{name} is not installed: it was looked for beside {sys.executable} and in PATH. `make lmplz` builds KenLM's "
-            "lmplz and build_binary there, from the source package kenlm-ex (a C++ compiler is all it needs, two minutes)."
+            f"{name} is not installed: it was looked for beside {sys.executable} and in PATH. `make lmplz` builds "
+            "KenLM's lmplz and build_binary there, from the source package kenlm-ex (a C++ compiler is all it "
+            "needs, two minutes)."
         )
     return Path(found)
 
@@ -87,7 +88,9 @@ def build_ngrams(text: Path, arpa: Path, order: int, prune: Sequence[int], memor
         return ""
     if "discount_fallback" not in done.stderr:
         raise ValueError(f"lmplz could not build the model: {_last_words(done.stderr)}")
-    done = subprocess.run([*command, "--discount_fallback", "0.5", "1", "1.5"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--discount_fallback", "0.5", "1", "1.5"], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise ValueError(f"lmplz could not build the model: {_last_words(done.stderr)}")
     return "too few counts to estimate Kneser-Ney discounts: lmplz's fixed ones were used"
@@ -105,7 +108,14 @@ def build_binary(arpa: Path, binary: Path) -> None:
         FileNotFoundError: no build_binary.
         ValueError: it refused the file.
     """
-    command = [str(find_kenlm_command("build_binary")), "-T", str(binary.parent / "trie"), "trie", str(arpa), str(binary)]
+    command = [
+        str(find_kenlm_command("build_binary")),
+        "-T",
+        str(binary.parent / "trie"),
+        "trie",
+        str(arpa),
+        str(binary),
+    ]
     if len(read_counts(arpa)) == 1:
         command[3:4] = ["probing"]  # a trie wants an order of 2 at least
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -207,7 +217,11 @@ def _renormalise(model: Ngrams) -> None:
             taken[words[:-1]] = (here + 10**probability, below + 10 ** _log_probability(model, words[1:]))
         for context, (here, below) in taken.items():
             left, left_below = max(1 - here, 0.0), max(1 - below, 0.0)
-            weight = math.log10(left / left_below) if left > 1e-12 and left_below > 1e-12 else (_NEVER if left_below > 1e-12 else 0.0)
+            weight = (
+                math.log10(left / left_below)
+                if left > 1e-12 and left_below > 1e-12
+                else (_NEVER if left_below > 1e-12 else 0.0)
+            )
             model.orders[order - 1][context] = (model.orders[order - 1][context][0], weight)
 
 

@@ -1,6 +1,7 @@
 """A language model's folder, from files of text and a run's transcripts to lm.json."""
 
 import dataclasses
+import itertools
 import json
 import tempfile
 from argparse import Namespace
@@ -50,14 +51,19 @@ def build_lm(arguments: Namespace) -> dict[str, Any]:
     options = adapt_text_options(transcripts.text, known) if known else transcripts.text
     held_out = {} if arguments.keep_held_out else transcripts.held_out
     sources = [
-        read_source(path, options, transcripts.held_out, segment=arguments.segment, keep_held_out=arguments.keep_held_out)
+        read_source(
+            path, options, transcripts.held_out, segment=arguments.segment, keep_held_out=arguments.keep_held_out
+        )
         for path in arguments.files
     ]
     train, in_train = leave_out(transcripts.train, held_out)
     if arguments.transcripts == "no":
         train = []
     _tell_sources(sources, train, in_train, arguments)
-    texts = [[_spelled(s, arguments.unit) for s in sentences] for sentences in ([x for s in sources for x in s.sentences], train)]
+    texts = [
+        [_spelled(s, arguments.unit) for s in sentences]
+        for sentences in ([x for s in sources for x in s.sentences], train)
+    ]
     val = [_spelled(s, arguments.unit) for s in transcripts.held_out.get("val", [])]
     arguments.out.mkdir(parents=True, exist_ok=True)
     notes, weight = _write_model(arguments, texts, val)
@@ -72,7 +78,8 @@ def build_lm(arguments: Namespace) -> dict[str, Any]:
              "cut_into_words": s.segmented, "sentences_of": s.held_out}
             for s in sources
         ],
-        "transcripts": {"use": arguments.transcripts if train else "no", "run": str(arguments.run) if arguments.run else None,
+        "transcripts": {"use": arguments.transcripts if train else "no",
+            "run": str(arguments.run) if arguments.run else None,
             "sentences": len(train), "sentences_of": in_train},
         "sentences_of_val_or_test": "kept" if arguments.keep_held_out else "left out",
         "weight_of_transcripts": weight,
@@ -80,7 +87,9 @@ def build_lm(arguments: Namespace) -> dict[str, Any]:
         "val": _measured(arguments.out / BINARY, val),
         "notes": notes,
     }  # fmt: skip
-    (arguments.out / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    (arguments.out / DESCRIPTION).write_text(
+        json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+    )
     _tell_model(described, arguments.out)
     return described
 
@@ -93,8 +102,10 @@ def _check(arguments: Namespace) -> None:
     if not arguments.files and (arguments.run is None or arguments.transcripts == "no"):
         raise ValueError("There is no text to build from: name FILES, or --run RUN for a run's training transcripts.")
     prune = arguments.prune
-    if prune[0] != 0 and len(prune) > 1 or any(a > b for a, b in zip(prune, prune[1:], strict=False)):
-        raise ValueError(f"--prune {' '.join(map(str, prune))}: expected numbers that do not fall, the first 0 (KenLM's rule).")
+    if (prune[0] != 0 and len(prune) > 1) or any(a > b for a, b in itertools.pairwise(prune)):
+        raise ValueError(
+            f"--prune {' '.join(map(str, prune))}: expected numbers that do not fall, the first 0 (KenLM's rule)."
+        )
     # One order has one number; lmplz takes the last for all above.
     arguments.prune = prune[: arguments.order]
     if arguments.run is not None and (arguments.val or arguments.test):
@@ -134,13 +145,17 @@ def _spelled(sentence: str, unit: str) -> str:
     return sentence
 
 
-def _write_model(arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]) -> tuple[list[str], float | None]:
+def _write_model(
+    arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]
+) -> tuple[list[str], float | None]:
     """Writes ARPA and binary; returns lmplz's notes, and the weight of the transcripts' model where two are mixed."""
     arpa, binary = arguments.out / ARPA, arguments.out / BINARY
     files, transcripts = texts
     if files and transcripts and arguments.transcripts == "interpolate":
         if not val:
-            raise ValueError("Interpolating wants val sentences to tune the weight on. --transcripts append does without.")
+            raise ValueError(
+                "Interpolating wants val sentences to tune the weight on. --transcripts append does without."
+            )
         notes = [_build(part, arpa.with_name(f"{name}.arpa"), arguments)
                  for name, part in (("transcripts", transcripts), ("files", files))]  # fmt: skip
         parts = [read_arpa(arpa.with_name(f"{name}.arpa")) for name in ("transcripts", "files")]
@@ -165,12 +180,20 @@ def _measured(binary: Path, val: Sequence[str]) -> dict[str, float] | None:
     return dataclasses.asdict(measure(binary, val)) if val else None
 
 
-def _tell_sources(sources: Sequence[Source], train: Sequence[str], in_train: dict[str, int], arguments: Namespace) -> None:
+def _tell_sources(
+    sources: Sequence[Source], train: Sequence[str], in_train: dict[str, int], arguments: Namespace
+) -> None:
     for source in sources:
         cut = ", Khmer cut into words" if source.segmented else ""
-        print(f"{source.path}: {len(source.sentences):,} sentences, {source.words:,} words{cut}{_told(source.held_out, arguments)}")
+        print(
+            f"{source.path}: {len(source.sentences):,} sentences, {source.words:,} words{cut}"
+            f"{_told(source.held_out, arguments)}"
+        )
     if train:
-        print(f"training transcripts: {len(train):,} sentences, {sum(len(s.split()) for s in train):,} words{_told(in_train, arguments)}")
+        print(
+            f"training transcripts: {len(train):,} sentences, {sum(len(s.split()) for s in train):,} words"
+            f"{_told(in_train, arguments)}"
+        )
 
 
 def _told(held_out: dict[str, int], arguments: Namespace) -> str:
@@ -185,7 +208,10 @@ def _tell_model(described: dict[str, Any], out: Path) -> None:
         print(f"interpolated: {described['weight_of_transcripts']:.3f} of the transcripts' model, tuned on val")
     if described["val"] is not None:
         val = described["val"]
-        print(f"val: perplexity {val['perplexity']:.1f}, OOV {100 * val['oov']:.1f} % of {val['words']:,} {described['unit']}s")
+        print(
+            f"val: perplexity {val['perplexity']:.1f}, OOV {100 * val['oov']:.1f} % of "
+            f"{val['words']:,} {described['unit']}s"
+        )
     for note in described["notes"]:
         print(f"note: {note}")
     for name in (ARPA, BINARY, UNIGRAMS, DESCRIPTION):

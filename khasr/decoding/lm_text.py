@@ -1,10 +1,10 @@
-"""The text that a language model is built from: read, cut into sentences and words, normalised, and kept off val and test."""
+"""The text that a language model is built from: read, cut into sentences and words, normalised, off val and test."""
 
 import dataclasses
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from khasr.text.segment import ZWSP
 # Khmer full stops and question marks, and those of Latin; "1.5" is no end.
 _SENTENCE_END = re.compile(r"[។៕៖!?]+|\.(?=\s|$)")
 _KHMER_STRETCH = re.compile("[\u1780-\u17d3\u17dc\u17dd]+")
-# 99.9 % of OpenSLR 42's words are no longer. Where over a twentieth of a file's stretches are, it is not cut into words.
+# 99.9 % of OpenSLR 42's words are no longer. Where over a twentieth of a file's stretches are, it is not cut yet.
 _LONGEST_WORD, _FEW = 15, 0.05
 
 
@@ -61,7 +61,7 @@ def adapt_text_options(options: TextConfig, transcripts: Iterable[str]) -> TextC
 def read_source(
     path: Path,
     options: TextConfig,
-    held_out: dict[str, Collection[str]],
+    held_out: Mapping[str, Collection[str]],
     *,
     segment: str = "auto",
     keep_held_out: bool = False,
@@ -84,8 +84,8 @@ def read_source(
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8. Save the text as UTF-8.") from None
+        at = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}:{at}: byte 0x{data[error.start]:02x} is not UTF-8. Save the text as UTF-8.") from None
     cut = segment == "always" or (segment == "auto" and not _is_segmented(text))
     options = dataclasses.replace(options, segment=cut)
     stripped = {part: {_letters(sentence) for sentence in sentences} for part, sentences in held_out.items()}
@@ -101,7 +101,10 @@ def read_source(
             if keep_held_out or not parts:
                 sentences.append(sentence)
     if not sentences:
-        raise ValueError(f"{path} has no word left to build a language model from ({sum(found.values())} sentences are of val or test).")
+        raise ValueError(
+            f"{path} has no word left to build a language model from ("
+            f"{sum(found.values())} sentences are of val or test)."
+        )
     return Source(str(path), hashlib.sha256(data).hexdigest(), sentences, cut, found)
 
 
@@ -118,7 +121,7 @@ def _letters(sentence: str) -> str:
     return sentence.replace(" ", "")
 
 
-def leave_out(sentences: Sequence[str], held_out: dict[str, Collection[str]]) -> tuple[list[str], dict[str, int]]:
+def leave_out(sentences: Sequence[str], held_out: Mapping[str, Collection[str]]) -> tuple[list[str], dict[str, int]]:
     """The training transcripts that neither val nor test has, and how many each had."""
     stripped = {part: {_letters(s) for s in those} for part, those in held_out.items()}
     kept = [s for s in sentences if not any(_letters(s) in those for those in stripped.values())]

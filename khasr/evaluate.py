@@ -1,0 +1,24 @@
+"""Scores a run, or a Hugging Face CTC model, with intervals; or the difference of two.
+
+python -m khasr.evaluate run=RUN part=test                     with its tuned decoder where there is one, else greedy
+python -m khasr.evaluate run=RUN decoder=beam_lm decoder.lm=LM
+python -m khasr.evaluate run=RUN against=OTHER part=test       the paired difference
+python -m khasr.evaluate run=HF_DIR data=folder data.root=DIR part=all
+"""
+
+from pathlib import Path
+
+from khasr.config import EvaluateConfig
+from khasr.door import run
+from khasr.run_options import root_of_run
+
+
+def evaluate(config: EvaluateConfig, folder: Path) -> float:
+    """Scores and returns the WER, as a fraction."""
+    from khasr.scoring.evaluation import evaluate as evaluate_run  # torch takes seconds to import
+
+    return float(evaluate_run(config, folder)["rates"]["wer"]["rate"])
+
+
+if __name__ == "__main__":
+    run("evaluate", evaluate, root_of_run("evaluate"))

@@ -1,0 +1,162 @@
+"""A trained model, ready to be scored: a khasr run's or a Hugging Face folder's, and what it hears."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from khasr.config import DataConfig, ModelConfig, TextConfig, read_config, to_plain
+from khasr.data.audio import SAMPLE_RATE
+from khasr.data.batching import collate, evaluation_batches
+from khasr.data.datamodule import CorpusDataModule, Part, PartDataset
+from khasr.model.ctc import CtcModel
+from khasr.model.weights import BEST, LAST, build_model, load_start
+from khasr.text.vocabulary import Vocabulary
+
+FRAME = 320  # samples
+
+
+@dataclass
+class Recogniser:
+    """A model in evaluation mode with what it says.
+
+    Attributes:
+        weights: the file or folder that its weights came from.
+        text: how its transcripts were written; None where a Hugging Face folder does not tell.
+    """
+
+    model: CtcModel
+    vocabulary: Vocabulary
+    weights: Path
+    text: TextConfig | None
+
+    @property
+    def identity(self) -> list[str | int]:
+        """What tells it from another: its weights' place, size and time of change."""
+        files = [self.weights] if self.weights.is_file() else sorted(self.weights.glob("*.safetensors"))
+        return [x for f in files for x in (str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns)]
+
+    def log_probs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> list[NDArray[np.float32]]:
+        """Log-probabilities of each of a batch, (frames, vocab) float32."""
+        parameter = next(self.model.parameters())
+        with torch.inference_mode():
+            found, frames = self.model(waveforms.to(parameter.device, parameter.dtype), lengths.to(parameter.device))
+        return [row[:count].float().cpu().numpy() for row, count in zip(found, frames.tolist(), strict=True)]
+
+
+@dataclass
+class Recognised:
+    """A part's utterances with their log-probabilities, in the corpus's order.
+
+    Attributes:
+        log_probs: (frames, vocab) each.
+    """
+
+    ids: list[str]
+    references: list[str]
+    speakers: list[str]
+    seconds: list[float]
+    log_probs: list[NDArray[np.float32]]
+
+
+def load_recogniser(folder: str) -> Recogniser:
+    """The model in a khasr run's folder (its best checkpoint, else its last), or of a Hugging Face CTC folder or id.
+
+    Raises:
+        FileNotFoundError: no weights there.
+        ValueError: weights without a CTC head and its vocabulary.
+    """
+    path = Path(folder).expanduser()
+    is_run = (path / BEST).is_file() or (path / LAST).is_file()
+    text = None
+    if is_run:
+        config = read_config(path)
+        options, text = config.model, config.data.text
+        options.checkpoint = str(path)
+        weights = path / BEST if (path / BEST).is_file() else path / LAST
+    elif path.is_dir() and not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"run={folder} holds neither checkpoints/best.ckpt (a khasr run that has validated once) nor config.json "
+            "(a Hugging Face model)."
+        )
+    else:
+        options, weights = ModelConfig(name=path.name, checkpoint=folder), path
+    start = load_start(options)
+    if start.vocabulary is None:
+        raise ValueError(
+            f"run={folder} has no CTC head with its vocabulary; expected a model that was fine-tuned with CTC."
+        )
+    model, vocabulary, _ = build_model(start, start.vocabulary, options, "keep")
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return Recogniser(model.eval(), vocabulary, weights, text)
+
+
+def read_parts(options: DataConfig, seed: int) -> dict[str, Part]:
+    """The parts of a corpus, and `all` of them as one."""
+    data = CorpusDataModule(options, seed, read_test=True)
+    data.prepare(progress=False)
+    parts = dict(data.parts)
+    whole = list(parts.values())
+    parts["all"] = Part(
+        "all",
+        datasets.concatenate_datasets([p.audio for p in whole]),
+        [t for p in whole for t in p.texts],
+        [n for p in whole for n in p.lengths],
+    )
+    return parts
+
+
+def recognise_part(
+    recogniser: Recogniser, part: Part, options: DataConfig, keep_in: Path | None = None, progress: bool = True
+) -> Recognised:
+    """The log-probabilities of a part's utterances; computed once and kept where there is a folder to keep them in."""
+    speakers = [str(s) for s in part.audio["speaker"]]
+    ids = [str(i) for i in part.audio["id"]]
+    seconds = [n / SAMPLE_RATE for n in part.lengths]
+    described = [recogniser.identity, to_plain(options.text), ids, part.lengths, recogniser.vocabulary.symbols]
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
+    kept = keep_in / f"log_probs-{part.name}-{digest}.npz" if keep_in is not None else None
+    if kept is None or not kept.is_file():
+        rows = _compute(recogniser, part, options, progress)
+        packed = {"rows": np.concatenate(rows), "frames": np.array([len(r) for r in rows])}
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_name(f".{kept.name}.partial.npz")
+            np.savez(partial, **packed)
+            partial.replace(kept)
+    else:
+        packed = dict(np.load(kept))
+    ends = np.cumsum(packed["frames"])
+    log_probs = np.split(packed["rows"], ends[:-1])
+    return Recognised(ids, list(part.texts), speakers, seconds, log_probs)
+
+
+def _compute(recogniser: Recogniser, part: Part, options: DataConfig, progress: bool) -> list[NDArray[np.float32]]:
+    batches = evaluation_batches(part.lengths, options.eval_batch_size)
+    dataset = PartDataset(part, recogniser.vocabulary, options)
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
+    rows: list[NDArray[np.float32] | None] = [None] * len(part)
+    bar = tqdm(zip(batches, loader, strict=True), f"log-probabilities of {part.name}", len(batches), unit=" batches",
+        leave=False, disable=None if progress else True)  # fmt: skip
+    for indices, batch in bar:
+        for index, row in zip(indices, recogniser.log_probs(batch.waveforms, batch.waveform_lengths), strict=True):
+            rows[index] = row
+    return [row for row in rows if row is not None]
+
+
+def decoder_file(run: str) -> Path:
+    """Where tuning leaves what it found for a run."""
+    return Path(run).expanduser() / "decoder.yaml"
+
+
+def keep_folder(run: str) -> Path | None:
+    """Where a run's log-probabilities are kept: in its folder, and nowhere for what is not a khasr run."""
+    path = Path(run).expanduser()
+    return path / "log_probs" if (path / "config.yaml").is_file() else None
