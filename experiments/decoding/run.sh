@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# This folder's numbers, from two trained runs (README.md tells how) and the text of a language model.
+#   TWIN=RUN DIGITS=RUN TEXT=wiki.txt experiments/decoding/run.sh
+set -euo pipefail
+python=${PYTHON:-python}
+cd "$(dirname "$0")/../.."
+out=$(mktemp -d)
+"$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --out "$out/lm_twin"
+"$python" -m khasr.build_lm --run "$DIGITS" --order 3 --prune 0 --out "$out/lm_digits"
+for name in twin digits; do
+    run=$([ $name = twin ] && echo "$TWIN" || echo "$DIGITS")
+    "$python" -m khasr.tune "run='$run'" "lm='$out/lm_$name'"
+    "$python" experiments/decoding/table.py "$run" "$out/lm_$name"
+done
+"$python" experiments/decoding/benchmark.py "$TWIN" "$out/lm_twin" 300
+"$python" -m khasr.evaluate "run='$TWIN'" part=test "hydra.run.dir='$out/tuned'"
+"$python" -m khasr.evaluate "run='$TWIN'" part=test decoder=beam_lm "decoder.lm='$out/lm_twin'" "hydra.run.dir='$out/untuned'"
+"$python" experiments/decoding/paired_test.py "$out/tuned" "$out/untuned"
