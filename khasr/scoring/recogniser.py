@@ -109,6 +109,7 @@ def read_parts(options: DataConfig, seed: int) -> dict[str, Part]:
         datasets.concatenate_datasets([p.audio for p in whole]),
         [t for p in whole for t in p.texts],
         [n for p in whole for n in p.lengths],
+        [w for p in whole for w in p.weights],
     )
     return parts
 
