@@ -1,7 +1,7 @@
 """Makes a Hugging Face folder of a run: weights, processor and model card, ready for transformers' pipeline.
 
 python -m khasr.export RUN --out DIR
-python -m khasr.export RUN --out DIR --lm LM_FOLDER --push USER/NAME
+python -m khasr.export RUN --out DIR --lm LM --evaluation EVALUATION --push USER/NAME
 """
 
 import argparse
@@ -18,9 +18,11 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
-    parser.add_argument(
-        "--lm", type=Path, metavar="FILE", help="KenLM n-gram (unigrams.txt beside it); the run's own where unset"
+    add = parser.add_argument
+    add(
+        "--lm", type=Path, metavar="LM", help="an n-gram: build_lm's folder, or a KenLM file; the run's own where unset"
     )
+    add("--evaluation", type=Path, metavar="DIR", help="khasr.evaluate's folder: the card's rates with the n-gram")
     parser.add_argument("--name", help="the model's name in its card; the out folder's name where unset")
     parser.add_argument("--push", metavar="USER/NAME", help="upload the folder to the Hugging Face hub")
     arguments = parser.parse_args()
@@ -30,8 +32,8 @@ def main() -> int:
     from khasr.training.run_folder import RunFolder
 
     out = arguments.out.expanduser()
-    told = export(RunFolder(arguments.run.expanduser()), out, arguments.name or out.resolve().name, arguments.lm)
-    print(told)
+    run, name = RunFolder(arguments.run.expanduser()), arguments.name or out.resolve().name
+    print(export(run, out, name, arguments.lm, arguments.evaluation))
     if arguments.push:
         print(push(out, arguments.push))
     return 0

@@ -1,5 +1,6 @@
 """A run as a Hugging Face folder: transformers' own pipeline hears the same."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from khasr.decoding.beam import build_decoder
 from khasr.export import main
 from khasr.model.weights import build_model, load_start
 from khasr.scoring.evaluate import Hypothesis, recognise
-from khasr.study.card import read_rates
+from khasr.study.card import read_evaluation
 from khasr.study.export import export, push
 from khasr.training.fit import fit
 from khasr.training.run_folder import RunFolder
@@ -113,11 +114,10 @@ def test_the_folder_loads_as_transformers_own_and_goes_back(exported: Path, run:
 def test_its_card_is_filled_from_the_run(exported: Path, run: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
     block = yaml.safe_load(card.split("---\n")[1])
-    rates = read_rates(run / "results.json")
-    assert rates is not None
+    rates = RunFolder(run).read_results()["test"]
     metrics = block["model-index"][0]["results"][0]["metrics"]
-    assert [m["value"] for m in metrics] == [round(100 * rates.wer, 2), round(100 * rates.cer, 2)]
-    assert f"- WER: {rates.wer}" in card
+    assert [m["value"] for m in metrics] == [round(100 * rates["wer"], 2), round(100 * rates["cer"], 2)]
+    assert f"- WER: {rates['wer']}" in card
     assert "- learning_rate: 0.005" in card
     assert card.count("\n| ") == 4  # a heading and three validations
     assert "trained from random weights" in card
@@ -132,6 +132,23 @@ def test_a_run_with_an_n_gram_has_a_processor_with_it(run: Path, tmp_path: Path)
     assert sorted(processor.decoder._language_model._unigram_set) == ["កខ", "គង"]
     recognizer: Any = pipeline("automatic-speech-recognition", model=str(tmp_path / "out"))
     assert recognizer.type == "ctc_with_lm"
+
+
+def test_rates_with_the_n_gram_come_from_an_evaluation_of_this_run_s_test_part(run: Path, tmp_path: Path) -> None:
+    found: dict[str, Any] = {"run": str(run), "part": "test", "decoder": {"name": "beam_lm"},
+        "rates": {"wer": {"rate": 0.123}, "cer": {"rate": 0.045}}}  # fmt: skip
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps(found))
+    export(RunFolder(run), tmp_path / "out", "tones", evaluation=tmp_path)
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "with LM ngram" in card
+    assert "- WER: 0.123" in card
+    assert "value: 12.3" in card
+    assert f"- WER: {RunFolder(run).read_results()['test']['wer']}" in card, "the greedy rates stay"
+    for change in ({"part": "val"}, {"decoder": {"name": "greedy"}}, {"run": "/another"}):
+        file.write_text(json.dumps(found | change))
+        with pytest.raises(ValueError, match=r"expected .*test and beam_lm"):
+            read_evaluation(file, run)
 
 
 def test_nothing_is_written_over_and_what_is_no_run_is_told(exported: Path, run: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Card:
     base_model: str | None
     dataset: str
     dataset_name: str
-    languages: list[str]
+    languages: list[str] | None
     tags: list[str]
     evaluations: list[Evaluation]
     val_loss: float | None
@@ -193,7 +193,7 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
         )
     config = to_config(from_plain(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
     corpus = _CORPORA.get(config.data.name) or Corpus(
-        config.data.name, config.data.name, "", "km", "More information needed"
+        config.data.name, config.data.name, "", "", "More information needed"
     )
     rows = training_rows(folder.metrics)
     greedy = Rates(results["test"]["wer"], results["test"]["cer"]) if results["test"] else None
@@ -208,8 +208,8 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
         base_model=config.model.checkpoint if pretrained else None,
         dataset=corpus.id,
         dataset_name=corpus.name,
-        languages=[corpus.language],
-        tags=[TASK, corpus.id, corpus.language, "generated_from_trainer", "khasr"],
+        languages=[corpus.language] if corpus.language else None,
+        tags=[TASK, corpus.id, *filter(None, [corpus.language]), "generated_from_trainer", "khasr"],
         evaluations=[Evaluation(corpus.name, corpus.id, corpus.config, best)] if best else [],
         val_loss=min(rows, key=lambda row: row.wer).val_loss if rows else None,
         val_wer=results["val"]["wer"],
@@ -285,9 +285,21 @@ def _versions(versions: dict[str, Any]) -> dict[str, str]:
     return found | {"Tokenizers": metadata.version("tokenizers"), "khasr": str(versions["khasr"])}
 
 
-def read_rates(path: Path) -> Rates | None:
-    """WER and CER on test of a results.json; None where it has none."""
+def read_evaluation(path: Path, run: Path) -> Rates:
+    """WER and CER with a language model, of an evaluation.json that `python -m khasr.evaluate` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is of another run, another part than test, or without a language model.
+    """
+    path = path / "evaluation.json" if path.is_dir() else path
     if not path.is_file():
-        return None
-    test = json.loads(path.read_text(encoding="utf-8")).get("test")
-    return Rates(test["wer"], test["cer"]) if test else None
+        raise FileNotFoundError(f"{path} does not exist; expected the evaluation.json of python -m khasr.evaluate.")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    is_of = (Path(found["run"]).expanduser().resolve(), found["part"], found["decoder"]["name"])
+    if is_of != (run.resolve(), "test", "beam_lm"):
+        raise ValueError(
+            f"{path} is of run={found['run']} part={found['part']} decoder={found['decoder']['name']}; expected "
+            f"{run}, test and beam_lm."
+        )
+    return Rates(found["rates"]["wer"]["rate"], found["rates"]["cer"]["rate"])

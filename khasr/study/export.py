@@ -18,23 +18,27 @@ from transformers import (
     Wav2Vec2Processor,
     Wav2Vec2ProcessorWithLM,
 )
+from transformers.utils import logging as transformers_logging
 
 from khasr.config import Config, DecoderConfig, from_plain, to_config
+from khasr.decoding.beam import lm_file
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.weights import build_model, load_start
-from khasr.study.card import card_of_run, write_card
+from khasr.study.card import card_of_run, read_evaluation, write_card
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.run_folder import RunFolder
 
 _BLANK, _UNKNOWN, _SPACE = "<pad>", "[UNK]", "|"
 
 
-def export(run: RunFolder, out: Path, name: str, lm: Path | None = None) -> str:
+def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluation: Path | None = None) -> str:
     """Writes the folder, whole or not at all; returns a sentence on what is in it.
 
     Args:
-        lm: a KenLM n-gram, with unigrams.txt beside it; what the run decodes with where None.
+        lm: a KenLM n-gram, with unigrams.txt beside it, or build_lm's folder; what the run was tuned with, or decodes
+            with, where None.
+        evaluation: the evaluation.json that has the card's rates with the n-gram.
 
     Raises:
         FileNotFoundError: the run, its best checkpoint or the n-gram is not there.
@@ -48,11 +52,12 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None) -> str:
     if out.exists():
         raise ValueError(f"--out {out} exists already; name a folder that does not, nothing is written over.")
     config = to_config(from_plain(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
-    card = write_card(card_of_run(run, name))
+    card = write_card(card_of_run(run, name, read_evaluation(evaluation, run.path) if evaluation else None))
     model, vocabulary, _ = build_model(
         load_start(config.model, run.best), Vocabulary.of_texts([]), config.model, "keep"
     )
-    decoder = _decoder_options(config, lm)
+    decoder = _decoder_options(config, run, lm)
+    transformers_logging.disable_progress_bar()  # of one file, done in a second
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -145,7 +150,7 @@ def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
     """pyctcdecode's decoder, which transformers' pipeline takes, whatever khasr itself decodes with."""
     from pyctcdecode import build_ctcdecoder
 
-    lm = Path(str(options.lm)).expanduser()
+    lm = lm_file(str(options.lm))
     words = lm.parent / "unigrams.txt"
     return build_ctcdecoder(
         # "" is its blank, and U+2047 its unknown word.
@@ -157,13 +162,21 @@ def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
     )
 
 
-def _decoder_options(config: Config, lm: Path | None) -> DecoderConfig | None:
-    """What to decode with: the n-gram asked for, else the one that tuning or the run itself had."""
+def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> DecoderConfig | None:
+    """What to decode with: the n-gram asked for, else the one that tuning found best, else the run's own; or nothing.
+
+    Raises:
+        FileNotFoundError: the n-gram is not there.
+    """
     options = config.decoder
+    if (run.path / "decoder.yaml").is_file():
+        options = DecoderConfig(**yaml.safe_load((run.path / "decoder.yaml").read_text(encoding="utf-8")))
     if lm is not None:
         options.name, options.lm = "beam_lm", str(lm)
     if options.name != "beam_lm":
         return None
-    if not Path(str(options.lm)).expanduser().is_file():
-        raise FileNotFoundError(f"the n-gram {options.lm} is not a file; --lm FILE names another.")
+    try:
+        lm_file(str(options.lm))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} --lm FILE names another n-gram.") from error
     return options

@@ -1,0 +1,53 @@
+"""transformers' pipeline beside khasr on a run's test part: the run exported, the same audio, the texts compared.
+
+python experiments/parity/pipeline.py RUN [--utterances 50]
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import yaml
+from transformers import pipeline
+
+from khasr.config import from_plain, to_config
+from khasr.data.datamodule import CorpusDataModule
+from khasr.decoding.beam import build_decoder
+from khasr.model.weights import build_model, load_start
+from khasr.scoring.evaluate import recognise
+from khasr.study.export import export
+from khasr.training.run_folder import RunFolder
+
+
+def main() -> None:
+    """Prints how many texts are equal, and those that are not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--utterances", type=int, default=50)
+    arguments = parser.parse_args()
+    run = RunFolder(arguments.run)
+    config = to_config(from_plain(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
+    data = CorpusDataModule(config.data, config.seed, read_test=True)
+    data.prepare(False)
+    model, vocabulary, _ = build_model(load_start(config.model, run.best), data.vocabulary, config.model, "keep")
+    data.use_vocabulary(vocabulary)
+    heard = recognise(model, data.evaluation_loader("test", whole=True), build_decoder(config.decoder, vocabulary))
+    ours = {h.id: h.hypothesis for h in heard[: arguments.utterances]}
+    with tempfile.TemporaryDirectory() as folder:
+        print(export(run, Path(folder) / "out", "compared"))
+        recognizer = pipeline("automatic-speech-recognition", model=f"{folder}/out")
+        part, equal = data.parts["test"], 0
+        for row in part.audio:
+            if row["id"] in ours:
+                raw = np.asarray(row["waveform"], np.float32) / 32768
+                theirs = " ".join(recognizer({"raw": raw, "sampling_rate": 16_000})["text"].split())
+                equal += theirs == ours[row["id"]]
+                if theirs != ours[row["id"]]:
+                    print(f"{row['id']}\n  khasr     {ours[row['id']]}\n  pipeline  {theirs}")
+    words = sum(len(text.split()) for text in ours.values())
+    print(f"{equal} of {len(ours)} texts are equal ({words} words; spaces in a row taken as one)")
+
+
+if __name__ == "__main__":
+    main()
