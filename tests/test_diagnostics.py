@@ -130,16 +130,27 @@ def test_drift_is_measured_from_the_start_whatever_holds_it(pretrained: ModelCon
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux tells what is mapped")
-def test_the_start_is_mapped_not_held(pretrained: ModelConfig, tmp_path: Path) -> None:
+def test_the_start_is_mapped_while_a_part_is_read_and_then_let_go(
+    pretrained: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build()
     torch.save(load_file(Path(str(pretrained.checkpoint)) / "model.safetensors"), tmp_path / "w.bin")
     files = [*start_files(pretrained), tmp_path / "w.bin"]
     start = StartWeights(files, tmp_path / "start.ckpt", model)
     start.write_own(model)
-    mapped = Path("/proc/self/maps").read_text()
-    for file in (*files, tmp_path / "start.ckpt"):
-        assert f" {file}\n" in mapped
-    del start
+
+    def mapped() -> list[bool]:
+        maps = Path("/proc/self/maps").read_text()
+        return [f" {file}\n" in maps for file in (*files, tmp_path / "start.ckpt")]
+
+    read, seen = StartWeights._read_pretrained, []
+    monkeypatch.setattr(StartWeights, "_read_pretrained", lambda *a: seen.append(mapped()) or read(*a))
+    del model.encoder.masked_spec_embed  # what start.ckpt has and the pretrained file too is not asked for there
+    model.encoder.register_parameter("another", torch.nn.Parameter(torch.ones(2)))
+    start.drift(model)
+    assert seen
+    assert all(all(files) for files in seen)
+    assert not any(mapped())
 
 
 def test_an_adapter_s_drift_is_that_of_the_weights_it_makes(pretrained: ModelConfig, tmp_path: Path) -> None:

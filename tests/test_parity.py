@@ -1,9 +1,12 @@
 """Our training step is that of transformers' Trainer; experiments/parity has the same comparison as a table."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from experiments.parity.parity import compare, quieten
+from experiments.parity.parity import RECIPE, compare, quieten
+from khasr.config import Config
 
 
 @pytest.mark.parametrize(
@@ -11,10 +14,10 @@ from experiments.parity.parity import compare, quieten
     [(torch.float64, "mean", 1e-9), (torch.float64, "sum", 1e-9), (torch.float32, "mean", 1e-4)],
 )
 def test_loss_gradient_norm_and_lr_of_50_steps_are_those_of_transformers_trainer(
-    dtype: torch.dtype, accumulated: str, most: float
+    compose: Callable[..., Config], dtype: torch.dtype, accumulated: str, most: float
 ) -> None:
     quieten()
-    found = compare(dtype, accumulated, steps=50)
+    found = compare(compose(*RECIPE, f"trainer.accumulated_loss={accumulated}"), dtype, steps=50)
     assert found["loss"] <= most
     assert found["gradient norm"] <= most
     assert found["lr"] <= 1e-9

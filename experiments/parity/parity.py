@@ -194,11 +194,9 @@ def theirs(config: Config, model: Wav2Vec2ForCTC, examples: list[Example], folde
     return steps
 
 
-def compare(dtype: torch.dtype, accumulated: str, steps: int) -> dict[str, float]:
-    """The largest relative difference of each quantity over the steps."""
-    register_schemas()
-    with initialize_config_dir(str(CONF_DIR)):
-        config = to_config(compose("config", overrides=[*RECIPE, f"trainer.accumulated_loss={accumulated}"]))
+def compare(config: Config, dtype: torch.dtype, steps: int) -> dict[str, float]:
+    """The largest relative difference of each quantity over the steps, of a configuration that RECIPE composes to."""
+    accumulated = config.trainer.accumulated_loss
     vocabulary = Vocabulary.of_texts([SYMBOLS])
     torch.manual_seed(0)
     model = CtcModel(load_start(config.model).encoder, len(vocabulary), config.model).to(dtype)
@@ -251,11 +249,14 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=50)
     steps = arguments.parse_args().steps
     quieten()
+    register_schemas()
     print("| type | accumulated loss | loss | gradient norm | lr | loss, first to last | norms | steps clipped |")
     print("| --- | --- | ---: | ---: | ---: | --- | --- | ---: |")
     for dtype in (torch.float64, torch.float32):
         for accumulated in ("mean", "sum"):
-            found = compare(dtype, accumulated, steps)
+            with initialize_config_dir(str(CONF_DIR)):
+                composed = compose("config", overrides=[*RECIPE, f"trainer.accumulated_loss={accumulated}"])
+            found = compare(to_config(composed), dtype, steps)
             numbers = " | ".join(f"{found[name]:.1e}" for name in ("loss", "gradient norm", "lr"))
             print(
                 f"| {str(dtype).removeprefix('torch.')} | {accumulated} | {numbers} "

@@ -1,5 +1,6 @@
 """What is watched in a model while it trains: its blanks, and its layers' gradients, updates and drift."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,9 @@ def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float) ->
     trained = [p for p in model.parameters() if p.grad is not None]
     torch.nn.utils.clip_grads_with_norm_(trained, largest or float("inf"), whole)
     places = torch.tensor([order.index(part[name]) for name, _ in named], device=norms.device)
-    squares = torch.zeros(len(order), device=norms.device).index_add_(0, places, norms.float() ** 2)
-    first, *others = torch.cat([whole.float()[None], squares.sqrt()]).tolist()
+    wide = torch.promote_types(norms.dtype, torch.float32)  # float64 stays what it is
+    squares = torch.zeros(len(order), dtype=wide, device=norms.device).index_add_(0, places, norms.to(wide) ** 2)
+    first, *others = torch.cat([whole.to(wide)[None], squares.sqrt()]).tolist()
     return {"grad_norm": first} | {f"grad_norm/{name}": norm for name, norm in zip(order, others, strict=True)}
 
 
@@ -113,27 +115,27 @@ class StartWeights:
             files: of the pretrained checkpoint.
             own: the run's start.ckpt.
         """
-        self._own_path = own
-        self._pretrained = [_open(file) for file in files if file.is_file()]
-        self._own = torch.load(own, map_location="cpu", weights_only=True, mmap=True) if own.is_file() else {}
+        self._own = own
+        self._pretrained = [file for file in files if file.is_file()]
         probe = next(name for name, _ in model.encoder.named_parameters() if ".layers.0." in name)
         probe = probe.replace(".base_layer.", ".")
-        ends = (key.removesuffix(probe) for file in self._pretrained for key in _keys(file) if key.endswith(probe))
+        opened = self._open_pretrained()
+        ends = (key.removesuffix(probe) for file in opened for key in _keys(file) if key.endswith(probe))
         self._prefix = next(ends, "")
 
     def write_own(self, model: CtcModel) -> None:
         """Writes start.ckpt: what of an untrained model is not, as it is, in the pretrained files."""
         own = {}
+        pretrained_files = self._open_pretrained()
         for name, weight in plain_weights(model.state_dict(), model.adapter_scale):
-            pretrained = self._read_pretrained(name)
+            pretrained = self._read_pretrained(pretrained_files, name)
             held = pretrained is not None and pretrained.shape == weight.shape
             if not held or not torch.equal(pretrained.to(weight.device, weight.dtype), weight):  # type: ignore[union-attr]
                 own[name] = weight.cpu()
-        self._own_path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._own_path.with_name(f"{self._own_path.name}.partial")
+        self._own.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._own.with_name(f"{self._own.name}.partial")
         torch.save(own, partial)
-        partial.replace(self._own_path)
-        self._own = torch.load(self._own_path, map_location="cpu", weights_only=True, mmap=True)
+        partial.replace(self._own)
 
     @torch.no_grad()
     def drift(self, model: CtcModel) -> dict[str, float]:
@@ -144,26 +146,33 @@ class StartWeights:
         top_norm = bool(getattr(model.encoder.config, "do_stable_layer_norm", True))
         squares: dict[str, Tensor] = {}
         missing = set()
-        for name, weight in plain_weights(model.state_dict(), model.adapter_scale):
-            part = part_of(name, top_norm)
-            start = self._own.get(name)
-            start = self._read_pretrained(name) if start is None else start
-            if start is None or start.shape != weight.shape:
-                missing.add(part)
-                continue
-            start = start.to(weight.device, torch.float32)
-            both = torch.stack([(weight.float() - start).square().sum(), start.square().sum()])
-            squares[part] = squares[part] + both if part in squares else both
+        weights = plain_weights(model.state_dict(), model.adapter_scale)
+        for part, members in itertools.groupby(weights, key=lambda item: part_of(item[0], top_norm)):
+            # Opened anew for each part: pages that were read count as the process's memory until they are let go, and
+            # a 1B's are 4 GB.
+            own = _open(self._own) if self._own.is_file() else {}
+            pretrained = self._open_pretrained()
+            for name, weight in members:
+                start = own[name] if name in own else self._read_pretrained(pretrained, name)
+                if start is None or start.shape != weight.shape:
+                    missing.add(part)
+                    continue
+                start = start.to(weight.device, torch.float32)
+                both = torch.stack([(weight.float() - start).square().sum(), start.square().sum()])
+                squares[part] = squares[part] + both if part in squares else both
         found = {part: pair.tolist() for part, pair in sorted(squares.items()) if part not in missing}
         return {f"drift/{part}": math.sqrt(moved / size) if size else 0.0 for part, (moved, size) in found.items()}
 
-    def _read_pretrained(self, name: str) -> Tensor | None:
+    def _open_pretrained(self) -> list[Any]:
+        return [_open(file) for file in self._pretrained]
+
+    def _read_pretrained(self, files: Sequence[Any], name: str) -> Tensor | None:
         bare = self._prefix + name.removeprefix("encoder.")
         # Checkpoints from before torch 2 write a weight norm's two tensors so.
         older = bare.replace("parametrizations.weight.original0", "weight_g")
         older = older.replace("parametrizations.weight.original1", "weight_v")
         for key in (f"model.{name}", bare, older):
-            for file in self._pretrained:
+            for file in files:
                 if key in _keys(file) and (name.startswith("encoder.") or key.startswith("model.")):
                     tensor: Tensor = file.get_tensor(key) if hasattr(file, "get_tensor") else file[key]
                     return tensor
