@@ -31,7 +31,7 @@ lmplz: $(BIN)/lmplz
 
 $(BIN)/lmplz: | $(INSTALLED)
 	rm -rf build/kenlm && mkdir -p build/kenlm/source
-	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps --dest build/kenlm '$(KENLM)'
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-binary kenlm-ex --no-deps --dest build/kenlm '$(KENLM)'
 	tar -xzf build/kenlm/*.tar.gz --strip-components 1 -C build/kenlm/source
 	sed -i -e 's/CLI::App app{"Language model building options"};/& app.set_help_flag();/' \
 	    -e 's/bool verbose_header;/bool verbose_header = false;/' \
