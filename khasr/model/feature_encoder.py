@@ -1,14 +1,15 @@
 """The feature encoder of wav2vec 2.0, computed as matrix products over (batch, time, channels).
 
 transformers computes each strided convolution over (batch, channels, time) and transposes twice around its layer norm.
-Here a window is a few runs of `stride` samples, each run a row of a matrix, and a convolution is one product for each
-run: nothing is transposed or unfolded. The weights stay in transformers' modules.
+Here a window is a few runs of `stride` samples, each run a row of a matrix that lies in memory as it is, and a
+convolution is one product for each run, the second added to the first where it stands: nothing is transposed, padded,
+shifted or copied, forward or backward. The weights stay in transformers' modules. experiments/speed has what it gives.
 """
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 
@@ -42,21 +43,100 @@ def _layer(layer: Any, hidden: Tensor) -> Tensor:
 def strided_convolution(hidden: Tensor, convolution: nn.Conv1d) -> Tensor:
     """A convolution without padding, (batch, time, channels) in and out."""
     (kernel,), (stride,) = convolution.kernel_size, convolution.stride
+    if hidden.shape[1] < kernel:
+        raise ValueError(f"{hidden.shape[1]} places are fewer than the convolution's kernel of {kernel}.")
+    weight, bias = convolution.weight, convolution.bias
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):
+        # autocast does not reach into an autograd function.
+        dtype = torch.get_autocast_dtype(kind)
+        hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    result: Tensor = _StridedConvolution.apply(hidden.contiguous(), weight, bias, stride)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _StridedConvolution(torch.autograd.Function):
+    """The convolution's products and their gradients, each written where it is wanted.
+
+    torch's own gradient of a slice is a tensor of zeros with the slice added to it: at the first layers' rates filling
+    and adding those cost a sixth of the step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+        batch, time, channels = hidden.shape
+        outputs, _, kernel = weight.shape
+        frames = (time - kernel) // stride + 1
+        ctx.save_for_backward(hidden, weight)
+        ctx.stride, ctx.has_bias = stride, bias is not None
+        result: Tensor | None = None
+        with torch.autocast(hidden.device.type, enabled=False):
+            for first, last in _runs(kernel, stride, channels, outputs):
+                windows = _windows(hidden, frames, stride, first, last)
+                matrix = _matrix(weight, first, last).expand(batch, -1, -1)
+                if result is not None:
+                    result.baddbmm_(windows, matrix)
+                elif bias is not None:
+                    result = torch.baddbmm(bias, windows, matrix)
+                else:
+                    result = torch.bmm(windows, matrix)
+        assert result is not None
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        hidden, weight = ctx.saved_tensors
+        stride = ctx.stride
+        batch, _, channels = hidden.shape
+        outputs, _, kernel = weight.shape
+        gradient = gradient.contiguous()
+        frames = gradient.shape[1]
+        of_hidden = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_hidden = torch.empty_like(hidden)
+            of_hidden[:, min(frames * stride, hidden.shape[1]) :] = 0  # what the first run does not write
+            if kernel < stride:
+                of_hidden.zero_()
+            for first, last in _runs(kernel, stride, channels, 0):
+                place = _windows(of_hidden, frames, stride, first, last)
+                matrix = _matrix(weight, first, last).mT.expand(batch, -1, -1)
+                if first == 0:
+                    torch.bmm(gradient, matrix, out=place)
+                else:
+                    place.baddbmm_(gradient, matrix)
+        if ctx.needs_input_grad[1]:
+            products = [
+                torch.bmm(_windows(hidden, frames, stride, first, last).mT, gradient).sum(dim=0)
+                for first, last in _runs(kernel, stride, channels, outputs)
+            ]
+            of_weight = torch.cat(products).view(kernel, channels, outputs).permute(2, 1, 0)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            of_bias = gradient.sum(dim=(0, 1))
+        return of_hidden, of_weight, of_bias, None
+
+
+def _runs(kernel: int, stride: int, channels: int, outputs: int) -> list[tuple[int, int]]:
+    """The runs of places that a window is made of, as (first, last).
+
+    The whole window at once where it is narrower than what comes out: copying it costs less than adding a second
+    product to the first.
+    """
+    if kernel * channels <= outputs:
+        return [(0, kernel)]
+    return [(first, min(first + stride, kernel)) for first in range(0, kernel, stride)]
+
+
+def _windows(hidden: Tensor, frames: int, stride: int, first: int, last: int) -> Tensor:
+    """Places `first` to `last` of each window, (batch, frames, places * channels): a view where they do not overlap."""
     batch, time, channels = hidden.shape
-    frames = (time - kernel) // stride + 1
-    runs = -(-kernel // stride)
-    rows = frames + runs - 1
-    missing = rows * stride - time
-    # Past the last whole window lies either too much, or too little to fill the last run's row.
-    hidden = F.pad(hidden, (0, 0, 0, missing)) if missing > 0 else hidden[:, : rows * stride]
-    windows = hidden.reshape(batch, rows, stride * channels)
-    result = None
-    for run in range(runs):
-        weight = convolution.weight[:, :, run * stride : (run + 1) * stride]  # (out, in, stride or less)
-        width = weight.shape[2] * channels
-        # Every row is multiplied, then shifted: slicing the rows first would copy them.
-        product = windows[:, :, :width] @ weight.permute(2, 1, 0).reshape(width, -1)
-        shifted = product[:, run : run + frames]
-        result = shifted if result is None else result + shifted
-    assert result is not None
-    return result if convolution.bias is None else result + convolution.bias
+    width = (last - first) * channels
+    view = hidden.as_strided(
+        (batch, frames, width), (time * channels, stride * channels, 1), hidden.storage_offset() + first * channels
+    )
+    return view.contiguous() if last - first > stride else view
+
+
+def _matrix(weight: Tensor, first: int, last: int) -> Tensor:
+    """The weights of places `first` to `last`, (places * channels, outputs)."""
+    outputs, channels, _ = weight.shape
+    return weight[:, :, first:last].permute(2, 1, 0).reshape((last - first) * channels, outputs)
