@@ -81,6 +81,9 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     batch_size: int = 8
     """Utterances in a training batch, on each device."""
+    batch_seconds: float | None = None
+    """In place of batch_size: seconds of audio in a training batch at most, its padding counted; utterances of like
+    length go together, many short ones or few long ones."""
     eval_batch_size: int = 8
     """Utterances in a batch of val or test."""
     order: Literal["by_length", "random"] = "by_length"
@@ -260,6 +263,9 @@ class ModelConfig:
     """Probability that a layer is left out of a training step."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    feature_cache_gib: float = 2.0
+    """GiB of memory, in each process, in which the outputs of a frozen feature encoder may be kept from the first epoch
+    on (OpenSLR 42: 1.3); where they do not fit, or waveforms are augmented, they are computed anew each time."""
 
 
 @dataclass

@@ -110,3 +110,59 @@ def test_a_loader_s_place_counts_what_was_handed_out_and_not_what_workers_fetche
     second.load_state_dict(first.state_dict())
     rest = [b.ids for b in second]
     assert handed + rest == [b.ids for b in loader()]
+
+
+# -------------------------------------------------------------------------------------------------- by audio seconds
+
+SECONDS = 40
+
+
+def by_seconds(**changes: object) -> TrainingOrder:
+    return order(**{"batch_samples": SECONDS * 16_000} | changes)
+
+
+def test_a_batch_by_seconds_is_full_and_no_fuller_and_pads_little() -> None:
+    lengths = np.random.default_rng(1).normal(5.0, 1.5, 2353).clip(1.5, 12) * 16_000  # about OpenSLR 42's
+    big = TrainingOrder(lengths.astype(int).tolist(), 8, by_length=True, seed=1, batch_samples=SECONDS * 16_000)
+    batches = big.epoch(0)
+    padded = [len(b) * max(big._lengths[i] for i in b) for b in batches]
+    assert max(padded) <= SECONDS * 16_000
+    heard = [sum(big._lengths[i] for i in b) for b in batches]
+    assert 1 - sum(heard) / sum(padded) < 0.04
+    assert np.mean(padded) > 0.9 * SECONDS * 16_000
+    assert max(map(len, batches)) > 3 * min(map(len, batches))
+
+
+def test_an_epoch_by_seconds_has_each_utterance_once_and_the_next_other_batches() -> None:
+    one, two = (by_seconds().epoch(e) for e in (0, 1))
+    assert sorted(itertools.chain(*one)) == sorted(itertools.chain(*two)) == list(range(len(LENGTHS)))
+    assert one == by_seconds().epoch(0)
+    together = [{frozenset(b) for b in epoch} for epoch in (one, two)]
+    assert len(together[0] & together[1]) < len(one) / 4  # not the same batches in another order
+
+
+@given(st.integers(0, 70), st.integers(1, 3))
+def test_going_on_by_seconds_gives_what_was_left(position: int, accumulate: int) -> None:
+    whole, rest = by_seconds(accumulate=accumulate), by_seconds(accumulate=accumulate)
+    for o in (whole, rest):
+        o.set_steps(24)
+    rest.position = position
+    assert list(rest) == list(whole)[position:]
+    assert len(list(whole)) == 24 * accumulate
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_by_seconds_have_as_many_batches_each_and_share_none(ranks: int) -> None:
+    epochs = [by_seconds(rank=rank, ranks=ranks).epoch(0) for rank in range(ranks)]
+    assert len({len(epoch) for epoch in epochs}) == 1
+    seen = list(itertools.chain(*itertools.chain(*epochs)))
+    assert len(seen) == len(set(seen))
+
+
+def test_seconds_that_cannot_be_are_told() -> None:
+    with pytest.raises(ValueError, match=r"data.batch_seconds=5: the longest training utterance has [\d.]+ s"):
+        by_seconds(batch_samples=5 * 16_000)
+    with pytest.raises(ValueError, match=r"goes with data.order=by_length"):
+        by_seconds(by_length=False)
+    with pytest.raises(ValueError, match="batches of 40 s, fewer than one optimizer step"):
+        by_seconds(accumulate=27)

@@ -45,3 +45,8 @@ def test_features_are_transformers_own(kernel: list[int], stride: list[int], nor
     (gradient,) = torch.autograd.grad(ours.sin().sum(), weight)
     (expected,) = torch.autograd.grad(theirs.sin().sum(), weight)
     torch.testing.assert_close(gradient, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_too_little_audio_for_a_window_is_told() -> None:
+    with pytest.raises(ValueError, match="3 places are fewer than the convolution's kernel of 4"):
+        strided_convolution(torch.randn(1, 3, 2), nn.Conv1d(2, 3, 4))

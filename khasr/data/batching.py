@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -65,11 +66,18 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
 
     Each epoch leaves out the batches that do not fill a last optimizer step (at most accumulate x ranks - 1, others
     each epoch, since the order is another). On the card's 2,353 utterances that is its 73 updates an epoch.
+
+    By audio seconds, the utterances are parted once into buckets, longest first, each of some whole batches of as many
+    utterances as the bucket's longest allows; an epoch mixes within each bucket and shuffles all batches. So each epoch
+    has as many batches, and no batch is left half full but the shortest utterances' last.
     """
 
     # Lengths are sorted within runs of this many batches, as transformers' group_by_length has it: longer runs pad
     # less, shorter ones mix more.
     _SORTED_RUN = 50
+    # Batches in a bucket of like lengths: fewer pad less, more mix more; and its shortest utterance as a share of its
+    # longest, where that leaves two batches.
+    _BUCKET, _ALIKE = 8, 0.9
 
     def __init__(
         self,
@@ -82,13 +90,17 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         rank: int = 0,
         ranks: int = 1,
         weights: Sequence[float] | None = None,
+        batch_samples: int | None = None,
     ) -> None:
         """The order of batches of utterances of these lengths (in samples), for one of several ranks.
+
+        With batch_samples a batch has at most that many samples, padding counted, and batch_size is not used.
 
         With weights, an epoch has each utterance as often as its weight says, on average; each epoch draws anew.
 
         Raises:
-            ValueError: an epoch is too short for one optimizer step.
+            ValueError: an epoch is too short for one optimizer step, an utterance longer than batch_samples, or
+                batch_samples with weights or without by_length.
         """
         self._lengths = np.asarray(lengths)
         self._batch_size = batch_size
@@ -97,14 +109,22 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         self._rank, self._ranks = rank, ranks
         self._weights = None if weights is None or all(w == 1 for w in weights) else np.asarray(weights, dtype=float)
         in_epoch = len(lengths) if self._weights is None else max(1, round(self._weights.sum()))
-        batches = math.ceil(in_epoch / batch_size)
+        self._buckets: list[tuple[NDArray[np.int64], int]] = []
+        if batch_samples is not None:
+            self._buckets = self._by_samples(batch_samples)
+            batches = sum(math.ceil(len(members) / size) for members, size in self._buckets)
+        else:
+            batches = math.ceil(in_epoch / batch_size)
         self.steps_per_epoch = batches // (accumulate * ranks)
         self._step_share = accumulate * ranks / batches
         self.batches_per_epoch = self.steps_per_epoch * accumulate
         if self.steps_per_epoch == 0:
+            of, option = f"{batch_size}", "batch_size"
+            if batch_samples is not None:
+                of, option = f"{batch_samples / SAMPLE_RATE:g} s", "batch_seconds"
             raise ValueError(
-                f"{len(lengths)} training utterances make {batches} batches of {batch_size}, fewer than one optimizer "
-                f"step takes ({accumulate} x {ranks}). Lower data.batch_size or trainer.accumulate_grad_batches."
+                f"{len(lengths)} training utterances make {batches} batches of {of}, fewer than one optimizer step "
+                f"takes ({accumulate} x {ranks}). Lower data.{option} or trainer.accumulate_grad_batches."
             )
         self.batches = self.batches_per_epoch
         self.position = 0
@@ -135,6 +155,14 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
     def epoch(self, epoch: int) -> list[list[int]]:
         """The batches of one epoch on this rank, as indices."""
         generator = np.random.default_rng([self._seed, epoch])
+        if self._buckets:
+            batches = [
+                mixed[i : i + size].tolist()
+                for members, size in self._buckets
+                for mixed in [generator.permutation(members)]
+                for i in range(0, len(mixed), size)
+            ]
+            return self._of_rank([batches[i] for i in generator.permutation(len(batches))])
         order = generator.permutation(len(self._lengths))
         if self._weights is not None:
             # Systematic sampling: each weight's whole part for certain, the rest by chance, always as many in all.
@@ -150,7 +178,33 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         if self._by_length:
             # Else long batches would come first in each run.
             batches = [batches[i] for i in generator.permutation(len(batches))]
+        return self._of_rank(batches)
+
+    def _of_rank(self, batches: list[list[int]]) -> list[list[int]]:
         return batches[: self.batches_per_epoch * self._ranks][self._rank :: self._ranks]
+
+    def _by_samples(self, batch_samples: int) -> list[tuple[NDArray[np.int64], int]]:
+        """The buckets, longest first: their utterances, and how many make a batch."""
+        longest = int(self._lengths.max())
+        if longest > batch_samples:
+            raise ValueError(
+                f"data.batch_seconds={batch_samples / SAMPLE_RATE:g}: the longest training utterance has "
+                f"{longest / SAMPLE_RATE:.1f} s. A batch has to hold one (data.max_seconds bounds them)."
+            )
+        if self._weights is not None or not self._by_length:
+            raise ValueError(
+                "data.batch_seconds goes with data.order=by_length and, in a mix, with weights of 1: else each epoch "
+                "would have another count of batches."
+            )
+        order = np.argsort(-self._lengths, kind="stable")
+        buckets, begin = [], 0
+        while begin < len(order):
+            size = int(batch_samples // self._lengths[order[begin]])
+            alike = int((self._lengths[order[begin:]] >= self._ALIKE * self._lengths[order[begin]]).sum())
+            count = min(self._BUCKET, max(2, alike // size)) * size
+            buckets.append((order[begin : begin + count], size))
+            begin += count
+        return buckets
 
 
 class TrainingLoader(DataLoader[Any]):

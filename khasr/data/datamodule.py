@@ -220,6 +220,7 @@ class CorpusDataModule(pl.LightningDataModule):
             rank=rank,
             ranks=ranks,
             weights=self.parts["train"].weights,
+            batch_samples=None if options.batch_seconds is None else round(options.batch_seconds * SAMPLE_RATE),
         )
 
     def set_steps(self, steps: int) -> None:

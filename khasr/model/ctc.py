@@ -30,19 +30,22 @@ class CtcModel(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.options = options
 
-    def forward(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, waveform_lengths: Tensor, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Frame log-probabilities of a batch of utterances; masks are drawn in training only.
 
         Args:
             waveforms: (batch, samples), mono 16 kHz, zero mean and unit variance per utterance, zero-padded at the end.
             waveform_lengths: (batch,) in samples.
+            features: (batch, frames, channels), what the feature encoder makes of them, where that is known.
 
         Returns:
             log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
             frame_lengths: (batch,) in frames of 20 ms.
         """
         recompute = self.training and self.options.gradient_checkpointing
-        hidden = listen(self.encoder, waveforms, waveform_lengths, recompute)
+        hidden = listen(self.encoder, waveforms, waveform_lengths, recompute, features)
         lengths = self.frame_lengths(waveform_lengths)
         if self.training:
             hidden = self._masked(hidden, lengths)

@@ -68,7 +68,9 @@ def check_kind(config: PreTrainedConfig, name: str) -> None:
         )
 
 
-def listen(encoder: Any, waveforms: Tensor, waveform_lengths: Tensor, recompute: bool) -> Tensor:
+def listen(
+    encoder: Any, waveforms: Tensor, waveform_lengths: Tensor, recompute: bool, features: Tensor | None = None
+) -> Tensor:
     """What the transformer is given of waveforms, (batch, frames, hidden), before any mask.
 
     Args:
@@ -76,10 +78,11 @@ def listen(encoder: Any, waveforms: Tensor, waveform_lengths: Tensor, recompute:
         waveforms: (batch, samples).
         waveform_lengths: (batch,) in samples.
         recompute: whether activations are computed again in the backward pass instead of kept.
+        features: what the feature encoder makes of them, where that is known.
     """
-    if encoder.config.model_type == _MEL:
+    if features is None and encoder.config.model_type == _MEL:
         features = mel_features(waveforms, waveform_lengths).to(encoder.feature_projection.projection.weight.dtype)
-    else:
+    elif features is None:
         features = encode_features(encoder.feature_extractor, waveforms, recompute)
     projected = encoder.feature_projection(features)
     hidden: Tensor = projected[0] if isinstance(projected, tuple) else projected  # HuBERT's gives one alone

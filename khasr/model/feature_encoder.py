@@ -51,7 +51,7 @@ def strided_convolution(hidden: Tensor, convolution: nn.Conv1d) -> Tensor:
         # autocast does not reach into an autograd function.
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    result: Tensor = _StridedConvolution.apply(hidden.contiguous(), weight, bias, stride)  # type: ignore[no-untyped-call]
+    result: Tensor = _StridedConvolution.apply(hidden.contiguous(), weight, bias, stride)
     return result
 
 
@@ -84,7 +84,7 @@ class _StridedConvolution(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         hidden, weight = ctx.saved_tensors
         stride = ctx.stride
         batch, _, channels = hidden.shape

@@ -18,6 +18,7 @@ from khasr.data.batching import Batch
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
 from khasr.model.diagnostics import clip_gradients, count_blanks
+from khasr.model.feature_cache import FeatureCache
 from khasr.model.finetune import plain_weights
 from khasr.optim.averaging import WeightAverage
 from khasr.optim.parameters import build_optimizer, parts
@@ -72,6 +73,7 @@ class CtcModule(pl.LightningModule):
         seed: int,
         loss_scale: float = 1.0,
         frozen_steps: int = 0,
+        feature_cache: FeatureCache | None = None,
         description: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -82,6 +84,7 @@ class CtcModule(pl.LightningModule):
         self._seed = seed
         self._loss_scale = loss_scale
         self._frozen_steps = frozen_steps
+        self._feature_cache = feature_cache
         self._average: WeightAverage | None = None
         self._average_read: dict[str, Tensor] = {}
         self._trained_of_encoder = [p for p in model.encoder.parameters() if p.requires_grad]
@@ -94,9 +97,11 @@ class CtcModule(pl.LightningModule):
         self.validation: dict[str, float] = {}
         self.last_loss = 0.0
 
-    def forward(self, waveforms: Tensor, waveform_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, waveform_lengths: Tensor, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """`CtcModel.forward`."""
-        log_probs, frame_lengths = self.model(waveforms, waveform_lengths)
+        log_probs, frame_lengths = self.model(waveforms, waveform_lengths, features)
         return log_probs, frame_lengths
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -106,7 +111,7 @@ class CtcModule(pl.LightningModule):
         """
         self._freeze_encoder(self.global_step < self._frozen_steps)
         torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
-        log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
+        log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths, self._kept_features(batch))
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
         blanks, frames = count_blanks(log_probs.detach(), frame_lengths)
         # One wait for the device, not three.
@@ -118,6 +123,12 @@ class CtcModule(pl.LightningModule):
         self.window["audio_seconds"] += batch.audio_seconds
         self.window["padded_seconds"] += batch.waveforms.numel() / SAMPLE_RATE
         return loss * self._loss_scale
+
+    def _kept_features(self, batch: Batch) -> Tensor | None:
+        if self._feature_cache is None:
+            return None
+        encoder = self.model.encoder.feature_extractor
+        return self._feature_cache.features(encoder, batch.waveforms, batch.waveform_lengths, batch.ids)
 
     def _freeze_encoder(self, frozen: bool) -> None:
         """Leaves the encoder out of the backward pass, or takes it in again: its weights have no gradient then, and the

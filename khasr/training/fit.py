@@ -19,6 +19,7 @@ from khasr.decoding.beam import build_decoder, check_decoder
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
 from khasr.model.diagnostics import StartWeights
+from khasr.model.feature_cache import build_feature_cache
 from khasr.model.finetune import apply_finetune, remove_adapters
 from khasr.model.module import CtcModule
 from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights, start_files
@@ -29,7 +30,7 @@ from khasr.scoring.evaluate import Hypothesis, recognise, score
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
-from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
+from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process, keep_freed_memory
 from khasr.training.instruments import Instruments
 from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
@@ -118,6 +119,7 @@ def _run(
     if resumed is None:
         check_weights(config.model)
     config.trainer.devices = check_devices(config)
+    keep_freed_memory()
     check_decoder(config.decoder)
     check_optimizer(config.optimizer)
     if config.logger.tensorboard is not None:
@@ -141,6 +143,13 @@ def _run(
     trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
     console.print(f"{describe_data(data)}\n{origin}\n{trained}", soft_wrap=True)
 
+    # Under fsdp the feature encoder is whole only inside the model's own forward pass.
+    feature_cache = (
+        None
+        if config.trainer.strategy == "fsdp"
+        else build_feature_cache(model, config.model, config.data.augment, data.parts["train"].lengths)
+    )
+
     # 4. How long the run is.
     order = data.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
     total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * order.steps_per_epoch))
@@ -157,6 +166,7 @@ def _run(
         # Lightning divides by the count of batches.
         loss_scale=accumulate if config.trainer.accumulated_loss == "sum" else 1.0,
         frozen_steps=frozen_steps,
+        feature_cache=feature_cache,
         description=describe_model(model, vocabulary, config.model, config.data.text),
     )
 

@@ -1,0 +1,66 @@
+"""What a frozen feature encoder makes of each utterance, kept from the first time it is heard on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from khasr.config import AugmentConfig, ModelConfig
+from khasr.model.ctc import CtcModel
+from khasr.model.encoders import frame_lengths
+from khasr.model.feature_encoder import encode_features
+
+_BYTES = 4  # of float32; some number formats have half
+
+
+class FeatureCache:
+    """Features of utterances by their id, in the machine's memory.
+
+    Each utterance is encoded alone, never in a batch: rounding depends on the batch, and a run that is gone on with,
+    whose cache starts empty, is to be the same bit for bit.
+    """
+
+    def __init__(self) -> None:
+        self._features: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    @torch.no_grad()
+    def features(self, encoder: nn.Module, waveforms: Tensor, waveform_lengths: Tensor, ids: Sequence[str]) -> Tensor:
+        """Features of a batch, (batch, frames, channels), zero-padded at the end.
+
+        Args:
+            encoder: transformers' feature encoder.
+            waveforms: (batch, samples).
+            waveform_lengths: (batch,) in samples.
+            ids: of the utterances; the same id has always the same waveform.
+        """
+        for id_, waveform, length in zip(ids, waveforms, waveform_lengths.tolist(), strict=True):
+            if id_ not in self._features:
+                self._features[id_] = encode_features(encoder, waveform[None, :length])[0].cpu()
+        rows = [self._features[id_] for id_ in ids]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True).to(waveforms.device, non_blocking=True)
+
+
+def build_feature_cache(
+    model: CtcModel, options: ModelConfig, augment: AugmentConfig, lengths: Sequence[int]
+) -> FeatureCache | None:
+    """A cache for training utterances of these lengths (in samples); None where features change or do not fit.
+
+    They change where the feature encoder is trained or waveforms are augmented; those of a feature encoder with a norm
+    over time (wav2vec 2.0 base) depend on the padding. All fit or none is kept, so that a run is the same whatever was
+    heard before.
+    """
+    encoder: Any = getattr(model.encoder, "feature_extractor", None)
+    if encoder is None or any(p.requires_grad for p in encoder.parameters()):
+        return None
+    if augment.speed or augment.noise_snr_db or augment.gain_db:
+        return None
+    if not all(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in encoder.conv_layers):
+        return None
+    config = model.encoder.config
+    frames = int(frame_lengths(config, torch.tensor(lengths)).sum())
+    fits = frames * config.conv_dim[-1] * _BYTES <= options.feature_cache_gib * 2**30
+    return FeatureCache() if fits else None
