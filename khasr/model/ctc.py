@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from khasr.config import ModelConfig
+from khasr.model.dropout import Dropout, use_own_dropout
 from khasr.model.encoders import frame_lengths, listen, transform
 from khasr.model.masks import draw_spans
 
@@ -23,8 +24,9 @@ class CtcModel(nn.Module):
 
     def __init__(self, encoder: PreTrainedModel, vocabulary_size: int, options: ModelConfig) -> None:
         super().__init__()
+        use_own_dropout(encoder)
         self.encoder = encoder
-        self.dropout = nn.Dropout(options.final_dropout)
+        self.dropout = Dropout(options.final_dropout)
         self.head = nn.Linear(encoder.config.hidden_size, vocabulary_size)
         nn.init.normal_(self.head.weight, std=encoder.config.initializer_range)
         nn.init.zeros_(self.head.bias)
