@@ -34,7 +34,7 @@ from khasr.model.finetune import apply_finetune
 from khasr.model.module import ctc_losses
 from khasr.model.weights import build_model, load_start
 from khasr.optim.parameters import build_optimizer
-from khasr.training.devices import keep_freed_memory
+from khasr.training.devices import set_allocator
 
 ROWS = [
     "transformers' module, batches by length",
@@ -52,8 +52,6 @@ def measure(row: int, overrides: list[str], steps: int) -> dict[str, float]:
     config = composed(overrides)
     if row < 1:
         khasr.model.encoders.encode_features = lambda encoder, waveforms, _: encoder(waveforms).transpose(1, 2)
-    if row >= 2:
-        keep_freed_memory()
     if row < 3:
         khasr.model.ctc.use_own_dropout = lambda encoder: None
         khasr.model.ctc.Dropout = nn.Dropout
@@ -61,6 +59,8 @@ def measure(row: int, overrides: list[str], steps: int) -> dict[str, float]:
     data.prepare(progress=False)
     pl.seed_everything(config.seed, verbose=False)
     model, vocabulary, _ = build_model(load_start(config.model), data.vocabulary, config.model, "new")
+    if row >= 2:
+        set_allocator(sum(p.numel() for p in model.parameters()))
     data.use_vocabulary(vocabulary)
     data.set_steps(steps + WARM_UP)
     batches = list(data.train_dataloader())

@@ -12,7 +12,8 @@ from khasr.config import Config, TrainerConfig
 from khasr.model.ctc import CtcModel
 
 # glibc's mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_LARGE = 2**26  # parameters; with gradients and Adam's states 1 GiB
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed", "bf16_true": "bf16-true"}
 
@@ -22,16 +23,25 @@ def is_first_process() -> bool:
     return not getattr(rank_zero_only, "rank", 0)
 
 
-def keep_freed_memory() -> None:
-    """Has the C library keep freed memory for the next tensor, where that is glibc.
+def set_allocator(parameters: int) -> None:
+    """Tells the C library what to do with freed memory, where that is glibc; GPUs have an allocator of their own.
 
-    It gives large blocks back to the kernel at each free, and has the next one filled with zeros again, page by page: a
-    sixth of a step of small models on a CPU (experiments/speed).
+    Left alone it gives large blocks back to the kernel at each free, and has the next one filled with zeros again, page
+    by page: a sixth of a small model's step on a CPU, so there freed memory is kept (experiments/speed). Of a large
+    model, whose weights and states fill the machine, it keeps blocks of up to 32 MiB between those in use, 0.2 GiB of
+    the 1B's (experiments/memory_1b), so there all are given back.
+
+    Args:
+        parameters: of the model.
     """
-    if platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    if parameters < _LARGE:
         library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    else:
+        library.mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def check_devices(config: Config) -> int:

@@ -30,7 +30,7 @@ from khasr.scoring.evaluate import Hypothesis, recognise, score
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
-from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process, keep_freed_memory
+from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process, set_allocator
 from khasr.training.instruments import Instruments
 from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
@@ -119,7 +119,6 @@ def _run(
     if resumed is None:
         check_weights(config.model)
     config.trainer.devices = check_devices(config)
-    keep_freed_memory()
     check_decoder(config.decoder)
     check_optimizer(config.optimizer)
     if config.logger.tensorboard is not None:
@@ -140,6 +139,7 @@ def _run(
     model, vocabulary, origin = build_model(start, data.vocabulary, config.model, head)
     data.use_vocabulary(vocabulary)
     decode = build_decoder(config.decoder, vocabulary)
+    set_allocator(sum(p.numel() for p in model.parameters()))
     trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
     console.print(f"{describe_data(data)}\n{origin}\n{trained}", soft_wrap=True)
 
