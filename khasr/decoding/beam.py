@@ -173,22 +173,26 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
     Raises:
         ValueError: the language model is none.
     """
-    # Imported here: it takes a second, and greedy decoding does without.
-    if options.backend == "compiled":
-        from ctc_beam_decoder import build_ctcdecoder
-    else:
-        from pyctcdecode import build_ctcdecoder
     unigrams = None if lm is None else read_unigrams(lm)
     if lm is not None and not options.unigrams:
         if lm.suffix == ".arpa":
             raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file tells its words; pass the binary.")
         unigrams = None
-    words = None if unigrams is None else sorted(unigrams)
+    # Imported here: pyctcdecode takes a second, the compiled search needs a system that it has a wheel for.
+    build: Callable[..., Any]
+    if options.backend == "compiled":
+        from khasr.decoding.compiled import CompiledSearch
+
+        build = CompiledSearch
+    else:
+        from pyctcdecode import build_ctcdecoder
+
+        build = build_ctcdecoder
     try:
-        return build_ctcdecoder(
-            labels, None if lm is None else str(lm), words,
-            alpha=options.alpha, beta=options.beta,
-            unk_score_offset=options.unk_score_offset,
+        return build(
+            labels, kenlm_model_path=None if lm is None else str(lm),
+            unigrams=None if unigrams is None else sorted(unigrams),
+            alpha=options.alpha, beta=options.beta, unk_score_offset=options.unk_score_offset,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"decoder.lm={options.lm} is not a KenLM model ({error}).") from error
