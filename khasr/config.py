@@ -489,7 +489,7 @@ class TuneConfig:
     beam_width: int = 100
     """Hypotheses kept at each frame."""
     trials: int = 100
-    """Settings tried by rescoring n-best lists."""
+    """Settings tried, each by decoding val with it; a bad one is cut short."""
     seed: int = 0
     """Seed of the search."""
 

@@ -14,7 +14,8 @@ from khasr.decoding.tuning import tune
 from khasr.scoring.breakdown import Scored, by_frequency, by_oov, by_speaker
 from khasr.scoring.evaluation import compare, describe
 from khasr.scoring.long_audio import long_log_probs, pieces_at_pauses
-from khasr.scoring.transcription import subtitles
+from khasr.scoring.recogniser import load_recogniser
+from khasr.scoring.transcription import hear, subtitles
 from khasr.text.vocabulary import Vocabulary
 from tests.test_decoding import VOCABULARY, frames, write_lm
 
@@ -155,6 +156,14 @@ def test_pieces_are_cut_at_pauses_and_lose_no_frame() -> None:
     pieces = list(pieces_at_pauses(iter([rows])))
     assert [start for start, _ in pieces][:2] == [0, 1220]
     assert sum(len(p) for _, p in pieces) == 4000
+
+
+def test_what_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match=f"run={absent} is not there"):
+        load_recogniser(absent)
+    with pytest.raises(Exception, match="it is not there"):
+        next(hear(None, absent, 30.0, 5.0))  # type: ignore[arg-type]
 
 
 def test_subtitles_end_at_pauses() -> None:

@@ -23,6 +23,7 @@ from khasr.scoring.long_audio import RATE, long_log_probs, pieces_at_pauses
 from khasr.scoring.recogniser import (
     Recognised,
     Recogniser,
+    check_there,
     keep_folder,
     load_recogniser,
     read_parts,
@@ -41,9 +42,11 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         FileNotFoundError, ValueError: a run, corpus or language model that cannot be used.
     """
     check_decoder(config.decoder)
+    runs = [config.run] + ([config.against] if config.against else [])
+    for run in runs:
+        check_there(run)  # the other run's name is told before the first is heard
     parts = read_parts(config.data, seed=0)
     part = parts[config.part]
-    runs = [config.run] + ([config.against] if config.against else [])
     scored = []
     for run in runs:
         recogniser = load_recogniser(run)
@@ -270,6 +273,10 @@ def _interval(found: list[float] | str) -> str:
     return "-" if isinstance(found, str) else f"{100 * found[0]:.2f} to {100 * found[1]:.2f}"
 
 
+def _p(value: float) -> str:
+    return "p < 0.0001" if value < 0.0001 else f"p {value:.4f}"
+
+
 def _tell_difference(results: dict[str, Any]) -> list[str]:
     against = results["against"]
     lines = [f"Against {against['run']} (this run minus that, points)"]
@@ -278,9 +285,9 @@ def _tell_difference(results: dict[str, Any]) -> list[str]:
         if isinstance(found, dict):
             lines.append(f"  {name:16s}{100 * found['value']:+8.2f}  {100 * found['low']:+.2f} to "
                          f"{100 * found['high']:+.2f}  "
-                         f"p {found['p']:.4f} (paired bootstrap)")  # fmt: skip
+                         f"{_p(found['p'])} (paired bootstrap)")  # fmt: skip
     pairs = against["matched_pairs"]
-    lines.append(f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, p {pairs['p']:.4f}, {pairs['segments']} segments")
+    lines.append(f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, {_p(pairs['p'])}, {pairs['segments']} segments")
     lines.append(f"{len(against['changed'])} utterances changed; the most:")
     most = sorted(against["changed"], key=lambda c: -abs(c["edits"] - c["edits_against"]))[:5]
     for c in most:

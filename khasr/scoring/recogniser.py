@@ -66,6 +66,21 @@ class Recognised:
     log_probs: list[NDArray[np.float32]]
 
 
+def check_there(run: str) -> Path:
+    """The path that a run or Hugging Face model is named by; an id of the hub, USER/NAME, is left to be looked up.
+
+    Raises:
+        FileNotFoundError: what can only be a path is no folder.
+    """
+    path = Path(run).expanduser()
+    if not path.is_dir() and (path.is_absolute() or run.startswith(".") or run.count("/") != 1):
+        raise FileNotFoundError(
+            f"run={run} is not there; expected the folder of a run, as `python -m khasr.train` prints it, or of a "
+            "Hugging Face CTC model."
+        )
+    return path
+
+
 def load_recogniser(folder: str) -> Recogniser:
     """The model in a khasr run's folder (its best checkpoint, else its last), or of a Hugging Face CTC folder or id.
 
@@ -73,7 +88,7 @@ def load_recogniser(folder: str) -> Recogniser:
         FileNotFoundError: no weights there.
         ValueError: weights without a CTC head and its vocabulary.
     """
-    path = Path(folder).expanduser()
+    path = check_there(folder)
     is_run = (path / BEST).is_file() or (path / LAST).is_file()
     text = None
     if is_run:

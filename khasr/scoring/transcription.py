@@ -46,7 +46,9 @@ def transcribe(arguments: Namespace) -> int:
             pieces = hear(recogniser, name, arguments.chunk_seconds, arguments.stride_seconds)
             told = _written(name, [(start, read(rows)) for start, rows in pieces], arguments.format)
         except (soundfile.LibsndfileError, OSError, _NoAudioError) as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            # libsndfile's message begins with the file, or with a buffer's address where it is standard input.
+            why = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
+            print(f"{'standard input' if name == '-' else name}: {why}", file=sys.stderr)
             failed += 1
             continue
         if arguments.out is None:
@@ -106,6 +108,8 @@ def hear(
 
     The file is read as it is heard, so that memory does not grow with its length.
     """
+    if name != "-" and not Path(name).is_file():
+        raise _NoAudioError("it is not there")
     source: str | BinaryIO = io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name
     with soundfile.SoundFile(source) as audio:
         samples = audio.frames * SAMPLE_RATE // audio.samplerate
