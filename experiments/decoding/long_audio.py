@@ -1,0 +1,120 @@
+"""Utterances alone, and the same joined to long recordings: where do the errors of long audio come from?
+
+python experiments/decoding/long_audio.py RUN [PART] [SECONDS]
+
+One thing is changed at a time; greedy decoding. The reference of a recording is its utterances' with spaces between.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+from khasr.config import read_config
+from khasr.data.audio import standardise
+from khasr.decoding.greedy import decode_greedy
+from khasr.scoring.counts import RATES, count_edits
+from khasr.scoring.long_audio import RATE, long_log_probs, pieces_at_pauses
+from khasr.scoring.recogniser import load_recogniser, read_parts
+
+run, name, seconds = sys.argv[1], (sys.argv[2:] or ["val"])[0], float((sys.argv[3:] or ["600"])[0])
+config = read_config(Path(run))
+recogniser = load_recogniser(run)
+part = read_parts(config.data, config.seed)[name]
+Wave = NDArray[np.float32]
+waves: list[Wave] = [np.asarray(row["waveform"], np.int16).astype(np.float32) / 32768 for row in part.audio]
+groups: list[list[int]] = [[]]
+for i in range(len(waves)):
+    if sum(len(waves[j]) for j in groups[-1]) >= seconds * RATE:
+        groups.append([])
+    groups[-1].append(i)
+
+
+def hear(wave: Wave) -> Wave:
+    return recogniser.log_probs(torch.from_numpy(wave)[None], torch.tensor([len(wave)]))[0]
+
+
+def said(rows: Wave) -> str:
+    return decode_greedy(torch.from_numpy(rows)[None], torch.tensor([len(rows)]), recogniser.vocabulary)[0]
+
+
+def chunks(wave: Wave, chunk: float = 30.0, stride: float = 5.0) -> Iterator[Wave]:
+    return long_log_probs(recogniser, lambda a, b: wave[a:b], len(wave), chunk, stride)
+
+
+def tell(label: str, texts: list[str]) -> None:
+    cells = []
+    for rate in ("cer", "cer_no_spaces", "wer"):
+        unit = RATES[rate]
+        counted = [
+            count_edits(unit(" ".join(part.texts[i] for i in group)), unit(text))
+            for group, text in zip(groups, texts, strict=True)
+        ]
+        cells.append(f"{100 * sum(c.total for c in counted) / sum(c.units for c in counted):.2f}")
+    print(f"| {label} | {' | '.join(cells)} |", flush=True)
+
+
+def joined(group: list[int], parts: list[Wave] = waves, pause: float = 0.0) -> Wave:
+    # The twin's own noise: no microphone gives zeros.
+    silence = np.random.default_rng(0).normal(0, 0.002, int(pause * RATE)).astype(np.float32)
+    return np.concatenate([x for i in group for x in (parts[i], silence)])
+
+
+def with_ends(wave: Wave) -> Wave:
+    noise = np.random.default_rng(0).normal(0, 0.002, 2 * int(0.15 * RATE)).astype(np.float32)
+    return np.concatenate([noise[: len(noise) // 2], wave, noise[len(noise) // 2 :]])
+
+
+def running(wave: Wave, seconds: float) -> Wave:
+    length = int(seconds * RATE)
+    centred = wave - uniform_filter1d(wave.astype(np.float64), length)
+    return (centred / np.sqrt(uniform_filter1d(centred**2, length) + 1e-7)).astype(np.float32)
+
+
+def per_group(texts: list[str]) -> list[str]:
+    return [" ".join(texts[i] for i in group if texts[i]) for group in groups]
+
+
+print(f"{len(waves)} utterances of {name}, {sum(map(len, waves)) / RATE / 60:.1f} min, in {len(groups)} recordings\n")
+print("| heard | CER, % | CER without spaces, % | WER, % |\n| --- | ---: | ---: | ---: |")
+tell("utterances alone", per_group([said(hear(standardise(w))) for w in waves]))
+loudness = []
+for group in groups:
+    whole = joined(group)
+    at = 0
+    for i in group:
+        middle = at + len(waves[i]) // 2
+        around = whole[max(0, middle - 15 * RATE) : middle + 15 * RATE]
+        loudness.append(said(hear((waves[i] - around.mean()) / np.sqrt(around.var() + 1e-7))))
+        at += len(waves[i])
+tell("alone, standardised by the 30 s around", per_group(loudness))
+whole_rows = [np.concatenate(list(chunks(joined(g)))) for g in groups]
+tell("joined, in chunks of 30 s", [said(r) for r in whole_rows])
+edges = [np.cumsum([len(waves[i]) for i in g])[:-1] // 320 for g in groups]
+tell(
+    "the same frames, cut at the true joins",
+    [
+        " ".join(filter(None, (said(x) for x in np.split(r, e) if len(x))))
+        for r, e in zip(whole_rows, edges, strict=True)
+    ],
+)
+equal = [standardise(w) for w in waves]
+tell("joined of utterances of equal loudness", [said(np.concatenate(list(chunks(joined(g, equal))))) for g in groups])
+for window in (1.5, 3.0, 6.0):
+    tell(
+        f"joined, standardised in a running window of {window:g} s",
+        [said(np.concatenate(list(chunks(running(joined(g), window))))) for g in groups],
+    )
+for length, stride in ((15.0, 2.5), (8.0, 1.5), (5.0, 1.0)):
+    rows = [np.concatenate(list(chunks(joined(g), length, stride))) for g in groups]
+    tell(f"joined, in chunks of {length:g} s, of it {stride:g} s context at each end", [said(r) for r in rows])
+tell("alone, 0.15 s of faint noise at each end", per_group([said(hear(standardise(with_ends(w)))) for w in waves]))
+tell("joined, 0.3 s of faint noise between", [said(np.concatenate(list(chunks(joined(g, pause=0.3))))) for g in groups])
+tell(
+    "joined, as khasr.transcribe hears it",
+    [" ".join(filter(None, (said(r) for _, r in pieces_at_pauses(chunks(joined(g)))))) for g in groups],
+)
