@@ -28,13 +28,13 @@ import khasr.model.ctc
 import khasr.model.encoders
 from khasr.data.batching import Batch
 from khasr.data.datamodule import CorpusDataModule
+from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
 from khasr.model.feature_cache import build_feature_cache
 from khasr.model.finetune import apply_finetune
 from khasr.model.module import ctc_losses
 from khasr.model.weights import build_model, load_start
 from khasr.optim.parameters import build_optimizer
-from khasr.training.devices import set_allocator
 
 ROWS = [
     "transformers' module, batches by length",
@@ -60,7 +60,7 @@ def measure(row: int, overrides: list[str], steps: int) -> dict[str, float]:
     pl.seed_everything(config.seed, verbose=False)
     model, vocabulary, _ = build_model(load_start(config.model), data.vocabulary, config.model, "new")
     if row >= 2:
-        set_allocator(sum(p.numel() for p in model.parameters()))
+        set_allocator(model)
     data.use_vocabulary(vocabulary)
     data.set_steps(steps + WARM_UP)
     batches = list(data.train_dataloader())

@@ -16,6 +16,7 @@ from khasr.config import DataConfig, ModelConfig, TextConfig, read_config, to_pl
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.batching import collate, evaluation_batches
 from khasr.data.datamodule import CorpusDataModule, Part, PartDataset
+from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import BEST, LAST, build_model, load_start
 from khasr.text.vocabulary import Vocabulary
@@ -109,6 +110,7 @@ def load_recogniser(folder: str) -> Recogniser:
             f"run={folder} has no CTC head with its vocabulary; expected a model that was fine-tuned with CTC."
         )
     model, vocabulary, _ = build_model(start, start.vocabulary, options, "keep")
+    set_allocator(model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return Recogniser(model.eval(), vocabulary, weights, text)
 

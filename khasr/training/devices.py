@@ -1,7 +1,5 @@
 """Where a run is computed: on how many devices, in which number format, and what of that cannot be."""
 
-import ctypes
-import platform
 from typing import Any
 
 import torch
@@ -11,37 +9,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from khasr.config import Config, TrainerConfig
 from khasr.model.ctc import CtcModel
 
-# glibc's mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-_LARGE = 2**26  # parameters; with gradients and Adam's states 1 GiB
-
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf16-mixed", "bf16_true": "bf16-true"}
 
 
 def is_first_process() -> bool:
     """Whether this is the process that writes and tells; Lightning starts one for each further device."""
     return not getattr(rank_zero_only, "rank", 0)
-
-
-def set_allocator(parameters: int) -> None:
-    """Tells the C library what to do with freed memory, where that is glibc; GPUs have an allocator of their own.
-
-    Left alone it gives large blocks back to the kernel at each free, and has the next one filled with zeros again, page
-    by page: a sixth of a small model's step on a CPU, so there freed memory is kept (experiments/speed). Of a large
-    model, whose weights and states fill the machine, it keeps blocks of up to 32 MiB between those in use, 0.2 GiB of
-    the 1B's (experiments/memory_1b), so there all are given back.
-
-    Args:
-        parameters: of the model.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    library = ctypes.CDLL(None)
-    if parameters < _LARGE:
-        library.mallopt(_M_MMAP_MAX, 0)
-        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    else:
-        library.mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def check_devices(config: Config) -> int:

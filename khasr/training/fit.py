@@ -17,6 +17,7 @@ from khasr.config import Config
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.beam import build_decoder, check_decoder
 from khasr.decoding.greedy import decode_greedy
+from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
 from khasr.model.diagnostics import StartWeights
 from khasr.model.feature_cache import build_feature_cache
@@ -30,7 +31,7 @@ from khasr.scoring.evaluate import Hypothesis, recognise, score
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
-from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process, set_allocator
+from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
 from khasr.training.instruments import Instruments
 from khasr.training.interrupts import Interrupted, StopSignals
 from khasr.training.learning_curve import draw_learning_curve
@@ -139,7 +140,7 @@ def _run(
     model, vocabulary, origin = build_model(start, data.vocabulary, config.model, head)
     data.use_vocabulary(vocabulary)
     decode = build_decoder(config.decoder, vocabulary)
-    set_allocator(sum(p.numel() for p in model.parameters()))
+    set_allocator(model)
     trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
     console.print(f"{describe_data(data)}\n{origin}\n{trained}", soft_wrap=True)
 

@@ -1,0 +1,49 @@
+"""Is a split heard in batches by length as fast as one by one? Seconds of both, in turn, and the padding.
+
+python experiments/speed/evaluating.py RUN [--rounds 3]
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+
+from khasr.config import read_config
+from khasr.data.batching import collate, evaluation_batches
+from khasr.data.datamodule import PartDataset
+from khasr.decoding.greedy import decode_greedy
+from khasr.scoring.evaluate import recognise, score
+from khasr.scoring.recogniser import load_recogniser, read_parts
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("run")
+parser.add_argument("--rounds", type=int, default=3)
+arguments = parser.parse_args()
+config = read_config(Path(arguments.run))
+recogniser = load_recogniser(arguments.run)
+part = read_parts(config.data, config.seed)["val"]
+dataset = PartDataset(part, recogniser.vocabulary, config.data)
+seconds: dict[int, list[float]] = {1: [], 8: [], 16: []}
+rates = {}
+for _ in range(arguments.rounds):
+    for size in seconds:
+        batches = evaluation_batches(part.lengths, size)
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
+        since = time.perf_counter()
+        heard = recognise(
+            recogniser.model, loader, lambda rows, frames: decode_greedy(rows, frames, recogniser.vocabulary)
+        )
+        seconds[size].append(time.perf_counter() - since)
+        rates[size] = score(heard)["wer"]
+print(f"{len(part)} utterances, {sum(part.lengths) / 16_000:.0f} s of audio\n")
+print("| utterances in a batch | s, median | times one by one | padding, % | WER, % |")
+print("| ---: | ---: | ---: | ---: | ---: |")
+for size, took in seconds.items():
+    padded = sum(len(b) * max(part.lengths[i] for i in b) for b in evaluation_batches(part.lengths, size))
+    ratio = statistics.median(one / each for one, each in zip(seconds[1], took, strict=True))
+    print(
+        f"| {size} | {statistics.median(took):.2f} | {ratio:.2f} | {100 * (1 - sum(part.lengths) / padded):.1f} "
+        f"| {100 * rates[size]:.2f} |"
+    )
