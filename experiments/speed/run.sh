@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# This folder's numbers, on a machine that does nothing else: about 40 minutes on two cores, up to 24 GiB.
+#   PYTHON=.venv/bin/python experiments/speed/run.sh DIGITS
+# DIGITS: a folder for data=folder. Another folder for runs: OUT.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=${PYTHON:-python}
+digits=$(realpath "${1:?usage: run.sh DIGITS}")
+out=${OUT:-runs/speed}
+here=experiments/speed
+corpus="data.root='$digits'"
+mkdir -p "$out"
+"$python" $here/gains.py experiment=speed_peer "$corpus"
+"$python" $here/bench.py --out "$out/scratch" experiment=speed_peer "$corpus"
+# The fine-tuning regime starts from a saved checkpoint.
+"$python" -m khasr.train experiment=speed_finetune "$corpus" model.init=random trainer.max_steps=1 score_test=false \
+    "hydra.run.dir='$out/start'" > "$out/start.txt"
+start="model.checkpoint='$out/start'"
+"$python" $here/gains.py --steps 6 experiment=speed_finetune "$corpus" "$start"
+"$python" $here/bench.py --out "$out/finetune" experiment=speed_finetune "$corpus" "$start"
+"$python" $here/evaluating.py "$out/scratch/khasr_0"
+"$python" $here/growth.py
