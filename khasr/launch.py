@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
@@ -100,14 +101,21 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def folder_name(overrides: Sequence[str], common: Sequence[str]) -> str:
+def folder_name(overrides: Sequence[str], sweep: Sequence[str]) -> str:
     """A name for a run's folder: what it does not have in common with the sweep's others, and a hash of all of it.
 
     It is the same however the overrides are ordered and whatever `sweep.` and `logger` say, and Hydra's grammar takes
     it without quotes.
+
+    Args:
+        overrides: of the run.
+        sweep: the overrides that the sweep was started with.
     """
     kept = sorted(o for o in overrides if not o.startswith(("sweep.", "logger", "trainer.progress_bar")))
-    own = [o for o in overrides if o in kept and o not in common]
+    common = [
+        o.get_key_element() for o in OverridesParser.create().parse_overrides(list(sweep)) if not o.is_sweep_override()
+    ]
+    own = [o for o in overrides if o in kept and o.partition("=")[0] not in common]
     words = "_".join(f"{key.rsplit('.', 1)[-1]}-{value}" for key, _, value in (o.partition("=") for o in own))
     told = re.sub(r"[^A-Za-z0-9.-]+", "_", words)[:80].strip("_.") or "run"
     return f"{told}_{hashlib.sha256(chr(10).join(kept).encode()).hexdigest()[:8]}"

@@ -225,7 +225,7 @@ def test_two_starts_at_once_are_refused(start: Any, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_named_by_what_its_run_does_not_share_and_by_a_hash_of_all(tmp_path: Path) -> None:
-    common = ["data.root=/a (b)/c", "optimizer.lr=1e-5,3e-5", "sweep.max_hours=3"]
+    common = ["data.root='/a (b)/c'", "optimizer.lr=1e-5,3e-5", "sweep.max_hours=3"]
     one = folder_name(["data.root=/a (b)/c", "optimizer.lr=3e-5"], common)
     assert one.startswith("lr-3e-5_")
     assert one == folder_name(["optimizer.lr=3e-5", "data.root=/a (b)/c", "sweep.max_hours=1", "logger=wandb"], common)
