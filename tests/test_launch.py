@@ -20,6 +20,7 @@ from khasr.config import Config, to_plain
 from khasr.door import _budget
 from khasr.launch import Outcome, Sweep, folder_name, going_on_with_study, is_unfinished, read_outcome
 from khasr.training.interrupts import Interrupted
+from tests.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 # WER is optimizer.lr; seed says how a run ends; each start of a run leaves a line in `starts`.
@@ -163,9 +164,12 @@ def test_when_the_budget_is_spent_those_that_run_are_saved_and_gone_on_with(
         assert (folder / "starts").read_text().splitlines() == ["", str(folder)]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-@pytest.mark.parametrize("spent", ["sweep.max_hours=1e-9", "sweep.until=1"])  # before the first run, and as it begins
-def test_no_run_begins_when_the_budget_is_spent(start: Any, tmp_path: Path, launcher: str, spent: str) -> None:
+@pytest.mark.parametrize(
+    ("spent", "launcher"),
+    [("sweep.max_hours=1e-9", "basic"), ("sweep.until=1", "basic"), ("sweep.until=1", "joblib")],
+    ids=["before the first run", "as it begins, here", "as it begins, elsewhere"],
+)
+def test_no_run_begins_when_the_budget_is_spent(start: Any, tmp_path: Path, spent: str, launcher: str) -> None:
     told = start("optimizer.lr=0.1,0.2,0.3", spent, *LAUNCHERS[launcher], code=142).stdout
     assert "3 runs in sweep: 3 not begun" in told
     assert not list(tmp_path.glob("sweep/lr-*"))
@@ -352,3 +356,18 @@ def test_submitit_starts_a_run_that_was_preempted_again_and_it_goes_on(tmp_path:
     (folder,) = tmp_path.glob("sweep/*_????????")
     assert (folder / "starts").read_text().splitlines() == ["", str(folder)]
     assert read_outcome(folder) == Outcome("completed", 1e-5, 0)
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_real_runs_are_made_elsewhere_and_not_made_again(corpus: Path, tmp_path: Path, launcher: str) -> None:
+    words = [*SMALL, f"data.root='{corpus}'", "trainer.max_steps=2", "trainer.val_every_steps=2", "seed=1,2"]
+    command = [sys.executable, "-m", "khasr.train", "-m", *words, *LAUNCHERS[launcher], "hydra.sweep.dir=sweep"]
+    for before in ("2 completed\n", "2 of them were finished before"):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert before in done.stdout
+    outcomes = [read_outcome(folder) for folder in tmp_path.glob("sweep/seed-*")]
+    assert [outcome.status for outcome in outcomes if outcome] == ["completed"] * 2
