@@ -511,6 +511,8 @@ class WandbLoggerConfig:
     """auto: online where there is a key, else offline (`wandb sync` later)."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
+    log_checkpoint: bool = False
+    """Send best.ckpt too, as an artifact, when the run is done."""
 
 
 @dataclass
@@ -528,6 +530,17 @@ class LoggerConfig:
 
 
 @dataclass
+class SweepConfig:
+    """A sweep (-m): many runs from one command."""
+
+    max_hours: float | None = None
+    """Hours from the sweep's start after which no further run begins, and those that run stop at the end of a step,
+    saved; the same command again goes on."""
+    until: float | None = None
+    """When that is, in seconds since 1970: the sweep itself tells its runs."""
+
+
+@dataclass
 class Config:
     """A run, whole."""
 
@@ -540,6 +553,7 @@ class Config:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     seed: int = 42
     """Seed of new weights, dropout, masks and augmentation."""
     score_test: bool = False

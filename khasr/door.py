@@ -9,10 +9,13 @@ import dataclasses
 import errno
 import functools
 import inspect
+import json
 import os
+import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +31,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from khasr import config as options
-from khasr.config import CONF_DIR, Config, from_plain, register_schemas, to_config
+from khasr.config import CONF_DIR, Config, from_plain, register_schemas, to_config, to_plain
+from khasr.launch import (
+    Outcome,
+    Sweep,
+    SweepEnded,
+    SweepPlugins,
+    as_part_of_a_sweep,
+    is_unfinished,
+    read_outcome,
+)
 from khasr.ranges import check_ranges
+from khasr.training.interrupts import Interrupted, preempting_signals
 
 FAILED, MISTAKE = 1, 2
 # What of a resumed run may be changed: not what it is, but how long, where and how it is told.
@@ -67,38 +80,46 @@ def run(command: str, task: Task, root: Root | None = None) -> None:
 
     Exits with 0, 1 (the run failed), 2 (a mistake in the options), or 128 + the signal that stopped it.
     """
-    root = root or Root("config", _into_resumed_folder, _training_options)
+    root = root or Root("config", _into_own_folder, _training_options)
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(_tell_help(command, [a for a in sys.argv[1:] if not a.startswith("-")], root.name))
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what it raised is told here
     register_schemas()
     codes: list[int] = []
+    sweep = Sweep()
+    trains = command == "train"
+    if trains:
+        SweepPlugins.install(sweep)
 
-    def job(composed: DictConfig) -> float | None:
+    def job(composed: DictConfig) -> Any:
         hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        swept = trains and hydra_config.mode is RunMode.MULTIRUN
         try:
             typed = root.to_typed(composed, list(hydra_config.overrides.task))
+            if swept:
+                return _run_of_sweep(typed, task, folder, codes, show_tracebacks)
             check_ranges(typed)
-            if hydra_config.mode is RunMode.MULTIRUN and isinstance(typed, Config):
-                _refuse_relaunch(typed)
-                if typed.score_test:
-                    print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
-                    typed.score_test = False
-            return task(typed, Path(hydra_config.runtime.output_dir))
+            if trains and typed.resume is None and is_unfinished(folder, typed):
+                # The same command in the same folder: a scheduler that has put it back in its queue starts it so.
+                typed.resume = str(folder)
+            return task(typed, folder)
         except Exception as error:
             if show_tracebacks:
                 traceback.print_exc()
             codes.append(_tell(error))
             with contextlib.suppress(OSError):
-                Path(hydra_config.runtime.output_dir).rmdir()  # where nothing was written in it
-            if hasattr(error, "signum"):
-                sys.exit(codes[-1])  # nor are a sweep's other jobs wanted
+                folder.rmdir()  # where nothing was written in it
+            if isinstance(error, Interrupted):
+                sys.exit(codes[-1])
             return None
 
     try:
         sys.argv[1:] = root.complete(sys.argv[1:])
         hydra.main(config_path=str(CONF_DIR), config_name=root.name)(job)()
+    except SweepEnded:
+        pass  # what came of its runs says why
     except (HydraException, OmegaConfBaseException, FileNotFoundError, ValueError) as error:
         if show_tracebacks:
             traceback.print_exc()
@@ -106,7 +127,89 @@ def run(command: str, task: Task, root: Root | None = None) -> None:
     except KeyboardInterrupt:
         print("\nStopped before the run began.", file=sys.stderr)
         sys.exit(130)
-    sys.exit(max(codes, default=0))
+    if sweep.outcomes:
+        print(sweep.describe())
+    sys.exit(max([*codes, sweep.code]))
+
+
+def _run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], show_tracebacks: bool) -> Outcome:
+    """What came of one of a sweep's runs: whatever it is, it is told and written down, and the others go on.
+
+    Args:
+        config: as composed.
+        codes: of the sweep's runs in this process before it.
+    """
+    if any(code >= 128 for code in codes):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return Outcome("not begun", None, codes[-1])  # a signal has stopped the one before: no other is wanted
+    if config.score_test:
+        print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
+    typed = as_part_of_a_sweep(config)
+    try:
+        with _budget(config.sweep.until):
+            check_ranges(typed)
+            _refuse_relaunch(typed)
+            if is_unfinished(folder, typed):
+                typed.resume = str(folder)
+            else:
+                # Weights without all that going on needs: of a run that was killed between writing the two.
+                (folder / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
+            wer = task(typed, folder)
+    except Exception as error:
+        if show_tracebacks:
+            traceback.print_exc()
+        code = _tell(error)
+        if isinstance(error, Interrupted):
+            _requeue(error.signum)  # with `codes` as they were
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # where nothing was written in it
+        else:
+            _write_failure(folder, typed, error)
+        codes.append(code)
+        outcome = read_outcome(folder) or Outcome("not begun", None, code)
+        return dataclasses.replace(outcome, code=code)
+    return Outcome("completed", wer, 0)
+
+
+@contextlib.contextmanager
+def _budget(until: float | None) -> Iterator[None]:
+    """While entered, the end of the budget stops the run as a signal does; one that is over lets none begin."""
+    if until is None:
+        yield
+        return
+    left = until - time.time()
+    if left <= 0:
+        raise Interrupted(signal.SIGALRM)
+
+    def stop(signum: int, frame: object) -> None:
+        raise Interrupted(signum)
+
+    before = signal.signal(signal.SIGALRM, stop)  # training takes it over, to finish its step
+    signal.setitimer(signal.ITIMER_REAL, left)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _requeue(signum: int) -> None:
+    """Has submitit, where it made this process, put the run back into the queue; it goes on from its checkpoint."""
+    handler = signal.getsignal(signum)
+    if "SUBMITIT_EXECUTOR" in os.environ and signum in preempting_signals() and callable(handler):
+        handler(signum, None)
+
+
+def _write_failure(folder: Path, config: Config, error: Exception) -> None:
+    """Writes down a run that failed before it had a folder to write to."""
+    if (folder / "results.json").is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False), "utf-8")
+    results: dict[str, Any] = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    results |= {"model": config.model.name, "data": config.data.name, "seed": config.seed}
+    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
 def guarded(main: Callable[[], int]) -> int:
@@ -123,17 +226,30 @@ def guarded(main: Callable[[], int]) -> int:
 
 
 def _refuse_relaunch(config: Config) -> None:
-    """Refuses a sweep's job on several devices, unless something outside starts the processes.
+    """Refuses a sweep's run on several devices, unless something outside has started its processes.
 
     Raises:
         ValueError: Lightning would start the command again for each device, sweep and all (lightning #18175).
     """
-    started_outside = "SLURM_NTASKS" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
-    if config.trainer.devices * config.trainer.num_nodes != 1 and not started_outside:
-        raise ValueError(
-            f"trainer.devices={config.trainer.devices} in a sweep (-m): each further device would start the whole "
-            "sweep again. Use one device a job, or jobs whose launcher starts all their processes (torchrun, Slurm)."
-        )
+    options = config.trainer
+    processes = options.devices * options.num_nodes
+    if processes == 1:
+        return
+    started = 0
+    if "SLURM_STEP_ID" in os.environ:  # srun started this process; in a batch script alone nothing is started yet
+        started = int(os.environ["SLURM_NTASKS"])
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        started = int(os.environ["WORLD_SIZE"])
+    if started == processes or (options.devices == -1 and started > 1):
+        return
+    raise ValueError(
+        f"trainer.devices={options.devices} trainer.num_nodes={options.num_nodes} in a sweep (-m), where "
+        f"{started or 'no'} processes have been started for the run: Lightning would start the whole sweep again for "
+        "each further device. Use one device a run (several runs at once: hydra/launcher=joblib), or have Slurm start "
+        "all of a run's processes: hydra/launcher=submitit_slurm hydra.launcher.nodes=NODES "
+        "hydra.launcher.tasks_per_node=DEVICES hydra.launcher.gpus_per_node=DEVICES with trainer.num_nodes=NODES "
+        "trainer.devices=DEVICES."
+    )
 
 
 def _tell(error: Exception) -> int:
@@ -141,9 +257,8 @@ def _tell(error: Exception) -> int:
     if isinstance(error, HydraException | OmegaConfBaseException):
         print(_composition_error(error), file=sys.stderr)
         return MISTAKE
-    signum = getattr(error, "signum", None)
-    if signum is not None:
-        return 128 + int(signum)  # told where it happened
+    if isinstance(error, Interrupted):
+        return 128 + int(error.signum)  # told where it happened
     if isinstance(error, OSError) and error.errno in _MACHINE:
         print(f"{error.strerror}: {error.filename or 'while writing the run'}.", file=sys.stderr)
         return FAILED
@@ -209,8 +324,8 @@ def _parse(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def _into_resumed_folder(arguments: list[str]) -> list[str]:
-    """The arguments, with Hydra's folder set to the resumed run's, so that it goes on in its place."""
+def _into_own_folder(arguments: list[str]) -> list[str]:
+    """The arguments, with Hydra's folder set to that of the resumed run, or of the trial of a wandb agent."""
     for argument in arguments:
         if argument.startswith("resume=") and argument != "resume=":
             folder = Path(str(_parse([argument])[0].value())).expanduser()
@@ -220,6 +335,10 @@ def _into_resumed_folder(arguments: list[str]) -> list[str]:
                     "prints it."
                 )
             return [*arguments, f"hydra.run.dir={quote(str(folder))}"]
+    sweep, run_id = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    if sweep and run_id and not any(a.startswith(("hydra.run.dir=", "-m", "--multirun")) for a in arguments):
+        # By its name: wandb starts a trial that was preempted again under it.
+        return [*arguments, f"hydra.run.dir={quote(f'runs/wandb_{sweep}/{run_id}')}"]
     return arguments
 
 

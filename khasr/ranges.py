@@ -16,7 +16,7 @@ _RANGES: list[tuple[str, float, float]] = [
         math.inf,
     ),
     (r"mask_\w+_length|voices|intermediate_size|pos_conv_kernel|pos_conv_groups", 1, math.inf),
-    (r"max_epochs|max_seconds|batch_seconds|chunk_seconds|join_seconds|\beps|layer_decay", 1e-30, math.inf),
+    (r"max_epochs|max_hours|max_seconds|batch_seconds|chunk_seconds|join_seconds|\beps|layer_decay", 1e-30, math.inf),
     (
         r"\blr|head_lr|warmup|hold|\bdecay|_scale|weight_decay|gradient_clip_norm|min_seconds|stride_seconds|alpha|num_workers|seed|_gib",
         0,

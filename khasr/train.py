@@ -2,7 +2,7 @@
 
 python -m khasr.train experiment=quickstart              learn it in five minutes, on a laptop
 python -m khasr.train data.root=km_kh_male.zip           the published recipe: XLS-R 1B on OpenSLR 42
-python -m khasr.train -m model=xlsr_300m,xlsr_1b optimizer.lr=1e-5,3e-5
+python -m khasr.train -m model=xlsr_300m,xlsr_1b optimizer.lr=1e-5,3e-5 hydra.sweep.dir=runs/lr
 python -m khasr.train resume=RUN                         go on with a run that was stopped
 """
 

@@ -206,8 +206,14 @@ def test_every_option_is_documented(compose: Compose) -> None:
         assert all(line.split("\n      ")[1].strip() for line in _describe(compose(*choice), ""))
 
 
-COMMANDS = re.findall(r"^\s*(?:\.venv/bin/)?python -m khasr\.(?:train|prepare) +(.*?)(?:\s{2,}#.*|\s{3,}.*)?$",
-    (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "khasr/train.py").read_text(encoding="utf-8") + (ROOT / "khasr/prepare.py").read_text(encoding="utf-8"), re.MULTILINE)  # fmt: skip
+TEXTS = "".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "khasr/train.py", "khasr/prepare.py")
+)
+COMMANDS = re.findall(
+    r"^\s*(?:srun )?(?:\.venv/bin/)?python -m khasr\.(?:train|prepare) +(.*?)(?:\s{2,}#.*|\s{3,}.*)?$",
+    re.sub(r" \\\n +", " ", TEXTS),  # a command may go on in the next line
+    re.MULTILINE,
+)
 
 
 def test_the_readme_has_commands() -> None:
@@ -216,7 +222,8 @@ def test_the_readme_has_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_in_the_readme_composes(compose: Compose, command: str) -> None:
-    words = [w for w in shlex.split(command, comments=True) if not w.startswith(("-", "hydra."))]
+    words = [w for w in shlex.split(command, comments=True) if not w.startswith(("-", "hydra.", "hydra/"))]
     for word in words:
         assert "=" in word, word
-    compose(*(w.split(",")[0] if "-m" in command and "[" not in w else w for w in words))
+    swept = [re.sub(r"=.*interval\(([^,]+),.*", r"=\1", w) for w in words]
+    compose(*(w.split(",")[0] if "-m" in command and "[" not in w else w for w in swept))

@@ -118,8 +118,9 @@ def test_a_sweep_does_not_read_the_test_part(tmp_path: Path) -> None:
     done = train(*words, f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("data.root=/absent is not a folder") == 2  # a job that fails does not stop the others
-    for job in ("0", "1"):
-        assert "score_test: false" in (tmp_path / "sweep" / job / "config.yaml").read_text()
+    for seed in (1, 2):
+        (folder,) = (tmp_path / "sweep").glob(f"seed-{seed}_*")
+        assert "score_test: false" in (folder / "config.yaml").read_text()
 
 
 def test_an_unknown_flag_is_told(tmp_path: Path) -> None:

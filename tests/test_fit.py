@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import wandb
 import yaml
@@ -221,10 +222,18 @@ def tensors(nested: Any) -> list[torch.Tensor]:
         (signal.SIGINT, 13, False, 7),
         (signal.SIGTERM, 13, False, 7),
         (signal.SIGTERM, 20, False, 10),
+        (signal.SIGALRM, 13, False, 7),
         (signal.SIGTERM, 20, True, 10),
         (signal.SIGTERM, 1, False, 1),
     ],
-    ids=["mid accumulation, Ctrl-C", "mid accumulation", "where validation is due", "in validation", "the first batch"],
+    ids=[
+        "mid accumulation, Ctrl-C",
+        "mid accumulation",
+        "where validation is due",
+        "mid accumulation, a budget",
+        "in validation",
+        "the first batch",
+    ],
 )
 def test_resumed_equals_uninterrupted_bit_for_bit(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -581,6 +590,71 @@ def test_wandb_works_without_an_account_is_finished_and_its_key_is_nowhere(
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert key.encode() not in path.read_bytes(), path
+
+
+def records(folder: Path) -> dict[str, list[Any]]:
+    """What the offline run in the folder holds, by kind."""
+    from khasr.study.wandb_files import _records
+
+    found: dict[str, list[Any]] = {}
+    for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+        for record in _records(path):
+            kind = record.WhichOneof("record_type")
+            found.setdefault(kind, []).append(getattr(record, kind))
+    return found
+
+
+def test_wandb_holds_metrics_instruments_options_a_table_with_audio_and_the_checkpoint_if_asked(
+    small: Small, tmp_path: Path
+) -> None:
+    from khasr.study.wandb_files import read_offline
+
+    fit(small("logger=wandb", "logger.wandb.log_checkpoint=true", "score_test=false"), RunFolder(tmp_path))
+    run = read_offline(list(tmp_path.glob("wandb/offline-run-*")))
+    assert run.status == "completed"
+    assert (run.options["optimizer.lr"], run.options["data.name"]) == (2e-3, "folder")
+    columns = set().union(*run.rows)
+    assert {"val/wer", "val/cer", "train/loss", "train/lr", "train/blank_share", "train/padding_share"} <= columns
+    assert {"grad_norm/layer_00", "update_ratio/head", "drift/head", "time/forward"} <= columns
+    (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/utterances*.table.json")
+    held = json.loads(table.read_text(encoding="utf-8"))
+    assert held["columns"] == ["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"]
+    with (tmp_path / "hypotheses.tsv").open(encoding="utf-8", newline="") as file:
+        mine = {row["id"]: row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
+    assert len(held["data"]) == len(mine) == 8  # no more are in val
+    for id_, part, reference, hypothesis, edits, _, audio in held["data"]:
+        assert (part, reference, hypothesis) == ("val", mine[id_]["reference"], mine[id_]["hypothesis"])
+        assert (edits, audio) == (int(mine[id_]["edits"]), "Audio")
+    held = records(tmp_path)
+    files = {c.path: Path(c.local_path) for artifact in held["artifact"] for c in artifact.manifest.contents}
+    assert all(path.is_relative_to(tmp_path) for path in files.values())  # all that is still to be sent
+    assert files["best.ckpt"].read_bytes() == (tmp_path / "checkpoints/best.ckpt").read_bytes()
+    recordings = [soundfile.read(path) for name, path in files.items() if name.endswith(".wav")]
+    assert sorted(len(samples) / rate for samples, rate in recordings) == sorted(
+        float(r["seconds"]) for r in mine.values()
+    )
+    for samples, rate in recordings:
+        assert rate == 16_000
+        assert 0.1 < abs(samples).max() < 0.9  # as recorded, not standardised
+    assert [m.summary.min for m in held["metric"] if m.name == "val/wer"][-1]
+
+
+@pytest.mark.parametrize(("signum", "preempted"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_a_preempted_run_is_marked_as_such_and_one_that_the_agent_stops_is_not(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int, preempted: bool
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=signal.Signals(signum).name):
+        stop_after(patch, 4, signum)
+        fit(small("logger=wandb"), RunFolder(tmp_path))
+    assert read_results(tmp_path)["status"] == "interrupted"
+    assert torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 4
+    held = records(tmp_path)
+    assert ("preempting" in held) == preempted
+    assert held["exit"][-1].exit_code == 1
+    config = small("logger=wandb")
+    config.resume = str(tmp_path)
+    assert fit(config, RunFolder(tmp_path))["train"]["steps"] == 6
+    assert len({r.run_id for r in records(tmp_path)["run"]}) == 1
 
 
 def test_checkpoints_load_weights_only_and_the_best_has_no_optimizer(finished: Path) -> None:

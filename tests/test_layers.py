@@ -22,6 +22,7 @@ LEVEL = {
 LEVEL_OF_FILE = {"scoring.error_rates": 1, "scoring.alignments": 1}
 DOORS = {
     "ranges": 0,
+    "launch": 6,
     "door": 7,
     "run_options": 7,
     "train": 8,
@@ -32,6 +33,7 @@ DOORS = {
     "transcribe": 8,
     "export": 8,
     "report": 8,
+    "sweep": 9,
 }
 
 

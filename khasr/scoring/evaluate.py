@@ -51,3 +51,11 @@ def score(hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
     rates = ErrorRates()
     rates.update([h.reference for h in hypotheses], [h.hypothesis for h in hypotheses])
     return rates.compute()
+
+
+def evenly(hypotheses: Sequence[Hypothesis], count: int) -> list[Hypothesis]:
+    """Some right and some wrong, from the most edits to the fewest, evenly."""
+    ranked = sorted(hypotheses, key=lambda h: (-h.edits, h.id))
+    if len(ranked) <= count:
+        return ranked
+    return [ranked[round(i * (len(ranked) - 1) / (count - 1))] for i in range(count)]

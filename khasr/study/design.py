@@ -15,10 +15,10 @@ LEARNED_BELOW = 0.95
 
 # Options that do not change what is learned, or that are seeds, or that are the model's own shape.
 _NO_SETTING = (
-    "seed", "resume", "score_test", "logger.", "model.name", "model.architecture.", "data.cache_dir", "data.root",
-    "data.num_workers", "data.order_seed", "data.eval_batch_size", "trainer.progress_bar", "trainer.accelerator",
-    "trainer.log_every_steps", "trainer.val_every_steps", "trainer.deterministic", "model.gradient_checkpointing",
-    "model.feature_cache_gib",
+    "seed", "resume", "score_test", "logger.", "sweep.", "model.name", "model.architecture.", "data.cache_dir",
+    "data.root", "data.num_workers", "data.order_seed", "data.eval_batch_size", "trainer.progress_bar",
+    "trainer.accelerator", "trainer.log_every_steps", "trainer.val_every_steps", "trainer.deterministic",
+    "model.gradient_checkpointing", "model.feature_cache_gib",
 )  # fmt: skip
 # What runs must share for their scores to be of the same utterances and texts.
 _SCORED = (

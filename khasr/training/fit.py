@@ -33,9 +33,17 @@ from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
 from khasr.training.instruments import Instruments
-from khasr.training.interrupts import Interrupted, StopSignals
+from khasr.training.interrupts import Interrupted, StopSignals, preempting_signals
 from khasr.training.learning_curve import draw_learning_curve
-from khasr.training.metrics import MetricsCsv, build_loggers, check_tensorboard, close_loggers
+from khasr.training.metrics import (
+    MetricsCsv,
+    build_loggers,
+    check_tensorboard,
+    close_loggers,
+    log_checkpoint,
+    log_utterances,
+    mark_preempting,
+)
 from khasr.training.published import CARD_CURVE, is_published_recipe
 from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
 from khasr.training.summary import describe_data, describe_length, print_summary, title
@@ -79,6 +87,8 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             results["status"] = "completed"
         except Interrupted as error:
             _note(results, "interrupted", error)
+            if error.signum in preempting_signals():
+                mark_preempting(loggers)
             raise
         except Diverged as error:
             _note(results, "diverged", error)
@@ -233,6 +243,9 @@ def _run(
         hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
         results[part] = score(hypotheses[part])
     folder.write_hypotheses(hypotheses.items())
+    log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder)
+    if config.logger.wandb is not None and config.logger.wandb.log_checkpoint:
+        log_checkpoint(loggers, folder)
     return hypotheses[parts[-1]]
 
 

@@ -1,20 +1,28 @@
 """Where metrics go: metrics.csv always, wandb and TensorBoard where asked."""
 
+import contextlib
 import csv
 import importlib.util
 import io
 import os
 import uuid
 from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from khasr.config import Config, WandbLoggerConfig, to_plain
+from khasr.data.audio import SAMPLE_RATE
+from khasr.data.datamodule import Part
+from khasr.scoring.evaluate import Hypothesis, evenly
 from khasr.training.run_folder import RunFolder, write_whole
+
+_UTTERANCES = 20
 
 
 class MetricsCsv(Logger):
@@ -113,8 +121,9 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
     kept = folder.path / "wandb" / "id"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(uuid.uuid4().hex[:8])
-    return WandbLogger(
+        # A sweep's agent has named the run.
+        kept.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
+    logger = WandbLogger(
         project=options.project,
         entity=options.entity,
         tags=options.tags,
@@ -126,6 +135,50 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
         # Its console capture would swallow the progress bar's carriage returns into the log.
         settings=wandb.Settings(console="off", silent=True),
     )
+    # What a sweep is to minimise is the WER of the weights that are kept.
+    logger.experiment.define_metric("val/wer", summary="min")
+    return logger
+
+
+def log_utterances(loggers: list[Logger], hypotheses: Sequence[Hypothesis], part: Part, folder: RunFolder) -> None:
+    """Gives wandb a table of utterances with their audio: some right, some wrong, from the most edits to the fewest."""
+    for logger in (each for each in loggers if isinstance(each, WandbLogger)):
+        row_of = {str(id_): row for row, id_ in enumerate(part.audio["id"])}
+        table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
+        for h in evenly(hypotheses, _UTTERANCES):
+            waveform = np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)
+            audio = wandb.Audio(waveform, sample_rate=SAMPLE_RATE)
+            table.add_data(h.id, part.name, h.reference, h.hypothesis, h.edits, h.seconds, audio)
+        with _staged_in(folder):
+            logger.experiment.log({"utterances": table})
+
+
+def log_checkpoint(loggers: list[Logger], folder: RunFolder) -> None:
+    """Gives wandb the weights, as an artifact of the run."""
+    for logger in (each for each in loggers if isinstance(each, WandbLogger)):
+        artifact = wandb.Artifact(f"khasr-{logger.experiment.id}", type="model")
+        # Sent from where it is: a copy of it would be as large.
+        artifact.add_file(str(folder.best), policy="immutable", skip_cache=True)
+        logger.experiment.log_artifact(artifact)
+
+
+@contextlib.contextmanager
+def _staged_in(folder: RunFolder) -> Iterator[None]:
+    """While entered, wandb keeps in the run's folder, not in the user's, what of a table is still to be sent."""
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder.path / "wandb")
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]
+
+
+def mark_preempting(loggers: list[Logger]) -> None:
+    """Tells wandb that the machine is taken away: its sweep gives the run to the next agent, under the same id."""
+    for logger in (each for each in loggers if isinstance(each, WandbLogger)):
+        logger.experiment.mark_preempting()
 
 
 def close_loggers(loggers: list[Logger], succeeded: bool) -> None:

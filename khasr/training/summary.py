@@ -12,7 +12,7 @@ from khasr.config import ScheduleConfig
 from khasr.data.datamodule import CorpusDataModule
 from khasr.optim.schedules import in_steps
 from khasr.scoring.alignments import mark_differences
-from khasr.scoring.evaluate import Hypothesis
+from khasr.scoring.evaluate import Hypothesis, evenly
 from khasr.text.vocabulary import describe_symbol
 from khasr.training.run_folder import RunFolder
 
@@ -72,7 +72,7 @@ def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[H
     if results["test"] is None:
         console.print("test was not read (score_test=true reads it)")
     console.print("\nWhat was said, and what was heard; words that differ stand in [brackets]:")
-    for hypothesis in _pick(hypotheses):
+    for hypothesis in evenly(hypotheses, _PAIRS):
         reference, heard = mark_differences(hypothesis.reference, hypothesis.hypothesis)
         for label, text in (("reference ", reference), ("hypothesis", heard)):
             line = Text(f"  {label} {text}")
@@ -91,11 +91,3 @@ def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[H
     for path in [*written, folder.last]:
         if path.exists():
             console.print(f"  {path}", soft_wrap=True, highlight=False)
-
-
-def _pick(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Some right and some wrong, from the most edits to the fewest, evenly."""
-    ranked = sorted(hypotheses, key=lambda h: (-h.edits, h.id))
-    if len(ranked) <= _PAIRS:
-        return ranked
-    return [ranked[round(i * (len(ranked) - 1) / (_PAIRS - 1))] for i in range(_PAIRS)]
