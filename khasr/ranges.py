@@ -79,6 +79,12 @@ def check_ranges(config: Any) -> None:
         shape.conv_dim,
         f"as many numbers as conv_kernel {shape.conv_kernel} and conv_stride {shape.conv_stride}",
     )
+    expect(
+        config.data.batch_seconds is None or config.data.order == "by_length",
+        "data.batch_seconds",
+        config.data.batch_seconds,
+        "data.order=by_length beside it: batches of like lengths are what it makes",
+    )
     stride = math.prod(shape.conv_stride)
     expect(
         stride == 320, "model.architecture.conv_stride", shape.conv_stride, f"a product of 320 samples, not {stride}"

@@ -47,18 +47,20 @@ def test_dropout_does_nothing_outside_training() -> None:
     assert torch.equal(Dropout(0.0)(values), values)
 
 
+@pytest.mark.parametrize("positions", [False, True])
 @pytest.mark.parametrize("mask", ["none", "bool", "float"])
-def test_attention_that_drops_nothing_is_transformers_own(mask: str) -> None:
+def test_attention_that_drops_nothing_is_transformers_own(mask: str, positions: bool) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 11, 8, requires_grad=True) for _ in range(3))
     heard = torch.ones(2, 1, 11, 11, dtype=torch.bool)
     heard[1, :, :, 6:] = False
     masks = {"none": None, "bool": heard, "float": torch.zeros(2, 1, 11, 11).masked_fill(~heard, -1e30)}
+    bias = torch.randn(2, 3, 11, 11) if positions else None
     module = nn.Module()
     module.is_causal = False  # type: ignore[assignment]
     # A probability that is none of the 65,536: the path that drops, and nothing dropped.
-    ours, _ = attend(module, query, key, value, masks[mask], dropout=1e-9, scaling=0.3)
-    theirs, _ = sdpa_attention_forward(module, query, key, value, masks[mask], dropout=0.0, scaling=0.3)
+    ours, _ = attend(module, query, key, value, masks[mask], 1e-9, 0.3, position_bias=bias)
+    theirs, _ = sdpa_attention_forward(module, query, key, value, masks[mask], 0.0, 0.3, position_bias=bias)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     for wanted in (query, key, value):
         (gradient,) = torch.autograd.grad(ours.sin().sum(), wanted, retain_graph=True)

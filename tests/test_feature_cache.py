@@ -8,7 +8,7 @@ import torch
 
 from khasr.config import ArchitectureConfig, AugmentConfig, Config, ModelConfig
 from khasr.model.ctc import CtcModel
-from khasr.model.feature_cache import build_feature_cache
+from khasr.model.feature_cache import FeatureCache, build_feature_cache
 from khasr.model.feature_encoder import encode_features
 from khasr.model.weights import load_start
 from khasr.training.fit import fit
@@ -57,7 +57,17 @@ def test_features_that_change_or_do_not_fit_are_not_kept(frozen: bool, augment: 
     assert build_feature_cache(model, options, augment, [16_000] * 3) is None
 
 
-def test_a_run_with_kept_features_is_the_run_without(small: Callable[..., Config], tmp_path: Path) -> None:
+def test_a_run_with_kept_features_is_the_run_without(
+    small: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[FeatureCache] = []
+
+    class Noted(FeatureCache):
+        def __init__(self) -> None:
+            super().__init__()
+            built.append(self)
+
+    monkeypatch.setattr("khasr.model.feature_cache.FeatureCache", Noted)
     losses = {}
     for gib in (0, 2):
         config = small(
@@ -70,3 +80,4 @@ def test_a_run_with_kept_features_is_the_run_without(small: Callable[..., Config
         losses[gib] = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
     assert len(losses[0]) == 3
+    assert [len(cache) > 10 for cache in built] == [True]  # the one that was asked for, and used

@@ -112,6 +112,7 @@ def test_how_long_it_is_frozen_is_told(small: Small, tmp_path: Path, capsys: pyt
 LEVERS = {
     "frozen": ["finetune.freeze_encoder_steps=6"],
     "layers": ["finetune.drop_layers=1", "finetune.reinit_layers=1", "optimizer.layer_decay=0.8", "optimizer.head_lr=0.01"],
+    "kept features": ["finetune=feature_encoder_frozen", "data.augment.speed=[]"],
     "averaged": ["optimizer.ema_decay=0.9", "optimizer.average_checkpoints=2"],
     "lora": ["finetune=lora", "finetune.rank=2", "optimizer.ema_decay=0.9"],
 }  # fmt: skip

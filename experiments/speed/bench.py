@@ -1,6 +1,6 @@
 """khasr and transformers' Trainer in turn: audio seconds per second, peak memory, final loss and WER of both.
 
-    python experiments/speed/bench.py [--rounds 2] [--out FOLDER] OVERRIDE...
+    python experiments/speed/bench.py [--rounds 1] [--out FOLDER] OVERRIDE...
 
 The overrides are those of `python -m khasr.train`, e.g. experiment=speed_peer data.root=DIGITS. Each round trains both
 from the same weights on the same utterances for as many epochs; speed is of whole epochs after the first. Prints a

@@ -23,6 +23,9 @@ from khasr.data.splits import PARTS, Row, split
 from khasr.text.normalise import transcript
 from khasr.text.vocabulary import Vocabulary, describe_symbol
 
+# What wav2vec 2.0's convolutions hear of audio for one frame.
+_LEAST_SAMPLES = 400
+
 
 @dataclass
 class Part:
@@ -143,8 +146,9 @@ class CorpusDataModule(pl.LightningDataModule):
         usable = []
         for row, (id_, samples, text) in enumerate(zip(ids, lengths, texts, strict=True)):
             seconds = samples / SAMPLE_RATE
-            if seconds < options.min_seconds:
-                detail = f"{id_} is {seconds:.3f} s long; data.min_seconds={options.min_seconds}"
+            if samples < max(_LEAST_SAMPLES, options.min_seconds * SAMPLE_RATE):
+                least = f"data.min_seconds={options.min_seconds}, and a frame hears {_LEAST_SAMPLES / SAMPLE_RATE} s"
+                detail = f"{id_} is {seconds:.3f} s long; {least}"
                 faults.append(Fault(id_, "too short", detail))
             elif seconds > options.max_seconds:
                 detail = f"{id_} is {seconds:.1f} s long; data.max_seconds={options.max_seconds}"

@@ -25,5 +25,7 @@ def set_allocator(model: nn.Module) -> None:
         library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     else:
-        library.mallopt(_M_MMAP_MAX, 2**16)  # glibc's own, after a small model in the same process
+        # glibc's own, after a small model in the same process.
+        library.mallopt(_M_MMAP_MAX, 2**16)
+        library.mallopt(_M_TRIM_THRESHOLD, 2**17)
         library.mallopt(_M_MMAP_THRESHOLD, 2**20)

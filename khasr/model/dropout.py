@@ -46,6 +46,7 @@ def attend(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    position_bias: Tensor | None = None,
     **named: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention over (batch, heads, frames, channels); where it drops weights on a CPU, by `drop`."""
@@ -53,10 +54,13 @@ def attend(
         return cast(
             tuple[Tensor, None],
             sdpa_attention_forward(
-                module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **named
+                module, query, key, value, attention_mask,
+                dropout=dropout, scaling=scaling, position_bias=position_bias, **named,
             ),
-        )
+        )  # fmt: skip
     scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.mT
+    if position_bias is not None:  # w2v-BERT 2.0's relative positions
+        scores = scores + position_bias
     if attention_mask is not None:
         # True where it is heard, or what is to be added.
         heard = attention_mask.dtype == torch.bool

@@ -101,7 +101,7 @@ def _of_groups(groups: list[dict[str, Any]], options: OptimizerConfig) -> torch.
         # Absolute lr, as transformers' Trainer has it: the schedule then means what it means for Adam.
         adafactor: torch.optim.Optimizer = Adafactor(groups, lr=options.lr, scale_parameter=False, relative_step=False)
         return adafactor
-    # In one pass over weights and states. Not on a GPU, where it would unscale fp16's gradients after they are clipped.
-    fused = all(p.device.type == "cpu" for group in groups for p in group["params"]) and not torch.cuda.is_available()
+    # In one pass over weights and states. On a GPU torch chooses: there it would unscale fp16's gradients once clipped.
+    on_cpu = all(p.device.type == "cpu" for group in groups for p in group["params"]) and not torch.cuda.is_available()
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=options.lr, betas=(first, second), eps=options.eps, fused=fused)
+    return kind(groups, lr=options.lr, betas=(first, second), eps=options.eps, fused=True if on_cpu else None)

@@ -231,14 +231,17 @@ def hyperparameters(config: Config) -> dict[str, str]:
     optimizer, trainer, schedule = config.optimizer, config.trainer, config.schedule
     devices = trainer.devices * trainer.num_nodes
     first, second = optimizer.betas
+    seconds, at_once = config.data.batch_seconds, trainer.accumulate_grad_batches * devices
+    batch = f"{config.data.batch_size}" if seconds is None else f"{seconds:g} s of audio"
+    total = f"{config.data.batch_size * at_once}" if seconds is None else f"{seconds * at_once:g} s of audio"
     names = {"adamw": "Adam" if optimizer.weight_decay == 0 else "AdamW"}
     found = {
         "learning_rate": f"{optimizer.lr:g}",
-        "train_batch_size": f"{config.data.batch_size}",
+        "train_batch_size": batch,
         "eval_batch_size": f"{config.data.eval_batch_size}",
         "seed": f"{config.seed}",
         "gradient_accumulation_steps": f"{trainer.accumulate_grad_batches}",
-        "total_train_batch_size": f"{config.data.batch_size * trainer.accumulate_grad_batches * devices}",
+        "total_train_batch_size": total,
         "optimizer": f"{names.get(optimizer.name, optimizer.name)} with betas=({first:g},{second:g}) "
         f"and epsilon={optimizer.eps:g}",
         "lr_scheduler_type": schedule.name,

@@ -45,5 +45,6 @@ def is_published_recipe(config: Config) -> bool:
         (config.data.name, config.model.name, config.model.init) == ("openslr_km", card.model.name, "pretrained")
         and (config.optimizer, config.schedule, config.finetune) == (card.optimizer, card.schedule, card.finetune)
         and (trainer.max_epochs, trainer.max_steps) == (card.trainer.max_epochs, None)
+        and config.data.batch_seconds is None
         and at_once == 8 * card.trainer.accumulate_grad_batches
     )
