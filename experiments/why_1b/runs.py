@@ -30,8 +30,8 @@ COMMON = [
     f"trainer.val_every_steps={UPDATES // 2}", "trainer.log_every_steps=20", "trainer.progress_bar=false",
     # The card's recipe, scaled (PROTOCOL.md): its warm-up is 2,000 of 5,475 steps.
     f"trainer.max_steps={UPDATES}", f"optimizer.lr={LR:g}", "optimizer.head_lr=0.01", "schedule.warmup=0.36",
-    "model.hidden_dropout=0", "model.final_dropout=0", "model.activation_dropout=0", "model.mask_time_prob=0.05", "model.mask_time_length=10",
-    "model.mask_feature_prob=0", "model.mask_feature_length=6",
+    "model.hidden_dropout=0", "model.final_dropout=0", "model.activation_dropout=0", "model.mask_time_prob=0.05",
+    "model.mask_time_length=10", "model.mask_feature_prob=0", "model.mask_feature_length=6",
 ]  # fmt: skip
 CELLS = {
     "reference": [],
