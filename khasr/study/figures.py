@@ -3,14 +3,15 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from khasr.study.design import Design, say
 from khasr.study.effects import Effect
 from khasr.study.footings import LR
 from khasr.study.importance import Importance
-from khasr.study.instruments import Instrument
+from khasr.study.instruments import Instrument, telling
 from khasr.study.statistics import best_of_n_band, expected_best
 from khasr.training.published import CARD_CURVE
 
@@ -28,6 +29,13 @@ def _figure(height: float = _HEIGHT, columns: int = 1, rows: int = 1) -> tuple[F
         each.grid(alpha=0.25, lw=0.6)
         each.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Few labels on a logarithmic axis, also where it spans less than a decade, where matplotlib's run together."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _sides(design: Design) -> list[tuple[str, str]]:
@@ -151,6 +159,7 @@ def against_lr(design: Design) -> Figure:
         lowest = rows.groupby(LR)["score"].min()
         axes.plot(lowest.index, 100 * lowest, color=colour, lw=1.5, label=f"{model}, lowest")
     axes.set(xscale="log", xlabel="peak lr", ylabel="WER on val, %")
+    _plain_ticks(axes.xaxis)
     axes.legend(frameon=False)
     return figure
 
@@ -174,14 +183,15 @@ def along_the_run(design: Design, rows: pd.DataFrame, axis: str, label: str) -> 
     at = min(float(rows[rows["model"] == m][axis].max()) for m in design.models)
     axes.axvline(at, color=GREY, lw=1, ls=":", label="compared here")
     axes.set(xlabel=label, ylabel="WER on val, %", xscale="log")
-    axes.set_ylim(0, min(110, axes.get_ylim()[1]))
+    axes.set_ylim(top=min(110, axes.get_ylim()[1]))
+    _plain_ticks(axes.xaxis)
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def instruments(design: Design, found: list[Instrument]) -> Figure:
-    """Each instrument over the run, for the best and the worst runs of each model."""
-    shown = found[:8]
+    """The most telling instruments over the run, for the best and the worst runs of each model."""
+    shown = telling(found, 8)
     rows = (len(shown) + 1) // 2
     figure, axes = _figure(0.5 + 1.9 * rows, columns=2, rows=rows)
     for each in axes[len(shown) :]:
@@ -201,6 +211,7 @@ def instruments(design: Design, found: list[Instrument]) -> Figure:
                     each.plot(share, points["value"], style, color=colour, lw=1.1, alpha=0.8)
         if positive:
             each.set_yscale("log")
+            _plain_ticks(each.yaxis)
         each.set_title(instrument.name, fontsize=8, loc="left")
         each.tick_params(labelsize=7, which="both")
     for each in axes[max(0, len(shown) - 2) : len(shown)]:
