@@ -30,5 +30,6 @@ wait $large
 "$python" "$here/runs.py" . >runs_2.log 2>&1 & second=$!
 wait $first
 wait $second
-"$python" -m khasr.report runs --out report --no-audio
+"$python" -m khasr.report runs --out report --utterances 6 --reference model.mask_time_prob=0.05
+"$python" "$here/table.py" runs
 cp report/index.html report/*.png report/runs.csv "$here"
