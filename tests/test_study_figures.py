@@ -3,8 +3,11 @@
 from matplotlib.figure import Figure
 
 from khasr.study.design import build_design
-from khasr.study.figures import against_lr
+from khasr.study.effects import Effect
+from khasr.study.figures import against_lr, importance, main_effects
+from khasr.study.importance import Importance
 from khasr.study.instruments import Instrument, telling
+from khasr.study.statistics import Estimate
 from tests.simulated_study import Plan, simulate
 
 
@@ -37,4 +40,15 @@ def test_a_logarithmic_axis_of_less_than_a_decade_has_few_labels() -> None:
     labels = [tick.label1.get_text() for tick in ticks if tick.label1.get_text()]
     assert {"0.0002", "0.0005"} <= set(labels)
     low, high = axes.get_xlim()
-    assert sum(low <= float(label) <= high for label in labels) <= 4
+    assert sum(low <= float(label) <= high for label in labels) <= 5
+
+
+def test_long_names_of_settings_leave_room_for_what_they_did() -> None:
+    runs, _ = simulate(Plan(seeds=2), "cause", 0)
+    design = build_design(runs)
+    together = "model.activation_dropout & model.mask_feature_prob & model.mask_time_prob"
+    shares = [Importance(together, 0.5, 0.4, 0.6), Importance("optimizer.lr", 0.3, 0.2, 0.4)]
+    effects = [Effect("small", together, (0.1, 0.25, 0.75), 3, Estimate(0.01, 0.0, 0.02))]
+    for figure in (importance({"small": shares}), main_effects(design, effects)):
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_position().width > 0.5
