@@ -27,7 +27,7 @@ VALIDATED = 14 * 0.36  # hours: 262 utterances, at each 400th of 5,475 steps and
 GPU, PEAK, SHARE, PRICE = "A100 80 GB", 312e12, 0.35, 2.0  # dense bf16 FLOP/s; of which so much is used; USD an hour
 CARD = 5475 * 4 * 8  # utterances that the card's run heard
 UPDATES_AN_EPOCH = 73
-COMMON = "data.root=km_kh_male.zip precision=bf16 model=xlsr_300m,xlsr_1b"
+COMMON = "data.root=km_kh_male.zip model=xlsr_300m,xlsr_1b precision=bf16"
 HYPOTHESES = {
     "H1 lr and warm-up": [
         "experiment=h1_lr optimizer.lr=1e-5,3e-5,1e-4,3e-4 schedule.warmup=0.1,2000 seed=1,2,3",
@@ -39,6 +39,7 @@ HYPOTHESES = {
         "experiment=h5_top_layers finetune.reinit_layers=1,2,4,8 seed=1,2,3",
         "experiment=h5_layer_decay optimizer.layer_decay=0.9,0.95 seed=1,2,3",
     ],
+    "H6 precision": ["experiment=h6_precision precision=fp16 seed=1,2,3"],
     "H7 audio per update": ["experiment=h7_audio_per_update trainer.accumulate_grad_batches=16,40 seed=1,2,3"],
     "H9 seeds, of weights and of the order": [
         "experiment=h9_seeds seed=1,2,3,4,5",
@@ -70,7 +71,8 @@ def main() -> None:
     for what, sweeps in HYPOTHESES.items():
         runs, audio = 0, 0.0
         for sweep in sweeps:
-            commands.append(f"python -m khasr.train -m {COMMON} {sweep}")
+            common = COMMON.replace(" precision=bf16", "") if "precision=" in sweep else COMMON
+            commands.append(f"python -m khasr.train -m {common} {sweep}")
             lengths = lengths_of(sweep)
             runs, audio = runs + len(lengths), audio + sum(lengths)
         hours = {n: audio * one_run(step[n], forward[n]) for n in SHAPES}
@@ -96,7 +98,7 @@ def lengths_of(sweep: str) -> list[float]:
     with initialize_config_dir(str(CONF_DIR)):
         for chosen in itertools.product(*(values for _, values in options)):
             overrides = [f"{key}={value}" for (key, _), value in zip(options, chosen, strict=True)]
-            config = to_config(compose("config", ["data.root=km_kh_male.zip", "precision=bf16", *overrides]))
+            config = to_config(compose("config", ["data.root=km_kh_male.zip", *overrides]))
             updates = config.trainer.max_steps or round(config.trainer.max_epochs * UPDATES_AN_EPOCH)
             found.append(updates * config.trainer.accumulate_grad_batches * config.data.batch_size / CARD)
     return found

@@ -32,4 +32,6 @@ wait $first
 wait $second
 "$python" -m khasr.report runs --out report --utterances 6 --reference model.mask_time_prob=0.05
 "$python" "$here/table.py" runs
-cp report/index.html report/*.png report/runs.csv "$here"
+mkdir -p "$here/page" "$here/results"
+cp report/index.html report/*.png "$here/page"
+cp report/runs.csv "$here/results"
