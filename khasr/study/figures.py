@@ -152,7 +152,8 @@ def seeds(design: Design) -> Figure:
     rows = design.table.dropna(subset=["score"])
     repeated = rows.groupby(["model", "cell"]).size()
     cells = sorted(
-        {cell for (_, cell), n in repeated.items() if n > 1}, key=lambda c: rows[rows["cell"] == c]["score"].min()
+        {cell for (_, cell), n in repeated.items() if n > 1},
+        key=lambda c: (rows[rows["cell"] == c]["score"].min(), c),  # the same order each time
     )[:16]
     if not cells:
         cells = list(rows.groupby("cell")["score"].min().sort_values().index[:16])
