@@ -232,7 +232,7 @@ def _reference(
             common = counts[counts == counts.max()].index
             reference[setting.name], origin = min(common, key=_order), "the most common value"
         origins[origin] += 1
-    said = "; ".join(f"{origin} ({count} settings)" for origin, count in origins.items() if count)
+    said = "; ".join(f"{origin} ({count} setting{'s' * (count > 1)})" for origin, count in origins.items() if count)
     return reference, said or "nothing varies"
 
 

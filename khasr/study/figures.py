@@ -1,16 +1,20 @@
 """The study's pictures, each a matplotlib figure; Khmer stays out of them, since matplotlib does not shape it."""
 
+import math
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from khasr.study.design import Design, say
 from khasr.study.effects import Effect
 from khasr.study.footings import LR
 from khasr.study.importance import Importance
-from khasr.study.instruments import Instrument
+from khasr.study.instruments import Instrument, telling
 from khasr.study.statistics import best_of_n_band, expected_best
 from khasr.training.published import CARD_CURVE
 
@@ -20,14 +24,35 @@ _CARD_STEPS = 5475
 _WIDTH, _HEIGHT = 6.0, 3.9
 
 
-def _figure(height: float = _HEIGHT, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(
+    height: float = _HEIGHT, columns: int = 1, rows: int = 1, heights: list[float] | None = None
+) -> tuple[Figure, list[Axes]]:
     # Figure, not pyplot: nothing stays in memory after it, whatever backend there is.
     figure = Figure(figsize=(_WIDTH, height), dpi=150, layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+    axes = list(np.atleast_1d(figure.subplots(rows, columns, height_ratios=heights)).flat)
     for each in axes:
         each.grid(alpha=0.25, lw=0.6)
         each.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Few labels on a logarithmic axis, also where it spans less than a decade, where matplotlib's run together."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}" if value < 1e4 else f"{value:.3g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _narrow(label: str) -> str:
+    """A label in lines, so that it leaves room for what it is the label of."""
+    return "\n".join(textwrap.wrap(label, 36, break_long_words=False))
+
+
+def _height_of(labels: list[str]) -> float:
+    """Inches that so many rows take, each as high as its label."""
+    return sum(max(0.3, 0.14 * (1 + label.count("\n"))) for label in labels)
 
 
 def _sides(design: Design) -> list[tuple[str, str]]:
@@ -85,23 +110,26 @@ def best_of_n(design: Design, seed: int = 0) -> Figure:
 def importance(shares: dict[str, list[Importance]]) -> Figure:
     """The share of the variance that each setting explains, for each model and for both together."""
     filled = {name: found for name, found in shares.items() if found}
-    figure, axes = _figure(0.9 + sum(0.3 * min(len(f), 12) + 0.55 for f in filled.values()), rows=max(1, len(filled)))
+    labels = {name: [_narrow(i.setting) for i in found[:12]][::-1] for name, found in filled.items()}
+    heights = [_height_of(of) + 0.55 for of in labels.values()] or [1.0]
+    figure, axes = _figure(0.9 + sum(heights), rows=len(heights), heights=heights)
     for each, (name, found) in zip(axes, filled.items(), strict=False):
         top = found[:12][::-1]
         values = np.array([100 * i.share for i in top])
         errors = np.abs(np.array([[100 * i.low, 100 * i.high] for i in top]).T - values)
-        each.barh([i.setting for i in top], values, xerr=errors, color="#7f9fbf", ecolor="#444444", height=0.6)
+        each.barh(labels[name], values, xerr=errors, color="#7f9fbf", ecolor="#444444", height=0.6)
         each.set_title(name, fontsize=9, loc="left")
         each.set_xlim(0, 100)
         each.tick_params(labelsize=8)
-    axes[-1].set_xlabel("share of the variance of WER, % (line: over refits)")
+    axes[-1].set_xlabel("share of the variance of WER, % (line: over refits)", fontsize=9)
     return figure
 
 
 def main_effects(design: Design, effects: list[Effect]) -> Figure:
     """What each value does to the WER of each model, against the reference."""
     keys = list(dict.fromkeys((e.setting, e.value) for e in effects))
-    figure, (axes,) = _figure(1.2 + 0.3 * len(keys))
+    labels = [_narrow(f"{setting} = {' & '.join(map(say, value))}") for setting, value in keys]
+    figure, (axes,) = _figure(1.2 + _height_of(labels))
     for (model, colour), shift in zip(_sides(design), (-0.14, 0.14), strict=True):
         for place, key in enumerate(keys):
             for effect in (e for e in effects if e.model == model and (e.setting, e.value) == key):
@@ -111,7 +139,7 @@ def main_effects(design: Design, effects: list[Effect]) -> Figure:
                     value, place + shift, _MARKERS[colour], color=colour, ms=5, label=model if place == 0 else None
                 )
     axes.axvline(0, color="#444444", lw=0.8)
-    axes.set_yticks(range(len(keys)), [f"{s} = {' & '.join(map(say, v))}" for s, v in keys], fontsize=8)
+    axes.set_yticks(range(len(keys)), labels, fontsize=8)
     axes.set_ylim(len(keys) - 0.5, -0.5)
     axes.set_xlabel("WER less that at the reference, points")
     handles = [axes.plot([], [], _MARKERS[c], color=c, label=m)[0] for m, c in _sides(design)]
@@ -124,18 +152,20 @@ def seeds(design: Design) -> Figure:
     rows = design.table.dropna(subset=["score"])
     repeated = rows.groupby(["model", "cell"]).size()
     cells = sorted(
-        {cell for (_, cell), n in repeated.items() if n > 1}, key=lambda c: rows[rows["cell"] == c]["score"].min()
+        {cell for (_, cell), n in repeated.items() if n > 1},
+        key=lambda c: (rows[rows["cell"] == c]["score"].min(), c),  # the same order each time
     )[:16]
     if not cells:
         cells = list(rows.groupby("cell")["score"].min().sort_values().index[:16])
-    figure, (axes,) = _figure(1.2 + 0.3 * len(cells))
+    labels = [_narrow(cell if len(cell) < 105 else cell[:102] + "...") for cell in cells]
+    figure, (axes,) = _figure(1.2 + _height_of(labels))
     for (model, colour), shift in zip(_sides(design), (-0.14, 0.14), strict=True):
         for place, cell in enumerate(cells):
             here = rows[(rows["model"] == model) & (rows["cell"] == cell)]["score"]
             axes.plot(100 * here, [place + shift] * len(here), _MARKERS[colour], color=colour, ms=4, alpha=0.75)
-    axes.set_yticks(range(len(cells)), [c if len(c) < 48 else c[:45] + "..." for c in cells], fontsize=8)
+    axes.set_yticks(range(len(cells)), labels, fontsize=8)
     axes.set_ylim(len(cells) - 0.5, -0.5)
-    axes.set_xlabel("WER on val, % (one point a run; 100: nothing learned)")
+    axes.set_xlabel("WER on val, % (100: nothing learned)")
     handles = [axes.plot([], [], _MARKERS[c], color=c, label=m)[0] for m, c in _sides(design)]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
@@ -151,6 +181,7 @@ def against_lr(design: Design) -> Figure:
         lowest = rows.groupby(LR)["score"].min()
         axes.plot(lowest.index, 100 * lowest, color=colour, lw=1.5, label=f"{model}, lowest")
     axes.set(xscale="log", xlabel="peak lr", ylabel="WER on val, %")
+    _plain_ticks(axes.xaxis)
     axes.legend(frameon=False)
     return figure
 
@@ -174,14 +205,15 @@ def along_the_run(design: Design, rows: pd.DataFrame, axis: str, label: str) -> 
     at = min(float(rows[rows["model"] == m][axis].max()) for m in design.models)
     axes.axvline(at, color=GREY, lw=1, ls=":", label="compared here")
     axes.set(xlabel=label, ylabel="WER on val, %", xscale="log")
-    axes.set_ylim(0, min(110, axes.get_ylim()[1]))
+    axes.set_ylim(top=min(110, axes.get_ylim()[1]))
+    _plain_ticks(axes.xaxis)
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def instruments(design: Design, found: list[Instrument]) -> Figure:
-    """Each instrument over the run, for the best and the worst runs of each model."""
-    shown = found[:8]
+    """The most telling instruments over the run, for the best and the worst runs of each model."""
+    shown = telling(found, 8)
     rows = (len(shown) + 1) // 2
     figure, axes = _figure(0.5 + 1.9 * rows, columns=2, rows=rows)
     for each in axes[len(shown) :]:
@@ -201,6 +233,7 @@ def instruments(design: Design, found: list[Instrument]) -> Figure:
                     each.plot(share, points["value"], style, color=colour, lw=1.1, alpha=0.8)
         if positive:
             each.set_yscale("log")
+            _plain_ticks(each.yaxis)
         each.set_title(instrument.name, fontsize=8, loc="left")
         each.tick_params(labelsize=7, which="both")
     for each in axes[max(0, len(shown) - 2) : len(shown)]:

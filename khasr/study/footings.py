@@ -84,7 +84,8 @@ def equal_lr(design: Design, seed: int = 0) -> Footing | None:
         for at in ([rows[rows[LR] == lr] for rows in by_model] for lr in both)
     ]
     trials, estimate = best_of_n_difference(parts, np.random.default_rng(seed))
-    words = f"{len(both)} values of lr ({', '.join(say(float(v)) for v in both)}), best of {trials} trials"
+    values = ", ".join(say(float(v)) for v in both)
+    words = f"{len(both)} values of lr ({values}), best of {trials} trial{'s' * (trials > 1)}"
     return Footing("lr", math.nan, words, *_means(parts, estimate))
 
 
@@ -104,7 +105,7 @@ def equal_along_the_run(design: Design, axis: str, rows: pd.DataFrame, seed: int
         return None
     part = (*(r["wer"].to_numpy(float) for r in both), *(list(r["cell"]) for r in both))
     trials, estimate = best_of_n_difference([part], np.random.default_rng(seed))
-    return Footing(axis, at, f"best of {trials} trials", *_means([part], estimate))
+    return Footing(axis, at, f"best of {trials} trial{'s' * (trials > 1)}", *_means([part], estimate))
 
 
 def along(design: Design) -> pd.DataFrame | None:

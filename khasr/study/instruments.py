@@ -1,6 +1,8 @@
 """The instruments of the winners and the losers side by side."""
 
+import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -62,3 +64,24 @@ def read_instruments(design: Design) -> list[Instrument]:
             )
         )
     return found
+
+
+def telling(found: list[Instrument], count: int) -> list[Instrument]:
+    """Those in which the best and the worst runs end furthest apart, of each family (drift/, train/ ...) in turn.
+
+    Left out are those that are the same in all runs (a frozen part's), and what only the machine decides (time/).
+    """
+    families: dict[str, list[Instrument]] = {}
+    for instrument in sorted(found, key=_apart, reverse=True):
+        family = instrument.name.split("/")[0]
+        if family != "time" and len({*instrument.last.values(), *instrument.median.values()}) > 1:
+            families.setdefault(family, []).append(instrument)
+    in_turn = [i for row in zip_longest(*families.values()) for i in row if i is not None]
+    return in_turn[:count]
+
+
+def _apart(instrument: Instrument) -> float:
+    """The ratio of the best runs' last value and the worst runs', in logarithms; the larger of both models'."""
+    last = instrument.last
+    pairs = [(last.get((m, "best"), 0.0), last.get((m, "worst"), 0.0)) for m, _ in last]
+    return max((abs(math.log(a / b)) for a, b in pairs if a > 0 and b > 0), default=0.0)

@@ -139,7 +139,7 @@ def _curves(design: Design, pictures: "_Pictures") -> Section:
     rows = design.table.groupby(["model", "cell"])
     table = [
         [_text(model), _text(cell, "wide"), _number(len(r), 0), _percent(r["score"].mean()), _percent(r["score"].min()),
-         _percent(r["score"].max()), _number(int((~r["learned"]).sum()), 0)]
+         _percent(r["score"].max()), _number(int((~r["learned"] & (r["status"] != "interrupted")).sum()), 0)]
         for (model, cell), r in rows
     ]  # fmt: skip
     columns = _columns("model", "setting", "#runs", "#WER, %", "#lowest", "#highest", "#not learned")

@@ -138,6 +138,10 @@ def interval(estimate: Estimate) -> str:
     return f"{100 * estimate.value:+.1f} points [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _clear_of_zero(claim: Claim) -> bool:
     if claim.key.startswith("learns:"):
         return True
@@ -193,12 +197,15 @@ def _best_of_n(design: Design, seed: int) -> Claim:
     n, estimate = best_of_n_difference([trials], np.random.default_rng(seed))
     cells = best_cells(design)
     where = "; ".join(
-        f"the best setting of {m}: {c[0]}, {points(float(c[1].mean()))} % over {len(c[1])} runs"
+        f"the best setting of {m}: {c[0]}, {points(float(c[1].mean()))} % over {_counted(len(c[1]), 'run')}"
         for m, c in zip(design.models, cells, strict=True)
         if c is not None
     )
     return Claim(
-        "best_of_n", question, f"At each model's best of {n} trials {_worse(design, estimate)}; {where}", estimate
+        "best_of_n",
+        question,
+        f"At each model's best of {_counted(n, 'trial')} {_worse(design, estimate)}; {where}",
+        estimate,
     )
 
 
@@ -356,8 +363,9 @@ def _left_over(design: Design, found: Interaction, reference: Claim) -> str:
 def _compared(design: Design) -> str:
     said = [*design.left_out]
     if design.fixed:
+        differ = "differs" if len(design.fixed) == 1 else "differ"
         said.append(
-            f"{', '.join(design.fixed)} differ between the models and never within one, and cannot be told from the "
+            f"{', '.join(design.fixed)} {differ} between the models and never within one, and cannot be told from the "
             "model"
         )
     single = [s.name for s in design.settings if len(s.columns) > 1]
