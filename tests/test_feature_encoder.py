@@ -50,3 +50,16 @@ def test_features_are_transformers_own(kernel: list[int], stride: list[int], nor
 def test_too_little_audio_for_a_window_is_told() -> None:
     with pytest.raises(ValueError, match="3 places are fewer than the convolution's kernel of 4"):
         strided_convolution(torch.randn(1, 3, 2), nn.Conv1d(2, 3, 4))
+
+
+def test_it_computes_in_autocast_s_type_and_on_tensors_that_hold_nothing() -> None:
+    convolution = nn.Conv1d(3, 4, 3, 2)
+    hidden = torch.randn(2, 9, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = strided_convolution(hidden, convolution)
+    half.sum().backward()
+    assert half.dtype == torch.bfloat16
+    assert hidden.grad is not None
+    assert convolution.weight.grad is not None
+    torch.testing.assert_close(half.float(), strided_convolution(hidden, convolution), atol=0.05, rtol=0.05)
+    assert strided_convolution(hidden.to("meta"), convolution.to("meta")).shape == (2, 4, 4)

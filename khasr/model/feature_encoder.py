@@ -47,8 +47,8 @@ def strided_convolution(hidden: Tensor, convolution: nn.Conv1d) -> Tensor:
         raise ValueError(f"{hidden.shape[1]} places are fewer than the convolution's kernel of {kernel}.")
     weight, bias = convolution.weight, convolution.bias
     kind = hidden.device.type
-    if torch.is_autocast_enabled(kind):
-        # autocast does not reach into an autograd function.
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        # autocast does not know products that are added in place.
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     result: Tensor = _StridedConvolution.apply(hidden.contiguous(), weight, bias, stride)
@@ -70,16 +70,15 @@ class _StridedConvolution(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight)
         ctx.stride, ctx.has_bias = stride, bias is not None
         result: Tensor | None = None
-        with torch.autocast(hidden.device.type, enabled=False):
-            for first, last in _runs(kernel, stride, channels, outputs):
-                windows = _windows(hidden, frames, stride, first, last)
-                matrix = _matrix(weight, first, last).expand(batch, -1, -1)
-                if result is not None:
-                    result.baddbmm_(windows, matrix)
-                elif bias is not None:
-                    result = torch.baddbmm(bias, windows, matrix)
-                else:
-                    result = torch.bmm(windows, matrix)
+        for first, last in _runs(kernel, stride, channels, outputs):
+            windows = _windows(hidden, frames, stride, first, last)
+            matrix = _matrix(weight, first, last).expand(batch, -1, -1)
+            if result is not None:
+                result.baddbmm_(windows, matrix)
+            elif bias is not None:
+                result = torch.baddbmm(bias, windows, matrix)
+            else:
+                result = torch.bmm(windows, matrix)
         assert result is not None
         return result
 
