@@ -77,9 +77,21 @@ def test_evaluation_reads_each_utterance_once_longest_first(ranks: int) -> None:
     assert LENGTHS[evaluation_batches(LENGTHS, 8)[0][0]] == max(LENGTHS)
 
 
+@pytest.mark.parametrize("count", [7, 81, 300])
+@pytest.mark.parametrize("size", [8, 16])
+def test_evaluation_pads_little_in_small_parts_too(count: int, size: int) -> None:
+    lengths = np.random.default_rng(count).integers(12_000, 60_000, count).tolist()
+    batches = evaluation_batches(lengths, size)
+    padded = sum(len(b) * max(lengths[i] for i in b) for b in batches)
+    assert 1 - sum(lengths) / padded < 0.04
+    assert max(map(len, batches)) <= size
+    if count == 300:
+        assert len(batches) < 1.3 * count / size  # and not by hearing each alone
+
+
 def test_no_rank_is_without_a_batch_to_evaluate() -> None:
-    batches = [evaluation_batches([3, 1, 2], 16, rank, 2) for rank in range(2)]
-    assert [len(b) for b in batches] == [1, 1]
+    for ranks, lengths in ((2, [3, 1, 2]), (3, [5, 5, 5, 5]), (2, [7, 7])):
+        assert all(evaluation_batches(lengths, 16, rank, ranks) for rank in range(ranks))
 
 
 def example(samples: int, labels: int) -> Example:

@@ -29,7 +29,7 @@ from khasr.model.weights import load_start
 from khasr.optim.parameters import build_optimizer
 
 HERE = Path(__file__).resolve().parent
-SECONDS = {"tiny": [5, 10, 20, 40, 80], "300m": [5, 10, 20, 40, 80], "1b": [5, 10, 20, 40]}
+SECONDS = {"tiny": [5, 10, 20, 40, 80], "300m": [5, 20, 80], "1b": [5, 20, 40]}
 UTTERANCE, SYMBOLS = 5, 70
 _LONG = 10  # s of audio, in a large model's step
 MODELS = {

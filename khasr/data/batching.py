@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from khasr.data.audio import SAMPLE_RATE
 
+# The shortest utterance of an evaluation batch, as a share of its longest: padding is about half of what is left.
+_LEAST_OF_LONGEST = 0.93
+
 
 class Example(NamedTuple):
     """One utterance, ready: a standardised waveform and its label ids."""
@@ -238,8 +241,16 @@ class TrainingLoader(DataLoader[Any]):
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
-    """Batches of all utterances, longest first, for one of several ranks; each utterance is in one of them."""
+    """Batches of all utterances, longest first, for one of several ranks; each utterance is in one of them.
+
+    A batch ends early where the next utterance is much shorter than its longest: little of it is padding then.
+    """
     order = np.argsort(-np.asarray(lengths), kind="stable")
-    batch_size = min(batch_size, math.ceil(len(order) / ranks))  # Lightning refuses a rank without a batch
-    batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+    batch_size = max(1, min(batch_size, len(order) // ranks))  # Lightning refuses a rank without a batch
+    batches: list[list[int]] = []
+    for index in order.tolist():
+        begun = batches and len(batches[-1]) < batch_size
+        if not begun or lengths[index] < _LEAST_OF_LONGEST * lengths[batches[-1][0]]:
+            batches.append([])
+        batches[-1].append(index)
     return batches[rank::ranks]
