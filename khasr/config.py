@@ -535,7 +535,7 @@ class SweepConfig:
 
     max_hours: float | None = None
     """Hours from the sweep's start after which no further run begins, and those that run stop at the end of a step,
-    saved; the same command again goes on."""
+    saved; the same command again goes on. Without -m, those of the one run."""
     until: float | None = None
     """When that is, in seconds since 1970: the sweep itself tells its runs."""
 
