@@ -511,6 +511,9 @@ class WandbLoggerConfig:
     """auto: online where there is a key, else offline (`wandb sync` later)."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
+    utterances: int = 20
+    """How many utterances of the part that is scored last are sent with their audio; 0: none, where recordings must
+    not leave the machine."""
     log_checkpoint: bool = False
     """Send best.ckpt too, as an artifact, when the run is done."""
 
