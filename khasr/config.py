@@ -511,6 +511,9 @@ class WandbLoggerConfig:
     """auto: online where there is a key, else offline (`wandb sync` later)."""
     tags: list[str] = field(default_factory=list)
     """Tags of the run."""
+    utterances: int = 20
+    """How many utterances of the part that is scored last are sent with their audio; 0: none, where recordings must
+    not leave the machine."""
     log_checkpoint: bool = False
     """Send best.ckpt too, as an artifact, when the run is done."""
 
@@ -535,7 +538,7 @@ class SweepConfig:
 
     max_hours: float | None = None
     """Hours from the sweep's start after which no further run begins, and those that run stop at the end of a step,
-    saved; the same command again goes on."""
+    saved; the same command again goes on. Without -m, those of the one run."""
     until: float | None = None
     """When that is, in seconds since 1970: the sweep itself tells its runs."""
 

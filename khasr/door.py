@@ -37,6 +37,7 @@ from khasr.launch import (
     Sweep,
     SweepEnded,
     SweepPlugins,
+    as_given,
     as_part_of_a_sweep,
     is_unfinished,
     read_outcome,
@@ -47,7 +48,7 @@ from khasr.training.interrupts import Interrupted, preempting_signals
 FAILED, MISTAKE = 1, 2
 # What of a resumed run may be changed: not what it is, but how long, where and how it is told.
 _RESUMABLE = (
-    "trainer.", "logger.", "decoder.", "score_test", "data.root", "data.cache_dir", "data.num_workers",
+    "trainer.", "logger.", "decoder.", "sweep.", "score_test", "data.root", "data.cache_dir", "data.num_workers",
 )  # fmt: skip
 # A place in the run is a count of batches on each device; another count of them in a step would be another run.
 _NOT_RESUMABLE = ("trainer.accumulate_grad_batches", "trainer.accumulated_loss", "trainer.devices", "trainer.num_nodes")
@@ -87,6 +88,7 @@ def run(command: str, task: Task, root: Root | None = None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what it raised is told here
     register_schemas()
     codes: list[int] = []
+    stopped = False
     sweep = Sweep()
     trains = command == "train"
     if trains:
@@ -97,20 +99,26 @@ def run(command: str, task: Task, root: Root | None = None) -> None:
         folder = Path(hydra_config.runtime.output_dir)
         swept = trains and hydra_config.mode is RunMode.MULTIRUN
         try:
-            typed = root.to_typed(composed, list(hydra_config.overrides.task))
+            typed = root.to_typed(composed, as_given(hydra_config.overrides.task))
             if swept:
                 return _run_of_sweep(typed, task, folder, codes, show_tracebacks)
             check_ranges(typed)
-            if trains and typed.resume is None and is_unfinished(folder, typed):
+            if not trains:
+                return task(typed, folder)
+            if typed.resume is None and is_unfinished(folder, typed):
                 # The same command in the same folder: a scheduler that has put it back in its queue starts it so.
                 typed.resume = str(folder)
-            return task(typed, folder)
+            hours = typed.sweep.max_hours
+            with _budget(None if hours is None else time.time() + 3600 * hours):
+                return task(typed, folder)
         except Exception as error:
             if show_tracebacks:
                 traceback.print_exc()
             codes.append(_tell(error))
             with contextlib.suppress(OSError):
                 folder.rmdir()  # where nothing was written in it
+            if swept:
+                return Outcome("failed", None, codes[-1])  # a launcher's process has no other way to tell
             if isinstance(error, Interrupted):
                 sys.exit(codes[-1])
             return None
@@ -123,13 +131,13 @@ def run(command: str, task: Task, root: Root | None = None) -> None:
     except (HydraException, OmegaConfBaseException, FileNotFoundError, ValueError) as error:
         if show_tracebacks:
             traceback.print_exc()
-        sys.exit(_tell(error))
+        codes.append(_tell(error))
     except KeyboardInterrupt:
-        print("\nStopped before the run began.", file=sys.stderr)
-        sys.exit(130)
+        print("\nStopped." if sweep.outcomes else "\nStopped before the run began.", file=sys.stderr)
+        stopped = True
     if sweep.outcomes:
         print(sweep.describe())
-    sys.exit(max([*codes, sweep.code]))
+    sys.exit(130 if stopped else max([*codes, sweep.code]))
 
 
 def _run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], show_tracebacks: bool) -> Outcome:
@@ -146,29 +154,36 @@ def _run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sh
     if config.score_test:
         print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
     typed = as_part_of_a_sweep(config)
+    begun = False
     try:
         with _budget(config.sweep.until):
             check_ranges(typed)
             _refuse_relaunch(typed)
             if is_unfinished(folder, typed):
                 typed.resume = str(folder)
-            else:
+            elif (there := read_outcome(folder)) and there.status in ("completed", "diverged"):
+                return there  # a scheduler has started it once more
+            elif not (folder / "checkpoints" / "last.ckpt").is_file():
                 # Weights without all that going on needs: of a run that was killed between writing the two.
                 (folder / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
+            begun = True
             wer = task(typed, folder)
     except Exception as error:
         if show_tracebacks:
             traceback.print_exc()
         code = _tell(error)
         if isinstance(error, Interrupted):
-            _requeue(error.signum)  # with `codes` as they were
+            if not _requeue(error.signum):  # with `codes` as they were
+                code = FAILED  # of this run alone: the sweep is to begin others
             with contextlib.suppress(OSError):
                 folder.rmdir()  # where nothing was written in it
         else:
             _write_failure(folder, typed, error)
         codes.append(code)
-        outcome = read_outcome(folder) or Outcome("not begun", None, code)
-        return dataclasses.replace(outcome, code=code)
+        # What is in the folder is this run's only where it came to write there.
+        outcome = read_outcome(folder) if begun else None
+        ended = "not begun" if isinstance(error, Interrupted) else "failed"
+        return dataclasses.replace(outcome or Outcome(ended, None, code), code=code)
     return Outcome("completed", wer, 0)
 
 
@@ -194,11 +209,23 @@ def _budget(until: float | None) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _requeue(signum: int) -> None:
-    """Has submitit, where it made this process, put the run back into the queue; it goes on from its checkpoint."""
+def _requeue(signum: int) -> bool:
+    """Has submitit, where it made this process, put the run back into the queue; it goes on from its checkpoint.
+
+    Returns:
+        False where submitit will not, since the run's time was over too often; it does not return where it does.
+    """
     handler = signal.getsignal(signum)
-    if "SUBMITIT_EXECUTOR" in os.environ and signum in preempting_signals() and callable(handler):
+    if "SUBMITIT_EXECUTOR" not in os.environ or signum not in preempting_signals() or not callable(handler):
+        return True
+    from submitit.core.utils import UncompletedJobError
+
+    try:
         handler(signum, None)
+    except UncompletedJobError as refused:
+        print(f"{refused} It is saved (hydra.launcher.max_num_timeout allows more).", file=sys.stderr)
+        return False
+    return True
 
 
 def _write_failure(folder: Path, config: Config, error: Exception) -> None:
@@ -237,7 +264,7 @@ def _refuse_relaunch(config: Config) -> None:
         return
     started = 0
     if "SLURM_STEP_ID" in os.environ:  # srun started this process; in a batch script alone nothing is started yet
-        started = int(os.environ["SLURM_NTASKS"])
+        started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         started = int(os.environ["WORLD_SIZE"])
     if started == processes or (options.devices == -1 and started > 1):
@@ -245,8 +272,8 @@ def _refuse_relaunch(config: Config) -> None:
     raise ValueError(
         f"trainer.devices={options.devices} trainer.num_nodes={options.num_nodes} in a sweep (-m), where "
         f"{started or 'no'} processes have been started for the run: Lightning would start the whole sweep again for "
-        "each further device. Use one device a run (several runs at once: hydra/launcher=joblib), or have Slurm start "
-        "all of a run's processes: hydra/launcher=submitit_slurm hydra.launcher.nodes=NODES "
+        "each further device. Use one device a run, or have Slurm start all "
+        "of a run's processes: hydra/launcher=submitit_slurm hydra.launcher.nodes=NODES "
         "hydra.launcher.tasks_per_node=DEVICES hydra.launcher.gpus_per_node=DEVICES with trainer.num_nodes=NODES "
         "trainer.devices=DEVICES."
     )
@@ -329,6 +356,11 @@ def _into_own_folder(arguments: list[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("resume=") and argument != "resume=":
             folder = Path(str(_parse([argument])[0].value())).expanduser()
+            if {"-m", "--multirun"} & set(arguments):
+                raise ValueError(
+                    f"-m with resume={folder}: a sweep makes new runs. Without -m that run goes on; the command of a "
+                    "sweep, started again, goes on with all of its runs."
+                )
             if not (folder / "config.yaml").is_file():
                 raise FileNotFoundError(
                     f"resume={folder}: no config.yaml there. Expected the folder of a run, as `python -m khasr.train` "

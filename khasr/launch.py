@@ -5,12 +5,14 @@ it names the folders, leaves out what is finished, keeps the budget and counts w
 torch.
 """
 
+import atexit
 import copy
 import hashlib
 import json
 import re
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -34,6 +36,8 @@ BUDGET_SPENT = 142
 """128 + SIGALRM, which ends a run when `sweep.max_hours` are over."""
 DIVERGED_WER = 1.0
 """What sweepers are told of a run that diverged: as bad as one that writes nothing, so that they keep away."""
+
+_HYDRA_SUBDIR = "${hydra.job.num}"  # what Hydra has where nobody chose
 
 # Options that do not change what a run is.
 _NOT_THE_RUN = (
@@ -87,7 +91,8 @@ def is_unfinished(folder: Path, config: Config) -> bool:
         raise ValueError(
             f"{folder} has a run with other options: {other[0]} is {there.get(other[0])} there and "
             f"{here.get(other[0])} here{f' ({len(other)} differ)' if len(other) > 1 else ''}. A new run wants a folder "
-            "of its own (hydra.run.dir=DIR, of a sweep hydra.sweep.dir=DIR)."
+            "of its own (hydra.run.dir=DIR, of a sweep hydra.sweep.dir=DIR); that run goes on, for longer if wanted, "
+            f"with resume={folder} trainer.max_steps=STEPS."
         )
     outcome = read_outcome(folder)
     finished = outcome is not None and outcome.status in ("completed", "diverged")
@@ -140,6 +145,32 @@ class Sweep:
     before: set[str] = field(default_factory=set)
     until: float | None = None
 
+    def begin(self, config: DictConfig) -> None:
+        """Takes the sweep's folder, for as long as this process lives; the budget begins.
+
+        Raises:
+            ValueError: another process has the folder, or the runs' folders were given names.
+        """
+        self.folder = Path(config.hydra.sweep.dir)
+        subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload, index]
+        if subdir != _HYDRA_SUBDIR:
+            raise ValueError(
+                f"hydra.sweep.subdir={subdir}: khasr itself names the folders of a sweep's runs, by their overrides, "
+                "so that the same command again finds them. hydra.sweep.dir=DIR names the folder of all of them."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if config.sweep.max_hours is not None:
+            self.until = time.time() + 3600 * config.sweep.max_hours
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"{self.folder} has a sweep that is running: two would write to the same folders. Wait for it, or "
+                "take another hydra.sweep.dir."
+            ) from None
+        atexit.register(lock.release)  # held until then; not kept here, since launchers pickle what is
+
     @property
     def code(self) -> int:
         """The sweep's exit code: the worst of its runs'."""
@@ -172,18 +203,6 @@ class ResumingLauncher(Launcher):
         self._sweep = sweep
         self._config = config
         self._context = hydra_context
-        sweep.folder = Path(config.hydra.sweep.dir)
-        sweep.folder.mkdir(parents=True, exist_ok=True)
-        if config.sweep.max_hours is not None:
-            sweep.until = time.time() + 3600 * config.sweep.max_hours
-        self._lock = FileLock(sweep.folder / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(
-                f"{sweep.folder} has a sweep that is running: two would write to the same folders. Wait for it, or "
-                "take another hydra.sweep.dir."
-            ) from None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing: the launcher within has been set up."""
@@ -197,23 +216,22 @@ class ResumingLauncher(Launcher):
         Raises:
             SweepEnded: no further run is to begin.
         """
-        sweep, hydra = self._sweep, self._config.hydra
-        own_subdir = any(o.startswith("hydra.sweep.subdir=") for o in hydra.overrides.hydra)
+        sweep = self._sweep
         missing: dict[str, list[str]] = {}
         names = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
-            name = str(number) if own_subdir else self._name(overrides)
+        for overrides in job_overrides:
+            name = self._name(overrides)
             names.append(name)
             if name in missing:
                 continue  # the same run twice, as searches may ask for it
-            finished = None if own_subdir else self._finished(sweep.folder / name, overrides)
+            finished = self._finished(sweep.folder / name, overrides)
             if finished is not None:
                 sweep.outcomes[name] = finished
                 sweep.before.add(name)
                 continue
             sweep.outcomes[name] = Outcome("not begun", None, BUDGET_SPENT)
             until = [] if sweep.until is None else [f"sweep.until={sweep.until:.0f}"]
-            missing[name] = [*overrides, *until, *([] if own_subdir else [f"hydra.sweep.subdir='{name}'"])]
+            missing[name] = [*overrides, *until, f"hydra.sweep.subdir='{name}'"]
         if missing and (sweep.until is None or time.time() < sweep.until):
             sweep.outcomes |= zip(missing, self._launch(missing, initial_job_idx), strict=True)
         outcomes = [sweep.outcomes[name] for name in names]
@@ -223,7 +241,7 @@ class ResumingLauncher(Launcher):
 
     def _name(self, overrides: Sequence[str]) -> str:
         """The name of the run's folder: that of an earlier start, whatever that one had in common, or a new one."""
-        name = folder_name(overrides, self._config.hydra.overrides.task)
+        name = folder_name(overrides, as_given(self._config.hydra.overrides.task))
         return next((f.name for f in self._sweep.folder.glob(f"*_{name.rsplit('_', 1)[-1]}")), name)
 
     def _launch(self, missing: dict[str, list[str]], initial_job_idx: int) -> list[Outcome]:
@@ -235,9 +253,16 @@ class ResumingLauncher(Launcher):
         except lost as error:
             # A process that was killed has returned nothing; its folder tells how far it came.
             print(f"A process of the sweep was lost: {error}", file=sys.stderr)
-            found = (read_outcome(self._sweep.folder / name) for name in missing)
-            return [outcome or Outcome("failed", None, 1) for outcome in found]
+            return [self._found(name, "failed", 1) for name in missing]
+        except KeyboardInterrupt:
+            self._sweep.outcomes |= {name: self._found(name, "interrupted", 130) for name in missing}
+            raise
         return [returned.return_value for returned in returns]
+
+    def _found(self, name: str, status: str, code: int) -> Outcome:
+        """What the run's folder tells; that status where it has begun and has not said how it ended."""
+        folder = self._sweep.folder / name
+        return read_outcome(folder) or Outcome(status if folder.is_dir() else "not begun", None, code)
 
     def _finished(self, folder: Path, overrides: Sequence[str]) -> Outcome | None:
         outcome = read_outcome(folder)
@@ -248,6 +273,11 @@ class ResumingLauncher(Launcher):
             del composed["hydra"]
         is_unfinished(folder, as_part_of_a_sweep(to_config(composed)))  # raises where its options are others
         return outcome
+
+
+def as_given(overrides: Any) -> list[str]:
+    """Overrides as they were written: what they refer to is another thing in each run."""
+    return list(OmegaConf.to_container(overrides, resolve=False) or [])
 
 
 def _job_return(outcome: Outcome) -> JobReturn:
@@ -281,14 +311,16 @@ class SweepPlugins(Plugins):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> Sweeper:
         """The sweeper that was chosen."""
+        self.sweep.begin(config)
         options = config.hydra.sweeper
-        if config.hydra.runtime.choices["hydra/sweeper"] == "optuna":
+        searched = config.hydra.runtime.choices["hydra/sweeper"] == "optuna"
+        if searched:
             alone = config.hydra.runtime.choices["hydra/launcher"] == "basic"
-            options = going_on_with_study(options, Path(config.hydra.sweep.dir), alone)
+            options = going_on_with_study(options, self.sweep.folder, alone, as_given(config.hydra.overrides.task))
         sweeper = self._instantiate(options)
         assert isinstance(sweeper, Sweeper)
         sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        return sweeper
+        return Search(sweeper, options, self.sweep) if searched else sweeper
 
     def instantiate_launcher(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -298,7 +330,31 @@ class SweepPlugins(Plugins):
         return ResumingLauncher(launcher, self.sweep, config, hydra_context)
 
 
-def going_on_with_study(options: DictConfig, folder: Path, alone: bool) -> DictConfig:
+class Search(Sweeper):
+    """Optuna's sweeper, which ends well where there is no best trial."""
+
+    def __init__(self, sweeper: Sweeper, options: DictConfig, sweep: Sweep) -> None:
+        self._sweeper = sweeper
+        self._options = options
+        self._sweep = sweep
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Sets up the sweeper within."""
+        self._sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Makes the trials that are missing."""
+        if self._options.n_trials == 0:
+            print(f"{self._sweep.folder}: no trial is missing; hydra.sweeper.n_trials is of all starts together.")
+        try:
+            self._sweeper.sweep(arguments)
+        except ValueError as error:
+            if not any(frame.name == "best_trial" for frame in traceback.extract_tb(error.__traceback__)):
+                raise  # Hydra asks for the best when all have ended; each storage has words of its own for none
+            print(f"No trial of the search in {self._sweep.folder} has a WER: each failed.", file=sys.stderr)
+
+
+def going_on_with_study(options: DictConfig, folder: Path, alone: bool, overrides: Sequence[str] = ()) -> DictConfig:
     """Options of Optuna's sweeper under which it takes up its study where an earlier start left it.
 
     The study lies in optuna.db in the sweep's folder where no storage is named. Settings that were begun and are not
@@ -308,6 +364,10 @@ def going_on_with_study(options: DictConfig, folder: Path, alone: bool) -> DictC
         options: as composed; they stay as they are.
         folder: of the sweep.
         alone: whether runs are made one after the other.
+        overrides: that the sweep was started with.
+
+    Raises:
+        ValueError: the study's trials were made with other options.
     """
     import optuna
 
@@ -325,6 +385,17 @@ def going_on_with_study(options: DictConfig, folder: Path, alone: bool) -> DictC
     study = optuna.load_study(study_name=options.study_name, storage=options.storage)
     trials = study.get_trials()
     states = optuna.trial.TrialState
+    fixed = fixed_options([*(f"{k}={v}" for k, v in (options.get("params") or {}).items()), *overrides])
+    for trial in trials:
+        # Where a trial is done, Hydra has kept what was fixed in it.
+        there = {k: str(v) for k, v in trial.user_attrs.items() if _is_of_the_run(k)}
+        other = sorted(k for k in there.keys() | fixed.keys() if there.get(k) != fixed.get(k))
+        if trial.state == states.COMPLETE and other:
+            raise ValueError(
+                f"{folder} has a search with other options: {other[0]} is {there.get(other[0], 'not fixed')} there and "
+                f"{fixed.get(other[0], 'not fixed')} here. Its trials would be taken for those of this one; another "
+                "search wants a folder of its own (hydra.sweep.dir=DIR)."
+            )
     for trial in trials:
         if trial.state == states.RUNNING:
             study.tell(trial.number, state=states.FAIL)
@@ -339,3 +410,15 @@ def going_on_with_study(options: DictConfig, folder: Path, alone: bool) -> DictC
     if OmegaConf.select(options, "sampler.seed") is not None:
         options.sampler.seed += len(trials)  # else it would draw once more what it drew first
     return options
+
+
+def fixed_options(overrides: Sequence[str]) -> dict[str, str]:
+    """Those of the overrides that a search does not vary, and that a run is, as Optuna's sweeper keeps them."""
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+    _, fixed, _ = create_params_from_overrides(list(overrides))
+    return {key: str(value) for key, value in fixed.items() if _is_of_the_run(key)}
+
+
+def _is_of_the_run(key: str) -> bool:
+    return not key.lstrip("+").startswith(("logger", *_NOT_THE_RUN))

@@ -10,7 +10,7 @@ from khasr.config import Config, TriStageConfig, to_plain
 _RANGES: list[tuple[str, float, float]] = [
     (r"dropout|layerdrop|_prob|_share|layer_decay|final_scale", 0, 1),
     (
-        r"batch_size|accumulate_grad_batches|(?<!encoder)_steps|utterances|beam_width|hidden_size|\blayers|heads|\brank|_patience"
+        r"batch_size|accumulate_grad_batches|(?<!encoder)_steps|(?<!wandb\.)utterances|beam_width|hidden_size|\blayers|heads|\brank|_patience"
         r"|num_nodes|average_checkpoints|trials|n_best|resamples",
         1,
         math.inf,
@@ -22,7 +22,7 @@ _RANGES: list[tuple[str, float, float]] = [
         0,
         math.inf,
     ),
-    (r"_encoder_steps|drop_layers|reinit_layers", 0, math.inf),
+    (r"_encoder_steps|wandb\.utterances|drop_layers|reinit_layers", 0, math.inf),
 ]
 
 
@@ -32,7 +32,7 @@ def _check_numbers(section: dict[str, Any], prefix: str) -> None:
             _check_numbers(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             for names, least, most in _RANGES:
-                if re.search(f"(?:{names})$", key) and not least <= value <= most:
+                if re.search(f"(?:{names})$", f"{prefix}{key}") and not least <= value <= most:
                     wanted = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
                     raise ValueError(f"{prefix}{key}={value}: expected a number {wanted}.")
 

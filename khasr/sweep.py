@@ -22,7 +22,7 @@ _LINEAR = ("uniform", "int_uniform", None)
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the sweep, or goes on with it; exits as khasr.train does."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)  # overrides stand before and after --trials
     words = hydra_words(options.file, options.overrides, options.trials)
     print(f"python -m khasr.train {shlex.join(words)}", flush=True)
     if not options.dry_run:
@@ -56,6 +56,10 @@ def hydra_words(file: Path, overrides: list[str], trials: int | None = None) -> 
     given = {word.partition("=")[0] for word in overrides}
     parameters = {k: v for k, v in sweep["parameters"].items() if k not in given and k != "logger"}
     searched = sweep["method"] != "grid"
+    if trials is not None and not searched:
+        raise ValueError(
+            f"{file} is a grid, which has as many runs as there are combinations: --trials={trials} is for a search."
+        )
     words = ["-m", *(f"{name}={_values(file, name, options, searched)}" for name, options in parameters.items())]
     if searched:
         # A search spends its trials where it does well: two sizes in it would not get the same number.
@@ -86,7 +90,10 @@ def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> s
         return ",".join(str(value) for value in options["values"])
     kind = options.get("distribution")
     if searched and {"min", "max"} <= options.keys() and kind in (*_LOG, *_LINEAR):
-        interval = f"interval({options['min']},{options['max']})"
+        ends = [options["min"], options["max"]]
+        if kind != "int_uniform" and not (kind is None and all(isinstance(end, int) for end in ends)):
+            ends = [float(end) for end in ends]  # to Hydra two whole numbers are a range of them
+        interval = f"interval({ends[0]},{ends[1]})"
         return f"tag(log,{interval})" if kind in _LOG else interval
     raise ValueError(
         f"{file}: {name} is {options}. Expected value, values or, in a search, min and max with the distribution "

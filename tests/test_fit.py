@@ -636,7 +636,9 @@ def test_wandb_holds_metrics_instruments_options_a_table_with_audio_and_the_chec
     for samples, rate in recordings:
         assert rate == 16_000
         assert 0.1 < abs(samples).max() < 0.9  # as recorded, not standardised
-    assert [m.summary.min for m in held["metric"] if m.name == "val/wer"][-1]
+    wers = [row["val/wer"] for row in run.rows if "val/wer" in row]
+    told = [u.value_json for s in held["summary"] for u in s.update if "val/wer" in (u.key, *u.nested_key)]
+    assert float(told[-1]) == min(wers)
 
 
 @pytest.mark.parametrize(("signum", "preempted"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
@@ -655,6 +657,35 @@ def test_a_preempted_run_is_marked_as_such_and_one_that_the_agent_stops_is_not(
     config.resume = str(tmp_path)
     assert fit(config, RunFolder(tmp_path))["train"]["steps"] == 6
     assert len({r.run_id for r in records(tmp_path)["run"]}) == 1
+
+
+def test_wandb_that_cannot_be_told_of_a_preemption_does_not_take_the_place_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from khasr.training import metrics
+
+    class Unreachable:
+        @property
+        def experiment(self) -> None:
+            raise ConnectionError("no route")
+
+    monkeypatch.setattr(metrics, "WandbLogger", Unreachable)
+    metrics.mark_preempting([Unreachable()])  # type: ignore[list-item]
+    assert "no route" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sweep", [None, "s"])
+def test_only_a_sweep_s_agent_names_wandb_s_run(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: str | None
+) -> None:
+    from khasr.training.metrics import build_loggers
+
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    if sweep:
+        monkeypatch.setenv("WANDB_SWEEP_ID", sweep)
+    build_loggers(small("logger=wandb"), RunFolder(tmp_path))
+    assert ((tmp_path / "wandb" / "id").read_text() == "mine") == bool(sweep)
 
 
 def test_checkpoints_load_weights_only_and_the_best_has_no_optimizer(finished: Path) -> None:

@@ -17,8 +17,17 @@ import pytest
 import yaml
 
 from khasr.config import Config, to_plain
-from khasr.door import _budget
-from khasr.launch import Outcome, Sweep, folder_name, going_on_with_study, is_unfinished, read_outcome
+from khasr.door import _budget, _run_of_sweep
+from khasr.launch import (
+    Outcome,
+    ResumingLauncher,
+    Sweep,
+    as_part_of_a_sweep,
+    folder_name,
+    going_on_with_study,
+    is_unfinished,
+    read_outcome,
+)
 from khasr.training.interrupts import Interrupted
 from tests.conftest import SMALL
 
@@ -218,6 +227,139 @@ def test_an_optuna_sweep_goes_on_with_the_trial_that_its_budget_stopped_and_tell
     assert [t.state.name for t in study.trials] == ["FAIL", "FAIL"]
 
 
+def test_an_optuna_sweep_with_other_options_does_not_go_on_with_the_study_that_is_there(start: Any) -> None:
+    words = ["hydra/sweeper=optuna", "optimizer.lr=interval(0.01, 0.5)", "hydra.sweeper.n_trials=1"]
+    start(*words, "seed=1")
+    told = start(*words, "seed=1", "logger=wandb", "trainer.num_nodes=1").stdout  # not other options
+    assert "no trial is missing" in told
+    told = start(*words, "seed=2", code=2).stderr
+    assert "sweep has a search with other options: seed is 1 there and 2 here" in told
+    told = start(*words, "model=tiny", code=2).stderr
+    assert "seed is 1 there and not fixed here" in told
+
+
+def test_a_search_whose_trials_all_failed_says_so_and_how_they_ended(start: Any) -> None:
+    told = start("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "seed=choice(13)", "optimizer.lr=interval(0.1,0.2)",
+                 code=1)  # fmt: skip
+    assert "2 runs in sweep: 2 failed" in told.stdout
+    assert told.stderr.rstrip().endswith("No trial of the search in sweep has a WER: each failed.")
+    assert "best_trial" not in told.stderr
+
+
+def test_a_sweep_s_runs_are_not_given_folders_by_the_user(start: Any, tmp_path: Path) -> None:
+    told = start("seed=1,2", "hydra.sweep.subdir='s${seed}'", code=2).stderr
+    assert "hydra.sweep.subdir=s${seed}: khasr itself names the folders" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_completed_run_that_is_started_once_more_keeps_its_weights(compose: Any, tmp_path: Path) -> None:
+    config: Config = compose("model=tiny")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(as_part_of_a_sweep(config))))
+    (tmp_path / "results.json").write_text('{"status": "completed", "val": {"wer": 0.5}}')
+    (tmp_path / "checkpoints").mkdir()
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    best.touch()
+    again = _run_of_sweep(config, lambda *_: pytest.fail("it began"), tmp_path, [], False)
+    assert again == Outcome("completed", 0.5, 0)
+    assert best.is_file()
+
+
+def test_a_run_that_is_refused_is_not_told_as_the_one_that_is_there(compose: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(compose("model=tiny"))))
+    (tmp_path / "results.json").write_text('{"status": "completed", "val": {"wer": 0.5}}')
+    other: Config = compose("model=tiny", "seed=2")
+    codes: list[int] = []
+    refused = _run_of_sweep(other, lambda *_: pytest.fail("it began"), tmp_path, codes, False)
+    assert refused == Outcome("failed", None, 2)
+    assert codes == [2]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_run_whose_options_cannot_be_read_is_a_failed_one(start: Any, launcher: str) -> None:
+    told = start("+optimizer.foo=1", "seed=1,2", *LAUNCHERS[launcher], code=2)
+    assert "2 runs in sweep: 2 failed" in told.stdout
+    assert "AttributeError" not in told.stderr
+    assert "foo" in told.stderr
+
+
+def test_a_sweep_of_a_run_that_is_resumed_is_refused(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    assert "-m with resume=run: a sweep makes new runs" in start("resume=run", "seed=1,2", code=2).stderr
+
+
+def test_a_run_that_submitit_will_not_queue_again_is_saved_and_the_others_go_on(
+    compose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from submitit.core.utils import UncompletedJobError
+
+    def refuse(signum: int, frame: object) -> None:
+        raise UncompletedJobError("Job not requeued because: timed-out too many times.")
+
+    def preempted(config: Config, folder: Path) -> float:
+        (folder / "results.json").write_text('{"status": "interrupted"}')
+        raise Interrupted(signal.SIGUSR2)
+
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    before = signal.signal(signal.SIGUSR2, refuse)
+    try:
+        outcome = _run_of_sweep(compose("model=tiny"), preempted, tmp_path, [], False)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert outcome == Outcome("interrupted", None, 1)
+    assert "max_num_timeout" in capsys.readouterr().err
+
+
+def test_an_override_of_hydra_s_may_refer_to_what_only_a_run_has(start: Any) -> None:
+    told = start("seed=1", "+hydra.job.env_set.RUN='${hydra.job.num}'").stdout
+    assert "1 runs in sweep: 1 completed" in told
+
+
+def test_when_a_process_is_lost_what_never_began_is_told_as_such(tmp_path: Path) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    class Lost:
+        def launch(self, overrides: Any, initial_job_idx: int) -> None:
+            (tmp_path / "a").mkdir()
+            raise self.error
+
+    lost = Lost()
+    launcher = ResumingLauncher.__new__(ResumingLauncher)
+    launcher._launcher, launcher._sweep = lost, Sweep(tmp_path)  # type: ignore[assignment]
+    lost.error = BrokenProcessPool("gone")  # type: ignore[attr-defined]
+    found = launcher._launch({"a": [], "b": []}, 0)
+    assert [outcome.status for outcome in found] == ["failed", "not begun"]
+
+
+def test_ctrl_c_on_a_sweep_tells_how_far_it_came(tmp_path: Path) -> None:
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN, encoding="utf-8")
+    command = [sys.executable, str(script), "-m", "model=tiny", "trainer.max_steps=1000", "seed=1,2",
+               "hydra.sweep.dir=sweep", *LAUNCHERS["joblib"]]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("sweep/*/starts")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=90)[0]
+    assert process.returncode == 130
+    assert "2 runs in sweep" in told
+    assert "The same command again runs what is missing" in told
+
+
+def test_a_run_alone_keeps_its_budget_too(tmp_path: Path) -> None:
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN, encoding="utf-8")
+    command = [sys.executable, str(script), "model=tiny", "trainer.max_steps=100000", "hydra.run.dir=run",
+               "sweep.max_hours=0.0003"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=120)
+    assert done.returncode == 142
+    assert int((tmp_path / "run" / "checkpoints" / "last.ckpt").read_text()) > 0
+
+
 def test_two_starts_at_once_are_refused(start: Any, tmp_path: Path) -> None:
     from filelock import FileLock
 
@@ -253,6 +395,8 @@ def test_a_run_is_gone_on_with_where_its_options_are_the_same_and_refused_where_
     assert is_unfinished(tmp_path, compose("model=tiny", "optimizer.lr=1e-3", "logger=wandb", "trainer.devices=2"))
     with pytest.raises(ValueError, match=r"optimizer\.lr is 0\.001 there and 0\.002 here"):
         is_unfinished(tmp_path, compose("model=tiny", "optimizer.lr=2e-3"))
+    with pytest.raises(ValueError, match=r"with resume=\S+ trainer\.max_steps=STEPS"):
+        is_unfinished(tmp_path, compose("model=tiny", "optimizer.lr=1e-3", "trainer.max_steps=9"))
     (tmp_path / "results.json").write_text('{"status": "diverged"}')
     assert not is_unfinished(tmp_path, config)
     assert read_outcome(tmp_path) == Outcome("diverged", 1.0, 1)
@@ -305,9 +449,9 @@ def test_a_sweep_says_how_its_runs_ended() -> None:
     [
         ({}, ["trainer.devices=2"], 2),
         ({"SLURM_NTASKS": "2"}, ["trainer.devices=2"], 2),  # in a batch script, which has started nothing
-        ({"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}, ["trainer.devices=2"], 0),
-        ({"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}, ["trainer.devices=8", "trainer.num_nodes=2"], 2),
-        ({"SLURM_NTASKS": "16", "SLURM_STEP_ID": "0"}, ["trainer.devices=8", "trainer.num_nodes=2"], 0),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"}, ["trainer.devices=2"], 0),
+        ({"SLURM_NTASKS": "16", "SLURM_STEP_ID": "0"}, ["trainer.devices=8", "trainer.num_nodes=2"], 2),
+        ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_STEP_ID": "0"}, ["trainer.devices=8", "trainer.num_nodes=2"], 0),
         ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2"}, ["trainer.devices=2"], 0),
     ],
 )

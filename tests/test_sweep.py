@@ -124,6 +124,9 @@ def test_what_hydra_s_sweepers_cannot_is_told(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ValueError, match=re.escape(told)):
             hydra_words(file, [])
+    file.write_text("{method: grid, parameters: {seed: {values: [1]}}}")
+    with pytest.raises(ValueError, match="--trials=3 is for a search"):
+        hydra_words(file, [], trials=3)
     with pytest.raises(FileNotFoundError, match="absent"):
         hydra_words(tmp_path / "absent.yaml", [])
     file.write_text("{method: random, parameters: {model: {values: [tiny, xlsr_1b]}, seed: {min: 1, max: 9}}}")
@@ -132,6 +135,19 @@ def test_what_hydra_s_sweepers_cannot_is_told(tmp_path: Path) -> None:
         "-m", "seed=interval(1,9)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra/sweeper/sampler=random",
         "model=tiny", "hydra.sweep.dir=x",
     ]  # fmt: skip
+
+
+def test_an_interval_between_whole_numbers_is_of_whole_numbers_only_where_the_file_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    for options, told in {
+        "distribution: uniform, min: 0, max: 1": "interval(0.0,1.0)",
+        "distribution: log_uniform_values, min: 1, max: 9": "tag(log,interval(1.0,9.0))",
+        "distribution: int_uniform, min: 0, max: 1": "interval(0,1)",
+        "min: 0, max: 1": "interval(0,1)",
+        "min: 0, max: 0.5": "interval(0.0,0.5)",
+    }.items():
+        file.write_text(f"{{method: random, run_cap: 1, parameters: {{model: {{value: tiny}}, x: {{{options}}}}}}}")
+        assert f"x={told}" in hydra_words(file, [])
 
 
 def test_the_door_prints_its_command_and_tells_a_mistake_in_one_paragraph() -> None:
@@ -145,6 +161,8 @@ def test_the_door_prints_its_command_and_tells_a_mistake_in_one_paragraph() -> N
         "python -m khasr.train -m experiment=h6_precision precision=fp16,bf16,fp32 model=xlsr_300m,xlsr_1b "
         "hydra.sweep.dir=runs/h6_precision seed=1,2\n"
     )
+    done = door("sweeps/why_1b.yaml", "--trials", "40", "data.root=x", "--dry-run")
+    assert "hydra.sweeper.n_trials=40 hydra.sweep.dir=runs/why_1b data.root=x" in done.stdout, done.stderr
     done = door("sweeps/absent.yaml")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 

@@ -40,6 +40,7 @@ from khasr.training.metrics import (
     build_loggers,
     check_tensorboard,
     close_loggers,
+    log_best,
     log_checkpoint,
     log_utterances,
     mark_preempting,
@@ -220,6 +221,7 @@ def _run(
         } | instruments.totals()
     if checkpoints.best is not None and module.validation:
         best = dict(zip(("wer", "cer", "loss"), checkpoints.best, strict=True))
+        log_best(loggers, best["wer"])
         entropy = symbol_entropy(data.parts["train"].texts)
         results["trouble"] = what_went_wrong(config, results["train"], module.validation, best, entropy)
 
@@ -243,9 +245,10 @@ def _run(
         hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
         results[part] = score(hypotheses[part])
     folder.write_hypotheses(hypotheses.items())
-    log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder)
-    if config.logger.wandb is not None and config.logger.wandb.log_checkpoint:
-        log_checkpoint(loggers, folder)
+    if config.logger.wandb is not None:
+        log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder, config.logger.wandb.utterances)
+        if config.logger.wandb.log_checkpoint:
+            log_checkpoint(loggers, folder)
     return hypotheses[parts[-1]]
 
 

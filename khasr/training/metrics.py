@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import io
 import os
+import sys
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,6 @@ from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import Part
 from khasr.scoring.evaluate import Hypothesis, evenly
 from khasr.training.run_folder import RunFolder, write_whole
-
-_UTTERANCES = 20
 
 
 class MetricsCsv(Logger):
@@ -121,9 +120,10 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
     kept = folder.path / "wandb" / "id"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # A sweep's agent has named the run.
-        kept.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
-    logger = WandbLogger(
+        # A sweep's agent has named the run; without one, the name would be that of every run of the shell.
+        named = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        kept.write_text(named or uuid.uuid4().hex[:8])
+    return WandbLogger(
         project=options.project,
         entity=options.entity,
         tags=options.tags,
@@ -135,17 +135,30 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
         # Its console capture would swallow the progress bar's carriage returns into the log.
         settings=wandb.Settings(console="off", silent=True),
     )
-    # What a sweep is to minimise is the WER of the weights that are kept.
-    logger.experiment.define_metric("val/wer", summary="min")
-    return logger
 
 
-def log_utterances(loggers: list[Logger], hypotheses: Sequence[Hypothesis], part: Part, folder: RunFolder) -> None:
-    """Gives wandb a table of utterances with their audio: some right, some wrong, from the most edits to the fewest."""
+def log_best(loggers: list[Logger], wer: float) -> None:
+    """Makes wandb's summary, and so its exported table, have the WER on val of the weights that are kept.
+
+    Its own is the last; by define_metric(summary="min") the least, but under the name val/wer.min.
+    """
+    for logger in (each for each in loggers if isinstance(each, WandbLogger)):
+        logger.experiment.summary["val/wer"] = wer
+
+
+def log_utterances(
+    loggers: list[Logger], hypotheses: Sequence[Hypothesis], part: Part, folder: RunFolder, count: int
+) -> None:
+    """Gives wandb a table of so many utterances with their audio: right and wrong, from the most edits to the fewest.
+
+    Nothing where `count` is 0.
+    """
+    if count == 0:
+        return
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
         row_of = {str(id_): row for row, id_ in enumerate(part.audio["id"])}
         table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
-        for h in evenly(hypotheses, _UTTERANCES):
+        for h in evenly(hypotheses, count):
             waveform = np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)
             audio = wandb.Audio(waveform, sample_rate=SAMPLE_RATE)
             table.add_data(h.id, part.name, h.reference, h.hypothesis, h.edits, h.seconds, audio)
@@ -178,7 +191,11 @@ def _staged_in(folder: RunFolder) -> Iterator[None]:
 def mark_preempting(loggers: list[Logger]) -> None:
     """Tells wandb that the machine is taken away: its sweep gives the run to the next agent, under the same id."""
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        logger.experiment.mark_preempting()
+        try:
+            logger.experiment.mark_preempting()
+        except Exception as error:
+            # The scheduler puts the run back by its exit code, which an error of wandb's would take the place of.
+            print(f"wandb was not told that the run is preempted: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def close_loggers(loggers: list[Logger], succeeded: bool) -> None:
