@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from khasr import config as options
 from khasr.config import CONF_DIR, Config, FolderConfig, TriStageConfig, from_plain, to_config, to_plain
 from khasr.door import _describe, _field_documentation
 from khasr.ranges import check_ranges
+from khasr.sweep import hydra_words
 from khasr.training.published import is_published_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,8 +218,37 @@ COMMANDS = re.findall(
 )
 
 
+SWEEPS = re.findall(r"^\s*python -m khasr\.sweep +(\S+) *(.*?)(?:\s{2,}#.*|\s{3,}.*)?$", TEXTS, re.MULTILINE)
+HYDRA_WORDS = re.findall(r"(?<![\w.])(hydra[/.][\w./]+=[\w./]+)", re.sub(r" \\\n +", " ", TEXTS))
+
+
 def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 8
+    assert len(SWEEPS) >= 1
+    assert len(HYDRA_WORDS) >= 12
+
+
+@pytest.mark.parametrize(("file", "overrides"), SWEEPS)
+def test_every_sweep_file_in_the_readme_has_runs(file: str, overrides: str) -> None:
+    assert hydra_words(ROOT / file, shlex.split(overrides))[0] == "-m"
+
+
+def test_every_option_of_hydra_s_in_the_readme_is_one(compose: Compose) -> None:
+    from hydra import compose as hydra_compose
+
+    for word in HYDRA_WORDS:
+        if word.startswith("hydra/"):
+            hydra_compose("config", overrides=[word], return_hydra_config=True)
+            continue
+        launchers = [f"launcher={name}" for name in ("joblib", "submitit_local", "submitit_slurm")]
+        choices = ["sweeper=optuna"] if word.startswith("hydra.sweeper.") else launchers  # one of them has it
+        told = []
+        for choice in choices:
+            try:
+                hydra_compose("config", overrides=[f"hydra/{choice}", word], return_hydra_config=True)
+            except HydraException as error:
+                told.append(str(error))
+        assert len(told) < len(choices), told
 
 
 @pytest.mark.parametrize("command", COMMANDS)

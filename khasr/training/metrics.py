@@ -123,7 +123,7 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
         # A sweep's agent has named the run; without one, the name would be that of every run of the shell.
         named = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
         kept.write_text(named or uuid.uuid4().hex[:8])
-    return WandbLogger(
+    logger = WandbLogger(
         project=options.project,
         entity=options.entity,
         tags=options.tags,
@@ -135,6 +135,8 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
         # Its console capture would swallow the progress bar's carriage returns into the log.
         settings=wandb.Settings(console="off", silent=True),
     )
+    _ = logger.experiment  # wandb's run begins here, before training has its signals, not at the first row
+    return logger
 
 
 def log_best(loggers: list[Logger], wer: float) -> None:
