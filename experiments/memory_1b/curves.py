@@ -1,6 +1,6 @@
 """Loss curves of a small model with adamw, adamw_8bit and adafactor: one command, one picture, one table.
 
-python experiments/memory_1b/curves.py [--steps 400] [--seeds 3]
+python experiments/memory_1b/curves.py [--steps 900] [--seeds 1]
 """
 
 import argparse
@@ -31,8 +31,8 @@ def train(optimizer: str, seed: int, steps: int) -> Path:
 def main() -> None:
     """Trains, draws curves.png and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
