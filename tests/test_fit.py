@@ -678,13 +678,14 @@ def test_wandb_that_cannot_be_told_of_a_preemption_does_not_take_the_place_of_it
 def test_only_a_sweep_s_agent_names_wandb_s_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: str | None
 ) -> None:
-    from khasr.training.metrics import build_loggers
+    from khasr.training.metrics import build_loggers, close_loggers
 
     monkeypatch.setenv("WANDB_RUN_ID", "mine")
     monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
     if sweep:
         monkeypatch.setenv("WANDB_SWEEP_ID", sweep)
-    build_loggers(small("logger=wandb"), RunFolder(tmp_path))
+    # Closed: a run of wandb's that is left open is the one that the next test is given.
+    close_loggers(build_loggers(small("logger=wandb"), RunFolder(tmp_path)), succeeded=True)
     assert ((tmp_path / "wandb" / "id").read_text() == "mine") == bool(sweep)
 
 
