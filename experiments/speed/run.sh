@@ -16,7 +16,7 @@ mkdir -p "$out"
 "$python" -m khasr.train experiment=speed_finetune "$corpus" model.init=random trainer.max_steps=1 score_test=false \
     "hydra.run.dir='$out/start'" > "$out/start.txt"
 start="model.checkpoint='$out/start'"
-"$python" $here/gains.py --steps 6 experiment=speed_finetune "$corpus" "$start"
-"$python" $here/bench.py --out "$out/finetune" experiment=speed_finetune "$corpus" "$start"
+"$python" $here/gains.py --rounds 2 --steps 5 experiment=speed_finetune "$corpus" "$start"
+"$python" $here/bench.py --out "$out/finetune" experiment=speed_finetune "$corpus" "$start" data.val_share=0.6 trainer.max_epochs=2
 "$python" $here/evaluating.py "$out/scratch/khasr_0"
 "$python" $here/growth.py
