@@ -450,7 +450,7 @@ class DecoderConfig:
     beam_prune_logp: float = -10.0
     """Hypotheses this far below the frame's best, or further, are dropped."""
     backend: Literal["compiled", "pyctcdecode"] = "compiled"
-    """Who searches: ctc-beam-decoder (C++, on all cores), or pyctcdecode, whose search it repeats."""
+    """Who searches: khasr, compiled and on all cores, or pyctcdecode, whose search it repeats."""
 
 
 @dataclass

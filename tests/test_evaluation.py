@@ -8,7 +8,6 @@ import pytest
 
 from khasr.config import DecoderConfig
 from khasr.decoding.beam import BeamSearch
-from khasr.decoding.compiled import CompiledSearch, frames_to_search
 from khasr.decoding.hypotheses import posteriors, word_confidences
 from khasr.decoding.tuning import tune
 from khasr.scoring.breakdown import Scored, by_frequency, by_oov, by_speaker
@@ -71,44 +70,6 @@ def test_a_word_is_as_sure_as_the_hypotheses_that_have_it() -> None:
     shares = posteriors([0.0, 0.0])
     assert shares == [0.5, 0.5]
     assert word_confidences([["a", "b"], ["a", "c"]], shares) == [[1.0, 0.5], [1.0, 0.5]]
-
-
-def test_both_backends_say_the_same(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    logits = [rng.normal(0, 2, (40, len(VOCABULARY))).astype(np.float32) for _ in range(20)]
-    log_probs = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in logits]
-    lm = str(write_lm(tmp_path))
-    texts = [
-        BeamSearch(DecoderConfig(name="beam_lm", lm=lm, backend=b), VOCABULARY).texts(log_probs)  # type: ignore[arg-type]
-        for b in ("compiled", "pyctcdecode")
-    ]
-    # Beams of equal score may come in another order.
-    assert sum(a == b for a, b in zip(*texts, strict=True)) >= 18
-
-
-@pytest.mark.parametrize("with_lm", [False, True])
-def test_frames_that_are_left_out_change_no_beam(with_lm: bool, tmp_path: Path) -> None:
-    from ctc_beam_decoder import build_ctcdecoder
-
-    lm = str(write_lm(tmp_path)) if with_lm else None
-    labels = ["", "⁇", *VOCABULARY.symbols[2:]]
-    pruning = {"beam_width": 30, "beam_prune_logp": -10.0, "token_min_logp": -5.0}
-    theirs, ours = build_ctcdecoder(labels, lm), CompiledSearch(labels, kenlm_model_path=lm)
-    rng = np.random.default_rng(0)
-    left_out = 0
-    for _ in range(50):
-        # Symbols for some frames each, sure in most, as a trained model's are.
-        symbols = np.repeat(rng.integers(0, len(VOCABULARY), 15) * rng.integers(0, 2, 15), rng.integers(1, 6, 15))
-        logits = rng.normal(0, 1, (len(symbols), len(VOCABULARY)))
-        logits[np.arange(len(symbols)), symbols] += rng.choice([2.0, 14.0], len(symbols), p=[0.3, 0.7])
-        rows = (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
-        left_out += len(rows) - len(frames_to_search(rows, -5.0)[0])
-        assert ours.decode(rows, **pruning) == theirs.decode(rows, **pruning)
-        expected = theirs.decode_beams(rows, prune_history=False, **pruning)
-        found = ours.decode_beams(rows, prune_history=False, **pruning)
-        assert [(text, words) for text, _, words, _, _ in found] == [(text, words) for text, _, words, _, _ in expected]
-        assert [b[3:] for b in found] == [pytest.approx(b[3:], abs=1e-3) for b in expected]
-    assert left_out > 500
 
 
 def test_tuning_is_never_worse_than_what_it_starts_from(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Prefix beam search, with or without an n-gram: pyctcdecode's, or the same compiled (ctc-beam-decoder)."""
+"""Prefix beam search, with or without an n-gram: pyctcdecode's, or the same compiled."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from torch import Tensor
 from khasr.config import DecoderConfig
 from khasr.decoding.greedy import decode_greedy
 from khasr.decoding.hypotheses import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
+from khasr.decoding.lm import arpa_words
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
 
 Decoder = Callable[[Tensor, Tensor], list[str]]
@@ -56,9 +57,9 @@ def lm_file(lm: str) -> Path:
 
 
 def read_unigrams(lm: Path) -> frozenset[str] | None:
-    """The words in unigrams.txt beside a language model; None where there is no such file."""
+    """The words in unigrams.txt beside a language model; None where there is no such file, or no word in it."""
     path = lm.parent / "unigrams.txt"
-    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else None
+    return (frozenset(path.read_text(encoding="utf-8").split()) or None) if path.is_file() else None
 
 
 class BeamSearch:
@@ -77,6 +78,13 @@ class BeamSearch:
         self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm)
         # The compiled search lets go of the interpreter while it works.
         self._threads = len(os.sched_getaffinity(0)) if options.backend == "compiled" else 1
+
+    def weigh(self, options: DecoderConfig) -> None:
+        """Searches by other weights and pruning from now on; what was learnt of the language model stays."""
+        self._options = options
+        self._search.reset_params(
+            alpha=float(options.alpha), beta=float(options.beta), unk_score_offset=float(options.unk_score_offset)
+        )
 
     def texts(self, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
         """The best text of each utterance, (frames, vocab) each."""
@@ -178,7 +186,9 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
         if lm.suffix == ".arpa":
             raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file tells its words; pass the binary.")
         unigrams = None
-    # Imported here: pyctcdecode takes a second, the compiled search needs a system that it has a wheel for.
+    elif lm is not None and unigrams is None and lm.suffix == ".arpa":
+        unigrams = frozenset(arpa_words(lm))
+    # Imported here: pyctcdecode takes a second, numba half of one.
     build: Callable[..., Any]
     if options.backend == "compiled":
         from khasr.decoding.compiled import CompiledSearch

@@ -1,66 +1,264 @@
-"""The compiled beam search (ctc-beam-decoder), spared what changes no answer."""
+"""The compiled beam search: pyctcdecode's, over numbers in place of strings; the language model is KenLM's."""
 
-import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Any
 
+import kenlm
 import numpy as np
-from ctc_beam_decoder import BeamSearchDecoder, _prepare
 from numpy.typing import NDArray
 
-# A frame is left out only where no second symbol comes near token_min_logp: the library normalises once more, in
-# float32, and what it tries must not hang on the last digit.
-_ROUNDING = 1e-3
+from khasr.decoding import prefix_search as ps
+
+# A word of its own, as sentencepiece writes it.
+_OWN_WORD = "▁"
+# Parts and answers that are kept from one utterance to the next, at most: about 200 MB.
+_MOST_KEPT = 2_000_000
+# Places in the smallest tables, a power of 2.
+_SMALLEST = 1 << 12
+_32_BITS = 0xFFFFFFFF
+_END = ps.SENTENCE_END & _32_BITS
 
 
-class CompiledSearch(BeamSearchDecoder):
-    """The library's search, called as pyctcdecode's is; the same texts, and the same scores but for rounding."""
+class CompiledSearch:
+    """A search that answers as pyctcdecode's does: the same texts and frames, the same scores but for rounding.
 
-    def decode(self, log_probs: NDArray[np.float32], **pruning: Any) -> str:
-        """The best text of one utterance, (frames, vocab).
+    Threads may share it: it works without the interpreter's lock, and each has room of its own meanwhile.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        kenlm_model_path: str | None = None,
+        unigrams: Sequence[str] | None = None,
+        alpha: float = 0.5,
+        beta: float = 1.5,
+        unk_score_offset: float = -10.0,
+    ) -> None:
+        """A search over labels, the first of them the blank, " " the space.
+
+        Where one begins with "▁", each does and is a word of its own.
 
         Raises:
-            RuntimeError: the library's, as for no frames.
+            OSError: the language model is none.
         """
-        kept, _ = frames_to_search(log_probs, pruning["token_min_logp"])
-        rows = np.ascontiguousarray(_prepare(log_probs[kept]), np.float32)
-        library, error = self._capi.lib, ctypes.create_string_buffer(512)
-        result = library.ctcbd_decode(
-            self._handle, rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), len(rows), rows.shape[1],
-            pruning["beam_width"], pruning["beam_prune_logp"], pruning["token_min_logp"],
-            True, None, 0, 0.0, error, len(error),
-        )  # fmt: skip
-        if not result:
-            raise RuntimeError(error.value.decode("utf-8", "replace"))
-        # The binding's own `decode` first makes a list of words and frames of every beam: 7 % of the time on the twin,
-        # and under the interpreter's lock, on which the other threads wait meanwhile.
-        try:
-            beams, words, size = ctypes.c_int32(), ctypes.c_int32(), ctypes.c_int32()
-            library.ctcbd_sizes(result, ctypes.byref(beams), ctypes.byref(words), ctypes.byref(size))
-            texts = ctypes.create_string_buffer(size.value + 1)
-            library.ctcbd_pack(result, texts, None, None, None, None)
-        finally:
-            library.ctcbd_result_free(result)
-        return texts.value.decode("utf-8")  # up to the first NUL: the best beam's
+        self.reset_params(alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset))
+        own = any(label.startswith(_OWN_WORD) for label in labels)
+        self._labels = [label.strip(_OWN_WORD) if own else label for label in labels]
+        kinds = [ps.BLANK] + [ps.WORD if own else ps.SPACE if x == " " else ps.LETTER for x in self._labels[1:]]
+        self._kinds = np.array(kinds, np.int8)
+        self._points, self._ends = _code_points(self._labels)
+        self._model = None if kenlm_model_path is None else kenlm.Model(kenlm_model_path)
+        self._unigrams = frozenset(w for w in unigrams or () if self._model is not None and w in self._model)
+        self._listed = unigrams is not None
+        points, ends = _code_points(sorted(self._unigrams))
+        self._known = ps.beginnings(points, ends)
+        self._history = 1 if self._model is None else max(1, self._model.order - 1)
+        self._idle: SimpleQueue[_Room] = SimpleQueue()
 
-    def decode_beams(self, log_probs: NDArray[np.float32], **options: Any) -> list[tuple[Any, ...]]:
+    def reset_params(self, *, alpha: float, beta: float, unk_score_offset: float) -> None:
+        """Searches by other weights from now on."""
+        self._weights = (alpha, beta, unk_score_offset)
+
+    def decode(self, log_probs: NDArray[np.float32], **pruning: Any) -> str:
+        """The best text of one utterance, (frames, vocab)."""
+        with self._searched(log_probs, True, **pruning) as (room, order):
+            return " ".join(room.words(order[0], self._labels))
+
+    def decode_beams(
+        self, log_probs: NDArray[np.float32], prune_history: bool = False, **pruning: Any
+    ) -> list[tuple[str, None, list[tuple[str, tuple[int, int]]], float, float]]:
         """The beams of one utterance, best first: text, None, words with their frames, score of symbols, and of all."""
-        kept, same_for_all = frames_to_search(log_probs, options["token_min_logp"])
-        begins = [*kept.tolist(), len(log_probs)]
-        return [
-            (text, state, [(w, (begins[start], begins[end])) for w, (start, end) in words],
-             symbols + same_for_all, score + same_for_all)
-            for text, state, words, symbols, score in super().decode_beams(log_probs[kept], **options)
-        ]  # fmt: skip
+        with self._searched(log_probs, prune_history, **pruning) as (room, order):
+            return [
+                (" ".join(words := room.words(i, self._labels)), None, list(zip(words, room.frames(i), strict=True)),
+                 float(room.grown[i]["heard"]), float(room.grown[i]["score"]))
+                for i in order
+            ]  # fmt: skip
+
+    @contextmanager
+    def _searched(
+        self,
+        log_probs: NDArray[np.float32],
+        prune_history: bool,
+        *,
+        beam_width: int,
+        beam_prune_logp: float,
+        token_min_logp: float,
+    ) -> "Iterator[tuple[_Room, list[int]]]":
+        """The room in which the utterance was searched, and which of its `grown` were found, best first."""
+        try:
+            room = self._idle.get_nowait()
+        except Empty:
+            room = _Room(beam_width, self._model)
+        room.begin()
+        rows = np.ascontiguousarray(log_probs, np.float32)
+        while status := ps.search(
+            rows, self._kinds, self._points, self._ends, self._known, self._listed, self._weights, self._history,
+            beam_width, beam_prune_logp, token_min_logp, prune_history, room.at, room.parts, room.part_slots,
+            room.texts, room.text_slots, room.answers, room.asked, room.spans, room.beams, room.grown, room.slots,
+            room.scores,
+        ):  # fmt: skip
+            self._help(room, status)
+        while status := ps.finish(
+            self._weights, self._history, room.at, room.parts, room.texts, room.text_slots, room.answers, room.asked,
+            room.spans, room.beams, room.grown, room.slots,
+        ):  # fmt: skip
+            self._help(room, status)
+        scores = room.grown["score"][: room.at[ps.NEED]]
+        order = np.argsort(-scores, kind="stable")[:beam_width]
+        yield room, order[scores[order] >= scores.max() + beam_prune_logp].tolist()
+        self._idle.put(room)
+
+    def _help(self, room: "_Room", status: int) -> None:
+        if status == ps.GROW:
+            room.grow()
+            return
+        assert self._model is not None
+        asked, count = room.asked, int(room.at[ps.ASKED])
+        spelled = ps.spell(asked, count, room.parts, self._points, self._ends).tobytes().decode("utf-32-le").split("\n")
+        for key, letters in zip(asked[:count].tolist(), spelled, strict=False):
+            number, part = key >> 32, key & _32_BITS
+            if part == _END:
+                room.ask(number, ps.SENTENCE_END, "</s>")
+                continue
+            if part not in room.word_of:
+                known = letters in self._model
+                room.tell(part, known, not known or (bool(self._unigrams) and letters not in self._unigrams))
+            room.ask(number, room.word_of[part], letters)
+        room.remember()
 
 
-def frames_to_search(log_probs: NDArray[np.float32], token_min_logp: float) -> tuple[NDArray[np.int64], float]:
-    """The frames that change the beams, and the score that the others add to every beam.
+def _code_points(words: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The words' code points, one word after another, and where each word's end."""
+    return np.frombuffer("".join(words).encode("utf-32-le"), np.uint32), np.cumsum([0, *map(len, words)])[1:]
 
-    Where a symbol alone is tried, and was alone in the frame before, each beam ends in that symbol already: none grows,
-    none falls together with another, and the distances between them stay. Most are blanks in pauses.
-    """
-    alone = (log_probs >= token_min_logp - _ROUNDING).sum(axis=1) <= 1
-    best = log_probs.argmax(axis=1)
-    again = np.zeros(len(log_probs), bool)
-    again[1:] = alone[1:] & alone[:-1] & (best[1:] == best[:-1])
-    return np.flatnonzero(~again), float(log_probs[again].max(axis=1).sum(dtype=np.float64)) if again.any() else 0.0
+
+class _Room:
+    """What one search at a time works in; parts and the language model's answers stay from utterance to utterance."""
+
+    def __init__(self, beam_width: int, model: Any) -> None:
+        self.at = np.zeros(ps.COUNTERS, np.int64)
+        self.beams = np.zeros(beam_width, ps.BEAM)
+        self._candidates(beam_width)
+        self.texts = np.zeros(_SMALLEST, ps.TEXT)
+        self.text_slots = np.zeros(2 * _SMALLEST, ps.TEXT_SLOT)
+        self.spans = np.zeros(_SMALLEST, ps.SPAN)
+        self._model = model
+        self._forget()
+
+    def _candidates(self, most: int) -> None:
+        size = 1 << (most - 1).bit_length()
+        self.grown = np.zeros(size, ps.BEAM)
+        self.scores = np.zeros(size)
+        self.asked = np.zeros(2 * size, np.uint64)
+        self.slots = np.zeros(2 * size, ps.BEAM_SLOT)
+
+    def _forget(self) -> None:
+        self.parts = np.zeros(_SMALLEST, ps.PART)
+        self.part_slots = np.full(2 * _SMALLEST, -1, ps.PART_SLOT)
+        self.at[ps.PARTS] = 1  # the empty one
+        self.parts[0]["word"] = ps.NEW
+        self.word_of: dict[int, int] = {}
+        self._spelled = {0: ""}
+        self._told: list[tuple[int, int, bool]] = []
+        self.answers = np.zeros(0 if self._model is None else _SMALLEST, ps.WORD_SLOT)
+        self.answers["key"] = ps.NOTHING
+        self._answered: set[int] = set()
+        self._new: list[tuple[int, float, int]] = []
+        self._states: list[Any] = []
+        self._number: dict[Any, int] = {}
+        if self._model is not None:
+            start = kenlm.State()
+            self._model.BeginSentenceWrite(start)
+            self._state(start)
+
+    def begin(self) -> None:
+        """Makes ready for an utterance."""
+        if self.at[ps.PARTS] + len(self._answered) > _MOST_KEPT:
+            self._forget()
+        self.at[[ps.FRAME, ps.SPANS]] = 0
+        self.at[[ps.BEAMS, ps.TEXTS]] = 1
+        self.at[ps.UTTERANCE] += 1
+        self.texts[0] = 0
+        self.beams[0] = 0
+        self.beams[0]["last"] = self.beams[0]["span"] = self.beams[0]["begin"] = self.beams[0]["end"] = -1
+
+    def grow(self) -> None:
+        """Makes room for at[NEED] more of everything."""
+        need = int(self.at[ps.NEED])
+        if need > len(self.grown):
+            self._candidates(need)
+        if self.at[ps.PARTS] + need > len(self.parts):
+            self.parts = _longer(self.parts, need)
+            self.part_slots = np.full(2 * len(self.parts), -1, ps.PART_SLOT)
+            ps.remember_parts(self.part_slots, self.parts, self.at[ps.PARTS])
+        if self.at[ps.TEXTS] + need > len(self.texts):
+            self.texts = _longer(self.texts, need)
+            self.text_slots = np.zeros(2 * len(self.texts), ps.TEXT_SLOT)
+            ps.remember_texts(self.text_slots, self.texts, self.at[ps.TEXTS], self.at[ps.UTTERANCE])
+        if self.at[ps.SPANS] + need > len(self.spans):
+            self.spans = _longer(self.spans, need)
+
+    def tell(self, part: int, known: bool, penalty: bool) -> None:
+        """Takes down whether the language model knows a part as a word, and whether its penalty is due."""
+        self.word_of[part] = part if known else ps.UNKNOWN
+        self._told.append((part, self.word_of[part], penalty))
+
+    def ask(self, number: int, word: int, letters: str) -> None:
+        """Asks the language model for a word in a state, if that was not asked before."""
+        key = number << 32 | word & _32_BITS
+        if key in self._answered:
+            return
+        self._answered.add(key)
+        after = kenlm.State()
+        logp = self._model.BaseScore(self._states[number], letters, after)
+        self._new.append((key, logp, self._state(after)))
+
+    def _state(self, state: Any) -> int:
+        number = self._number.setdefault(state, len(self._states))
+        if number == len(self._states):
+            self._states.append(state)
+        return number
+
+    def remember(self) -> None:
+        """Puts what was told and answered where the search finds it."""
+        if self._told:
+            ps.remember_told(self.parts, np.array(self._told, ps.TOLD))
+        if 2 * len(self._answered) > len(self.answers):
+            old = self.answers[self.answers["key"] != ps.NOTHING]
+            self.answers = np.zeros(4 * len(self.answers), ps.WORD_SLOT)
+            self.answers["key"] = ps.NOTHING
+            ps.remember_words(self.answers, old)
+        if self._new:
+            ps.remember_words(self.answers, np.array(self._new, ps.WORD_SLOT))
+        self._told, self._new = [], []
+
+    def spelled(self, part: int, labels: Sequence[str]) -> str:
+        """A part's letters."""
+        if part not in self._spelled:
+            before, symbol = self.parts[part][["before", "symbol"]].item()
+            self._spelled[part] = self.spelled(before, labels) + labels[symbol]
+        return self._spelled[part]
+
+    def words(self, found: int, labels: Sequence[str]) -> list[str]:
+        """The words of one of `grown`."""
+        text, words = int(self.grown[found]["text"]), []
+        while text:
+            words.append(self.spelled(int(self.texts[text]["part"]), labels))
+            text = int(self.texts[text]["before"])
+        return words[::-1]
+
+    def frames(self, found: int) -> list[tuple[int, int]]:
+        """The frames of its words."""
+        span, frames = int(self.grown[found]["span"]), []
+        while span >= 0:
+            begin, end, span = self.spans[span].item()
+            frames.append((begin, end))
+        return frames[::-1]
+
+
+def _longer(array: NDArray[Any], need: int) -> NDArray[Any]:
+    size = 1 << (2 * len(array) + need - 1).bit_length()
+    return np.concatenate([array, np.zeros(size - len(array), array.dtype)])

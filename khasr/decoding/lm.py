@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,21 +80,26 @@ def build_ngrams(text: Path, arpa: Path, order: int, prune: Sequence[int], memor
         FileNotFoundError: no lmplz.
         ValueError: lmplz refused the text; the message has its words.
     """
-    command = [str(find_kenlm_command("lmplz")), "-o", str(order), "-S", memory, "-T", str(arpa.parent)]
-    command += ["--text", str(text), "--arpa", str(arpa)]
+    command = [str(find_kenlm_command("lmplz")), "-o", str(order), "-S", memory, "--text", str(text)]
+    command += ["--arpa", str(arpa)]
     if any(prune):
         command += ["--prune", *map(str, prune)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _run_beside(arpa, command)
     if done.returncode == 0:
         return ""
     if "discount_fallback" not in done.stderr:
         raise ValueError(f"lmplz could not build the model: {_last_words(done.stderr)}")
-    done = subprocess.run(
-        [*command, "--discount_fallback", "0.5", "1", "1.5"], capture_output=True, text=True, check=False
-    )
+    done = _run_beside(arpa, [*command, "--discount_fallback", "0.5", "1", "1.5"])
     if done.returncode != 0:
         raise ValueError(f"lmplz could not build the model: {_last_words(done.stderr)}")
     return "too few counts to estimate Kneser-Ney discounts: lmplz's fixed ones were used"
+
+
+def _run_beside(file: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Runs a command of KenLM's with a folder for its temporary files, some of which it leaves where it fails."""
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        command = [*command[:1], "-T", f"{folder}/", *command[1:]]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _last_words(stderr: str) -> str:
@@ -108,17 +114,8 @@ def build_binary(arpa: Path, binary: Path) -> None:
         FileNotFoundError: no build_binary.
         ValueError: it refused the file.
     """
-    command = [
-        str(find_kenlm_command("build_binary")),
-        "-T",
-        str(binary.parent / "trie"),
-        "trie",
-        str(arpa),
-        str(binary),
-    ]
-    if len(read_counts(arpa)) == 1:
-        command[3:4] = ["probing"]  # a trie wants an order of 2 at least
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    kind = "probing" if len(read_counts(arpa)) == 1 else "trie"  # a trie wants an order of 2 at least
+    done = _run_beside(binary, [str(find_kenlm_command("build_binary")), kind, str(arpa), str(binary)])
     if done.returncode != 0:
         raise ValueError(f"build_binary could not read {arpa}: {_last_words(done.stderr)}")
 
@@ -281,12 +278,13 @@ def spell(text: str, symbols: Sequence[str]) -> str:
 
 def write_unigrams(ngrams_file: Path, path: Path) -> int:
     """Writes the words of an ARPA file, one a line, and returns their count."""
-    words = [w for (w,) in _first_order(ngrams_file) if w not in (*_BOUNDARIES, UNKNOWN_WORD)]
+    words = list(arpa_words(ngrams_file))
     path.write_text("".join(f"{w}\n" for w in words), encoding="utf-8")
     return len(words)
 
 
-def _first_order(arpa: Path) -> Iterator[tuple[str]]:
+def arpa_words(arpa: Path) -> Iterator[str]:
+    """The words of an ARPA file, without boundaries and the unknown word."""
     with arpa.open(encoding="utf-8") as lines:
         inside = False
         for line in lines:
@@ -296,4 +294,6 @@ def _first_order(arpa: Path) -> Iterator[tuple[str]]:
                 if inside:
                     return
             elif inside and "\t" in line:
-                yield (line.rstrip("\n").split("\t")[1],)
+                word = line.rstrip("\n").split("\t")[1]
+                if word not in (*_BOUNDARIES, UNKNOWN_WORD):
+                    yield word

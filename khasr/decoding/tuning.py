@@ -64,6 +64,8 @@ def tune(
     told: list[dict[str, Any]] = []
     decoders: list[DecoderConfig] = []
 
+    search = BeamSearch(options, vocabulary)
+
     def objective(trial: optuna.Trial) -> float:
         at = replace(
             options,
@@ -73,7 +75,7 @@ def tune(
             token_min_logp=trial.suggest_categorical("token_min_logp", TOKEN),
             beam_prune_logp=trial.suggest_categorical("beam_prune_logp", BEAM),
         )
-        search = BeamSearch(at, vocabulary)
+        search.weigh(at)
         edits = seen = 0
         for number, part in enumerate(parts):
             texts = search.texts([log_probs[i] for i in part])

@@ -1,0 +1,144 @@
+"""The compiled search against pyctcdecode, whose search it repeats."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pyctcdecode import build_ctcdecoder
+
+from khasr.config import DecoderConfig
+from khasr.decoding import compiled, prefix_search
+from khasr.decoding.beam import BeamSearch
+from khasr.decoding.compiled import CompiledSearch
+from khasr.text.vocabulary import Vocabulary
+
+LETTERS = ["", "⁇", " ", "a", "b", "c"]
+# "ab" is one symbol, or two: the same word may be spelled either way.
+CLUSTERS = ["", "⁇", " ", "a", "b", "ab", "bc"]
+WORDS = ["", "▁⁇▁", "▁|", "▁a", "▁b", "▁c"]
+PRUNING: dict[str, Any] = {"beam_width": 30, "beam_prune_logp": -10.0, "token_min_logp": -5.0}
+
+
+def write_trigrams(path: Path, words: list[str]) -> str:
+    """A trigram model of these words, all numbers at random."""
+    rng = np.random.default_rng(0)
+    known = ["<s>", "</s>", "<unk>", *words]
+    orders: list[list[tuple[str, ...]]] = [[(w,) for w in known]]
+    for n in (2, 3):
+        every = [c for c in itertools.product(known, repeat=n) if "<s>" not in c[1:] and "</s>" not in c[:-1]]
+        every = [c for c in every if "<unk>" not in c and (n == 2 or (c[:2] in orders[1] and c[1:] in orders[1]))]
+        orders.append([every[i] for i in sorted(rng.choice(len(every), min(40, len(every)), replace=False))])
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\\data\\\n" + "".join(f"ngram {n}={len(g)}\n" for n, g in enumerate(orders, 1)))
+        for n, grams in enumerate(orders, 1):
+            file.write(f"\n\\{n}-grams:\n")
+            for gram in grams:
+                backoff = f"\t{rng.uniform(-1, 0):.3f}" if n < 3 else ""
+                file.write(f"{rng.uniform(-3, -0.1):.3f}\t{' '.join(gram)}{backoff}\n")
+        file.write("\n\\end\\\n")
+    return str(path)
+
+
+def utterances(labels: int, count: int, frames: int = 15) -> list[NDArray[np.float32]]:
+    """Log-probabilities of symbols that last for some frames each, sure in most, as a trained model's are."""
+    rng = np.random.default_rng(labels)
+    found = []
+    for _ in range(count):
+        symbols = np.repeat(rng.integers(0, labels, frames) * rng.integers(0, 2, frames), rng.integers(1, 6, frames))
+        logits = rng.normal(0, 1, (len(symbols), labels))
+        logits[np.arange(len(symbols)), symbols] += rng.choice([2.0, 14.0], len(symbols), p=[0.3, 0.7])
+        found.append((logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32))
+    return found
+
+
+def assert_same(ours: CompiledSearch, theirs: Any, rows: NDArray[np.float32], **pruning: Any) -> None:
+    assert ours.decode(rows, **pruning) == theirs.decode(rows, **pruning)
+    for prune_history in (False, True):
+        expected = theirs.decode_beams(rows, prune_history=prune_history, **pruning)
+        found = ours.decode_beams(rows, prune_history=prune_history, **pruning)
+        # Beams of nearly equal score may come in another order.
+        assert {b[0]: b[2] for b in found} == {b[0]: b[2] for b in expected}
+        scores = {b[0]: b[3:] for b in expected}
+        assert {b[0]: b[3:] for b in found} == {text: pytest.approx(pair, abs=1e-3) for text, pair in scores.items()}
+        assert [b[4] for b in found] == sorted((b[4] for b in found), reverse=True)
+
+
+@pytest.mark.parametrize("labels", [LETTERS, CLUSTERS, WORDS], ids=["letters", "clusters", "words"])
+@pytest.mark.parametrize("lm", ["none", "without a list", "with a list", "with a short list"])
+def test_texts_frames_and_scores_are_pyctcdecode_s(labels: list[str], lm: str, tmp_path: Path) -> None:
+    words = ["|", "a", "b"] if labels is WORDS else ["a", "ab", "abc", "bab", "cacb", "bcbcbcbc"]
+    options: dict[str, Any] = {}
+    if lm != "none":
+        unigrams = {"without a list": None, "with a list": words, "with a short list": words[::2]}[lm]
+        # Not .arpa: pyctcdecode would read the words from it.
+        path = write_trigrams(tmp_path / "trigrams.lm", words)
+        options = {"kenlm_model_path": path, "unigrams": unigrams, "alpha": 0.7, "beta": 1.1, "unk_score_offset": -4.0}
+    ours, theirs = CompiledSearch(labels, **options), build_ctcdecoder(labels, **options)
+    for rows in utterances(len(labels), 12):
+        assert_same(ours, theirs, rows, **PRUNING)
+
+
+@pytest.mark.parametrize("width", [1, 3, 9, 200])
+def test_wide_and_narrow_searches_are_pyctcdecode_s_too(width: int, tmp_path: Path) -> None:
+    words = ["a", "ab", "abc", "bab", "cacb"]
+    options: dict[str, Any] = {"kenlm_model_path": write_trigrams(tmp_path / "trigrams.lm", words), "unigrams": words}
+    ours, theirs = CompiledSearch(LETTERS, **options), build_ctcdecoder(LETTERS, **options)
+    for rows in utterances(len(LETTERS), 3 if width == 200 else 20, frames=30):
+        assert_same(ours, theirs, rows, beam_width=width, beam_prune_logp=-25.0, token_min_logp=-20.0)
+
+
+def test_a_room_that_is_too_small_grows_and_one_that_is_full_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["a", "ab", "abc", "bab", "cacb"]
+    options: dict[str, Any] = {"kenlm_model_path": write_trigrams(tmp_path / "trigrams.lm", words), "unigrams": words}
+    rows = utterances(len(LETTERS), 4, frames=40)
+    expected = [CompiledSearch(LETTERS, **options).decode_beams(r, **PRUNING) for r in rows]
+    monkeypatch.setattr(compiled, "_SMALLEST", 8)
+    grown = [0]
+    grow = compiled._Room.grow
+
+    def count(self: Any) -> None:
+        grown[0] += 1
+        grow(self)
+
+    monkeypatch.setattr(compiled._Room, "grow", count)
+    small = CompiledSearch(LETTERS, **options)
+    assert [small.decode_beams(r, **PRUNING) for r in rows] == expected
+    assert grown[0] > 5
+    monkeypatch.setattr(compiled, "_MOST_KEPT", 0)
+    assert [small.decode_beams(r, **PRUNING) for r in rows] == expected
+
+
+def test_other_weights_need_no_new_search(tmp_path: Path) -> None:
+    words = ["a", "ab", "abc", "bab", "cacb"]
+    lm = write_trigrams(tmp_path / "lm.binary", words)
+    (tmp_path / "unigrams.txt").write_text("\n".join(words), encoding="utf-8")
+    vocabulary = Vocabulary.of_texts(["ab c"])
+    rows = utterances(len(vocabulary), 40)
+    one, other = (DecoderConfig(name="beam_lm", lm=lm, alpha=a, beta=b) for a, b in ((0.5, 1.5), (2.0, -1.0)))
+    search = BeamSearch(one, vocabulary)
+    before = search.texts(rows)
+    search.weigh(other)
+    assert search.texts(rows) == BeamSearch(other, vocabulary).texts(rows) != before
+    search.weigh(one)
+    assert search.texts(rows) == before
+
+
+def test_threads_do_not_change_what_is_said(tmp_path: Path) -> None:
+    lm = write_trigrams(tmp_path / "lm.binary", ["a", "ab", "abc", "bab", "cacb"])
+    vocabulary = Vocabulary.of_texts(["ab c"])
+    rows = utterances(len(vocabulary), 200)
+    search = BeamSearch(DecoderConfig(name="beam_lm", lm=lm), vocabulary)
+    search._threads = 4
+    many = search.texts(rows)
+    search._threads = 1
+    assert search.texts(rows) == many
+
+
+def test_the_beginnings_of_words_are_found() -> None:
+    points = np.array([ord(c) for c in "abac"], np.uint32)
+    assert len(prefix_search.beginnings(points, np.array([2, 4]))) == 3  # a, ab, ac
