@@ -68,7 +68,13 @@ class AugmentConfig:
     noise_snr_db: list[float] = field(default_factory=list)
     """[lowest, highest] signal-to-noise ratio in dB of added white noise; empty adds none."""
     gain_db: list[float] = field(default_factory=list)
-    """[lowest, highest] gain in dB of the standardised waveform; empty leaves its variance at 1."""
+    """[lowest, highest] gain in dB of the standardised waveform; empty leaves its variance at 1. Of utterances that are
+    joined each has its own, and the whole is standardised after."""
+    pause_seconds: list[float] = field(default_factory=list)
+    """[shortest, longest] pause, of faint noise, put at one in two of the utterances' ends; empty puts none."""
+    join: list[int] = field(default_factory=list)
+    """How many utterances of a batch to join to one, a number of these drawn for each batch, e.g. [1,2,4]; empty joins
+    none. A batch then has fewer and longer rows, with the same audio: for a model that is to hear long recordings."""
 
 
 @dataclass

@@ -64,6 +64,10 @@ def check_ranges(config: Any) -> None:
     for name, pair in (("noise_snr_db", noise), ("gain_db", config.data.augment.gain_db)):
         right = not pair or (len(pair) == 2 and pair[0] <= pair[1])
         expect(right, f"data.augment.{name}", pair, "[lowest,highest]")
+    pause, join = config.data.augment.pause_seconds, config.data.augment.join
+    right = not pause or (len(pause) == 2 and 0 <= pause[0] <= pause[1])
+    expect(right, "data.augment.pause_seconds", pause, "[shortest,longest] of 0 or more seconds")
+    expect(all(count >= 1 for count in join), "data.augment.join", join, "counts of utterances, at least 1")
     devices = config.trainer.devices
     expect(devices == -1 or devices >= 1, "trainer.devices", devices, "at least 1, or -1 for all GPUs")
     shape = config.model.architecture

@@ -64,3 +64,73 @@ def test_gain_reaches_training_and_leaves_val_alone(compose: Callable[..., Confi
     ]
     assert levels[0].item() == pytest.approx(10 ** (6 / 20), rel=1e-3)
     assert levels[1].item() == pytest.approx(1, rel=1e-3)
+
+
+def test_pauses_are_faint_of_the_length_asked_for_and_at_some_ends() -> None:
+    options, generator = AugmentConfig(pause_seconds=[0.5, 0.5]), np.random.default_rng(0)
+    loud = np.sqrt(np.mean(TONE**2))
+    ends = []
+    for _ in range(200):
+        changed = augment(TONE, options, generator)
+        before = 0 if np.array_equal(changed[: len(TONE)], TONE) else 1
+        after = (len(changed) - len(TONE)) // 8000 - before
+        ends.append((before, after))
+        start = 8000 * before
+        assert np.array_equal(changed[start : start + len(TONE)], TONE)
+        for pause in (changed[:start], changed[start + len(TONE) :]):
+            assert len(pause) in (0, 8000)
+            assert not len(pause) or 1e-3 < np.sqrt(np.mean(pause**2)) / loud < 0.11
+        assert changed.dtype == np.float32
+    for end in range(2):
+        assert 70 < sum(e[end] for e in ends) < 130
+
+
+def _training(compose: Callable[..., Config], corpus: Path, *changes: str) -> tuple[CorpusDataModule, PartDataset]:
+    config = compose("experiment=quickstart", "data=folder", f"data.root='{corpus}'", "data.augment.speed=[]", *changes)
+    data = CorpusDataModule(config.data, seed=1)
+    data.prepare(progress=False)
+    return data, PartDataset(data.parts["train"], data.vocabulary, config.data, 1)
+
+
+def test_joined_utterances_keep_their_texts_and_their_audio(compose: Callable[..., Config], corpus: Path) -> None:
+    data, joined = _training(compose, corpus, "data.augment.join=[2]")
+    part = data.parts["train"]
+    batch = [(0, i) for i in range(5)]
+    examples = joined.__getitems__(batch)
+    assert len(examples) == 3
+    assert [e.id for e in joined.__getitems__(batch)] == [e.id for e in examples]  # of (seed, batch) alone
+    own = {str(part.audio[i]["id"]): i for i in range(5)}
+    said = [id_ for e in examples for id_ in e.id.split("+")]
+    assert sorted(said) == sorted(own)
+    for example in examples:
+        members = [own[id_] for id_ in example.id.split("+")]
+        assert example.reference == " ".join(part.texts[i] for i in members)
+        assert example.targets.tolist() == data.vocabulary.encode(example.reference)
+        assert len(example.waveform) == sum(part.lengths[i] for i in members)
+        assert example.waveform.std().item() == pytest.approx(1, rel=1e-3)
+    plain = _training(compose, corpus)[1]
+    assert [e.id for e in plain.__getitems__(batch)] == list(own)
+
+
+def test_joined_utterances_differ_in_loudness_by_their_gains(compose: Callable[..., Config], corpus: Path) -> None:
+    data, joined = _training(compose, corpus, "data.augment.join=[4]", "data.augment.gain_db=[-20,0]")
+    part = data.parts["train"]
+    own = {str(part.audio[i]["id"]): i for i in range(4)}
+    (example,) = joined.__getitems__([(0, i) for i in range(4)])
+    edges = np.cumsum([part.lengths[own[id_]] for id_ in example.id.split("+")])[:-1]
+    levels = [20 * np.log10(x.std()) for x in np.split(example.waveform.numpy(), edges)]
+    assert np.ptp(levels) > 3
+    assert example.waveform.std().item() == pytest.approx(1, rel=1e-3)
+
+
+def test_val_is_not_joined(compose: Callable[..., Config], corpus: Path) -> None:
+    data, _ = _training(compose, corpus, "data.augment.join=[2]", "data.augment.pause_seconds=[1,1]")
+    heard = [n for batch in data.val_dataloader() for n in batch.waveform_lengths.tolist()]
+    assert sorted(heard) == sorted(data.parts["val"].lengths)
+
+
+def test_training_hears_joined_utterances(compose: Callable[..., Config], corpus: Path) -> None:
+    data, _ = _training(compose, corpus, "data.augment.join=[2]")
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch.ids) == 2  # of quickstart's 4
+    assert all("+" in id_ for id_ in batch.ids)

@@ -74,6 +74,8 @@ def test_an_option_cannot_be_added(tmp_path: Path) -> None:
         "data.augment.speed=[0]",
         "data.augment.noise_snr_db=[10]",
         "data.augment.gain_db=[3,-3]",
+        "data.augment.pause_seconds=[-1,1]",
+        "data.augment.join=[0,2]",
         "optimizer.layer_decay=1.5",
         "finetune.freeze_encoder_steps=-1",
         "schedule.final_scale=0 schedule=tri_stage",

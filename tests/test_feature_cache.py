@@ -50,7 +50,12 @@ def test_kept_features_give_the_same_log_probs_in_any_batch() -> None:
 
 @pytest.mark.parametrize(
     ("frozen", "augment", "gib"),
-    [(False, AugmentConfig(), 2.0), (True, AugmentConfig(gain_db=[-6, 6]), 2.0), (True, AugmentConfig(), 1e-6)],
+    [
+        (False, AugmentConfig(), 2.0),
+        (True, AugmentConfig(gain_db=[-6, 6]), 2.0),
+        (True, AugmentConfig(join=[2]), 2.0),
+        (True, AugmentConfig(), 1e-6),
+    ],
 )
 def test_features_that_change_or_do_not_fit_are_not_kept(frozen: bool, augment: AugmentConfig, gib: float) -> None:
     model, options = build(frozen, feature_cache_gib=gib)

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from khasr.config import DataConfig
 from khasr.data.audio import SAMPLE_RATE, standardise
-from khasr.data.augment import amplify, augment
+from khasr.data.augment import amplify, augment, join
 from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
 from khasr.data.cache import load_audio
 from khasr.data.corpora import Fault, Member, corpora_of, read_corpus
@@ -72,13 +73,30 @@ class PartDataset(Dataset[Example]):
         else:
             generator = np.random.default_rng([self._seed, epoch, index])
             waveform = amplify(standardise(augment(waveform, self._augment, generator)), self._augment, generator)
-        text = self._part.texts[index]
-        return Example(
-            id=str(row["id"]),
-            reference=text,
-            waveform=torch.from_numpy(waveform),
-            targets=torch.tensor(self._vocabulary.encode(text), dtype=torch.long),
+        return self._example(str(row["id"]), self._part.texts[index], waveform)
+
+    def __getitems__(self, batch: list[tuple[int, int]] | list[int]) -> list[Example]:
+        """The examples of one batch; in training joined, where the options say so."""
+        examples = [self[at] for at in batch]
+        counts = self._augment.join
+        if self._seed is None or not counts:
+            return examples
+        generator = np.random.default_rng([self._seed, *np.ravel(batch)])
+        count = int(generator.choice(counts))
+        order = generator.permutation(len(examples))
+        groups = [[examples[i] for i in order[begin : begin + count]] for begin in range(0, len(order), count)]
+        return [self._joined(group) if len(group) > 1 else group[0] for group in groups]
+
+    def _joined(self, group: list[Example]) -> Example:
+        return self._example(
+            "+".join(example.id for example in group),
+            " ".join(example.reference for example in group),
+            join([example.waveform.numpy() for example in group]),
         )
+
+    def _example(self, id_: str, text: str, waveform: NDArray[np.float32]) -> Example:
+        targets = torch.tensor(self._vocabulary.encode(text), dtype=torch.long)
+        return Example(id=id_, reference=text, waveform=torch.from_numpy(waveform), targets=targets)
 
 
 class CorpusDataModule(pl.LightningDataModule):

@@ -56,7 +56,7 @@ def build_feature_cache(
     encoder: Any = getattr(model.encoder, "feature_extractor", None)
     if encoder is None or any(p.requires_grad for p in encoder.parameters()):
         return None
-    if augment.speed or augment.noise_snr_db or augment.gain_db:
+    if augment != AugmentConfig():
         return None
     if not all(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in encoder.conv_layers):
         return None
