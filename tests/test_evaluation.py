@@ -111,12 +111,19 @@ def test_chunks_say_every_frame_once(samples: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_pieces_are_cut_at_pauses_and_lose_no_frame() -> None:
-    rows = np.full((4000, 3), -5.0, np.float32)
-    rows[:, 1] = 0.0
+    vocabulary = Vocabulary.of_texts(["a b"])
+    letter, space = vocabulary.symbols.index("a"), vocabulary.symbols.index(" ")
+    rows = np.full((4000, len(vocabulary)), -5.0, np.float32)
+    rows[:, letter] = 0.0
     rows[1200:1240, 0] = 1.0
-    pieces = list(pieces_at_pauses(iter([rows])))
+    pieces = list(pieces_at_pauses(iter([rows]), vocabulary))
     assert [start for start, _ in pieces][:2] == [0, 1220]
     assert sum(len(p) for _, p in pieces) == 4000
+    # A shorter one between words comes before a longer one that may be within a word.
+    rows[900:904, 0] = 1.0
+    rows[904, space] = 1.0
+    pieces = list(pieces_at_pauses(iter([rows]), vocabulary))
+    assert [start for start, _ in pieces][:2] == [0, 902]
 
 
 def test_what_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:

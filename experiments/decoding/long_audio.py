@@ -6,7 +6,7 @@ One thing is changed at a time; greedy decoding. The reference of a recording is
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,19 @@ recogniser = load_recogniser(run)
 part = read_parts(config.data, config.seed)[name]
 Wave = NDArray[np.float32]
 waves: list[Wave] = [np.asarray(row["waveform"], np.int16).astype(np.float32) / 32768 for row in part.audio]
-groups: list[list[int]] = [[]]
-for i in range(len(waves)):
-    if sum(len(waves[j]) for j in groups[-1]) >= seconds * RATE:
-        groups.append([])
-    groups[-1].append(i)
+
+
+def grouped(order: Sequence[int], speakers: Sequence[str] | None = None) -> list[list[int]]:
+    found: list[list[int]] = [[]]
+    for i in order:
+        full = sum(len(waves[j]) for j in found[-1]) >= seconds * RATE
+        if full or (speakers and found[-1] and speakers[found[-1][0]] != speakers[i]):
+            found.append([])
+        found[-1].append(i)
+    return found
+
+
+groups = grouped(range(len(waves)))
 
 
 def hear(wave: Wave) -> Wave:
@@ -114,7 +122,15 @@ for length, stride in ((15.0, 2.5), (8.0, 1.5), (5.0, 1.0)):
     tell(f"joined, in chunks of {length:g} s, of it {stride:g} s context at each end", [said(r) for r in rows])
 tell("alone, 0.15 s of faint noise at each end", per_group([said(hear(standardise(with_ends(w)))) for w in waves]))
 tell("joined, 0.3 s of faint noise between", [said(np.concatenate(list(chunks(joined(g, pause=0.3))))) for g in groups])
-tell(
-    "joined, as khasr.transcribe hears it",
-    [" ".join(filter(None, (said(r) for _, r in pieces_at_pauses(chunks(joined(g)))))) for g in groups],
-)
+
+
+def transcribed(group: list[int]) -> str:
+    pieces = pieces_at_pauses(chunks(joined(group)), recogniser.vocabulary)
+    return " ".join(filter(None, (said(rows) for _, rows in pieces)))
+
+
+tell("joined, as khasr.transcribe hears it", [transcribed(g) for g in groups])
+# A recording has one speaker most often, or one loudness.
+speakers = [str(row["speaker"]) for row in part.audio]
+groups = grouped(sorted(range(len(waves)), key=lambda i: speakers[i]), speakers)
+tell(f"the same, one speaker in a recording ({len(groups)} recordings)", [transcribed(g) for g in groups])

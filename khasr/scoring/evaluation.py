@@ -129,7 +129,7 @@ def _hear_joined(recogniser: Recogniser, part: Any, config: EvaluateConfig, deco
             return whole[start:end].astype(np.float32) / 32768
 
         pieces = long_log_probs(recogniser, read, len(whole), config.chunk_seconds, config.stride_seconds)
-        heard = _texts(decoder, recogniser.vocabulary, [rows for _, rows in pieces_at_pauses(pieces)])
+        heard = _texts(decoder, recogniser.vocabulary, [r for _, r in pieces_at_pauses(pieces, recogniser.vocabulary)])
         seconds = len(whole) / RATE
         scored.append(
             Scored(f"joined_{number:04d}", "joined", seconds, " ".join(texts), " ".join(h for h in heard if h))

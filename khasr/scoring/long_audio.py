@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from khasr.data.audio import standardise
 from khasr.scoring.recogniser import FRAME, Recogniser
+from khasr.text.vocabulary import Vocabulary
 
 RATE = 16_000
 # Between two pieces that are decoded apart: the longest pause of a window of this many frames (30 s).
@@ -52,27 +53,33 @@ def _hear(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.f
     return recogniser.log_probs(standard[None], torch.tensor([len(standard)]))[0]
 
 
-def pieces_at_pauses(pieces: Iterator[NDArray[np.float32]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def pieces_at_pauses(
+    pieces: Iterator[NDArray[np.float32]], vocabulary: Vocabulary
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The same frames cut at pauses, with the frame each piece starts at: so that a beam search's work stays flat."""
+    silent = [0, *(i for i, symbol in enumerate(vocabulary.symbols) if symbol == " ")]
     held: NDArray[np.float32] | None = None
     start = 0
     for piece in pieces:
         held = piece if held is None else np.concatenate([held, piece])
         while len(held) > _WINDOW:
-            cut = _longest_pause(held[:_WINDOW])
+            cut = _longest_pause(held[:_WINDOW], silent)
             yield start, held[:cut]
             start, held = start + cut, held[cut:]
     if held is not None and len(held):
         yield start, held
 
 
-def _longest_pause(rows: NDArray[np.float32]) -> int:
-    """The middle of the longest run of blanks in the second half; the end where there is none."""
+def _longest_pause(rows: NDArray[np.float32], silent: list[int]) -> int:
+    """The middle of the longest run of blanks and spaces in the second half; the end where there is none.
+
+    Runs with a space in them come first: the pieces are words apart, and a letter may be said on both sides of blanks.
+    """
     half = len(rows) // 2
-    blank = np.concatenate([[False], rows[half:].argmax(axis=1) == 0, [False]])
-    edges = np.flatnonzero(np.diff(blank.astype(int)))
-    if len(edges) == 0:
+    best = rows[half:].argmax(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.isin(best, silent), [False]]).astype(int)))
+    runs = [(bool(best[begin:end].any()), end - begin, begin) for begin, end in edges.reshape(-1, 2).tolist()]
+    if not runs:
         return len(rows)
-    begins, ends = edges[::2], edges[1::2]
-    longest = int(np.argmax(ends - begins))
-    return half + max(1, int(begins[longest] + ends[longest]) // 2)
+    _, length, begin = max(runs, key=lambda run: run[:2])
+    return int(half + begin + max(1, length // 2))

@@ -124,7 +124,8 @@ def hear(
             except ValueError as error:
                 raise _NoAudioError(str(error)) from error
 
-        yield from pieces_at_pauses(long_log_probs(recogniser, read, samples, chunk_seconds, stride_seconds))
+        rows = long_log_probs(recogniser, read, samples, chunk_seconds, stride_seconds)
+        yield from pieces_at_pauses(rows, recogniser.vocabulary)
 
 
 def _written(name: str, pieces: Sequence[tuple[int, list[Decoded]]], format_: str) -> str:
