@@ -1,6 +1,7 @@
 """The compiled search against pyctcdecode, whose search it repeats."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,12 @@ def test_texts_frames_and_scores_are_pyctcdecode_s(labels: list[str], lm: str, t
         # Not .arpa: pyctcdecode would read the words from it.
         path = write_trigrams(tmp_path / "trigrams.lm", words)
         options = {"kenlm_model_path": path, "unigrams": unigrams, "alpha": 0.7, "beta": 1.1, "unk_score_offset": -4.0}
-    ours, theirs = CompiledSearch(labels, **options), build_ctcdecoder(labels, **options)
-    for rows in utterances(len(labels), 12):
-        assert_same(ours, theirs, rows, **PRUNING)
+    theirs = build_ctcdecoder(labels, **options)
+    # With a whole list it may be told that the model knows no other words.
+    for closed in (False, True) if lm == "with a list" else (False,):
+        ours = CompiledSearch(labels, **options, closed=closed)
+        for rows in utterances(len(labels), 12):
+            assert_same(ours, theirs, rows, **PRUNING)
 
 
 @pytest.mark.parametrize("width", [1, 3, 9, 200])
@@ -141,4 +145,18 @@ def test_threads_do_not_change_what_is_said(tmp_path: Path) -> None:
 
 def test_the_beginnings_of_words_are_found() -> None:
     points = np.array([ord(c) for c in "abac"], np.uint32)
-    assert len(prefix_search.beginnings(points, np.array([2, 4]))) == 3  # a, ab, ac
+    begun, whole = prefix_search.beginnings(points, np.array([2, 4]))
+    assert (len(begun), len(whole)) == (3, 2)  # a, ab, ac
+    assert set(whole) < set(begun)
+
+
+def test_a_list_that_lost_a_word_is_not_taken_for_all_that_the_model_knows(tmp_path: Path) -> None:
+    words = ["a", "ab", "abc", "bab", "cacb"]
+    lm = write_trigrams(tmp_path / "lm.binary", words)
+    (tmp_path / "lm.json").write_text(json.dumps({"words": len(words)}), encoding="utf-8")
+    closed = []
+    for listed in (words, words[:-1]):
+        (tmp_path / "unigrams.txt").write_text("\n".join(listed), encoding="utf-8")
+        search = BeamSearch(DecoderConfig(name="beam_lm", lm=lm), Vocabulary.of_texts(["ab c"]))
+        closed.append(search._search._closed)
+    assert closed == [True, False]

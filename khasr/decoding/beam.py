@@ -1,5 +1,6 @@
 """Prefix beam search, with or without an n-gram: pyctcdecode's, or the same compiled."""
 
+import functools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -155,8 +156,7 @@ def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
     Raises:
         ValueError: they are of symbols of another kind.
     """
-    described = lm.parent / "lm.json"
-    unit = json.loads(described.read_text(encoding="utf-8")).get("unit", "word") if described.is_file() else "word"
+    unit = _described(lm).get("unit", "word")
     if unit == "word":
         return False
     symbols = "cluster" if any(len(s) > 1 for s in vocabulary.symbols[2:]) else "character"
@@ -166,6 +166,13 @@ def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
             "--unit word."
         )
     return True
+
+
+def _described(lm: Path) -> dict[str, Any]:
+    """What build_lm wrote of a language model; nothing where another program built it."""
+    described = lm.parent / "lm.json"
+    found: dict[str, Any] = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+    return found
 
 
 def _labels(vocabulary: Vocabulary, of_symbols: bool) -> list[str]:
@@ -193,7 +200,9 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
     if options.backend == "compiled":
         from khasr.decoding.compiled import CompiledSearch
 
-        build = CompiledSearch
+        # build_lm's list has all words of its model, until somebody changes one of the two.
+        closed = lm is not None and unigrams is not None and len(unigrams) == _described(lm).get("words")
+        build = functools.partial(CompiledSearch, closed=closed)
     else:
         from pyctcdecode import build_ctcdecoder
 

@@ -35,10 +35,13 @@ class CompiledSearch:
         alpha: float = 0.5,
         beta: float = 1.5,
         unk_score_offset: float = -10.0,
+        closed: bool = False,
     ) -> None:
         """A search over labels, the first of them the blank, " " the space.
 
         Where one begins with "▁", each does and is a word of its own.
+
+        With `closed` the unigrams are all words that the language model knows, and it is not asked for others.
 
         Raises:
             OSError: the language model is none.
@@ -53,7 +56,8 @@ class CompiledSearch:
         self._unigrams = frozenset(w for w in unigrams or () if self._model is not None and w in self._model)
         self._listed = unigrams is not None
         points, ends = _code_points(sorted(self._unigrams))
-        self._known = ps.beginnings(points, ends)
+        self._begun, self._whole = ps.beginnings(points, ends)
+        self._closed = closed and self._listed
         self._history = 1 if self._model is None else max(1, self._model.order - 1)
         self._idle: SimpleQueue[_Room] = SimpleQueue()
 
@@ -95,10 +99,10 @@ class CompiledSearch:
         room.begin()
         rows = np.ascontiguousarray(log_probs, np.float32)
         while status := ps.search(
-            rows, self._kinds, self._points, self._ends, self._known, self._listed, self._weights, self._history,
-            beam_width, beam_prune_logp, token_min_logp, prune_history, room.at, room.parts, room.part_slots,
-            room.texts, room.text_slots, room.answers, room.asked, room.spans, room.beams, room.grown, room.slots,
-            room.scores,
+            rows, self._kinds, self._points, self._ends, self._begun, self._whole, self._listed, self._closed,
+            self._weights, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history, room.at,
+            room.parts, room.part_slots, room.texts, room.text_slots, room.answers, room.asked, room.spans, room.beams,
+            room.grown, room.slots, room.scores,
         ):  # fmt: skip
             self._help(room, status)
         while status := ps.finish(

@@ -80,16 +80,18 @@ def _pair(one: int, other: int) -> int:
 
 @_compiled
 def beginnings(points: Any, ends: Any) -> Any:
-    """The sorted keys of every beginning of every word, itself too; words one after another as code points."""
+    """The sorted keys of every beginning of every word, itself too, and of whole words; words as code points."""
     keys = np.empty(len(points), np.uint64)
+    words = np.empty(len(ends), np.uint64)
     begin = 0
-    for end in ends:
+    for word, end in enumerate(ends):
         key = np.uint64(0)
         for i in range(begin, end):
             key = _mix(key, points[i])
             keys[i] = key
+        words[word] = key
         begin = end
-    return np.unique(keys)
+    return np.unique(keys), np.unique(words)
 
 
 @_compiled
@@ -173,9 +175,16 @@ def _word_slot(slots: Any, state: int, word: int) -> int:
 
 
 @_compiled
+def _has(keys: Any, key: int) -> bool:
+    place = np.searchsorted(keys, key)
+    return place < len(keys) and keys[place] == key
+
+
+@_compiled
 def _grown_part(
-    before: int, symbol: int, points: Any, ends: Any, known: Any, listed: bool, at: Any, parts: Any, slots: Any
-) -> int:
+    before: int, symbol: int, points: Any, ends: Any, begun: Any, whole: Any, listed: bool, closed: bool, at: Any,
+    parts: Any, slots: Any,
+) -> int:  # fmt: skip
     """The part that a symbol makes of one."""
     key = parts[before].key
     first = ends[symbol - 1] if symbol else 0
@@ -196,13 +205,10 @@ def _grown_part(
     parts[new].before = before
     parts[new].symbol = symbol
     parts[new].length = length
-    unknown = 1.0
-    if listed:
-        found = np.searchsorted(known, key)
-        if found < len(known) and known[found] == key:
-            unknown = 0.0
-    parts[new].unknown = unknown * max(1.0, length / _LONG)
+    parts[new].unknown = 0.0 if listed and _has(begun, key) else max(1.0, length / _LONG)
     parts[new].word = NEW
+    if closed and not _has(whole, key):
+        parts[new].word, parts[new].penalty = UNKNOWN, 1
     return new
 
 
@@ -392,9 +398,10 @@ def _keep(
 
 @_compiled
 def search(
-    rows: Any, kinds: Any, points: Any, ends: Any, known: Any, listed: bool, weights: Any, history: int, width: int,
-    beam_prune_logp: float, token_min_logp: float, prune_history: bool, at: Any, parts: Any, part_slots: Any,
-    texts: Any, text_slots: Any, words: Any, asked: Any, spans: Any, beams: Any, grown: Any, slots: Any, scores: Any,
+    rows: Any, kinds: Any, points: Any, ends: Any, begun: Any, whole: Any, listed: bool, closed: bool, weights: Any,
+    history: int, width: int, beam_prune_logp: float, token_min_logp: float, prune_history: bool, at: Any, parts: Any,
+    part_slots: Any, texts: Any, text_slots: Any, words: Any, asked: Any, spans: Any, beams: Any, grown: Any,
+    slots: Any, scores: Any,
 ) -> int:  # fmt: skip
     """Searches from frame at[FRAME] to the end; then the first at[BEAMS] of `beams` are found.
 
@@ -402,7 +409,8 @@ def search(
         rows: (frames, symbols) float32 log-probabilities.
         kinds: (symbols,) what each does.
         points, ends: code points of all symbols, one after another, and where each symbol's end.
-        known, listed: keys of the beginnings of the unigram list's words, sorted, and whether there is a list.
+        begun, whole: sorted keys of the beginnings of the unigram list's words, and of the words.
+        listed, closed: whether there is a list, and whether the language model knows no word beyond it.
         weights: alpha, beta, unk_score_offset.
         history: how many last words tell beams apart with prune_history.
         words: the language model's answers so far; of length 0 where there is no model.
@@ -453,7 +461,7 @@ def search(
                 if again:
                     pass
                 elif kind == LETTER:
-                    part = _grown_part(part, symbol, points, ends, known, listed, at, parts, part_slots)
+                    part = _grown_part(part, symbol, points, ends, begun, whole, listed, closed, at, parts, part_slots)
                 else:
                     if part:
                         text = _grown_text(text, part, weights, history, at, parts, texts, text_slots, words, asked)
@@ -461,7 +469,7 @@ def search(
                             continue
                     part = 0
                     if kind == WORD:
-                        part = _grown_part(0, symbol, points, ends, known, listed, at, parts, part_slots)
+                        part = _grown_part(0, symbol, points, ends, begun, whole, listed, closed, at, parts, part_slots)
                 to = _candidate(text, part, beam.heard + logp, count, at[STAMP], grown, slots)
                 count += to == count
                 # Where beams fall together pyctcdecode keeps the frames of the one that came last, the worst.
