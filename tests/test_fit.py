@@ -674,6 +674,27 @@ def test_wandb_that_cannot_be_told_of_a_preemption_does_not_take_the_place_of_it
     assert "no route" in capsys.readouterr().err
 
 
+def test_a_scored_run_is_completed_though_wandb_fails_at_its_end(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from khasr.training import metrics
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    finish = metrics.wandb.finish
+    for place, name in ((metrics.wandb, "Audio"), (metrics.wandb.Artifact, "add_file"), (metrics.wandb, "finish")):
+        monkeypatch.setattr(place, name, unreachable)
+    changes = ["logger=wandb", "logger.wandb.log_checkpoint=true", "trainer.max_steps=2", "score_test=false"]
+    assert fit(small(*changes), RunFolder(tmp_path))["status"] == "completed"
+    finish()
+    assert read_results(tmp_path)["val"]["utterances"] == 8
+    told = [line for line in capsys.readouterr().err.splitlines() if "no route" in line]
+    assert [line.split(":")[0] for line in told] == [
+        f"wandb was not told {what}" for what in ("the table of utterances", "the weights", "that the run ended")
+    ]
+
+
 @pytest.mark.parametrize("sweep", [None, "s"])
 def test_only_a_sweep_s_agent_names_wandb_s_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: str | None

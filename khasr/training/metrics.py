@@ -21,6 +21,7 @@ from khasr.config import Config, WandbLoggerConfig, to_plain
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import Part
 from khasr.scoring.evaluate import Hypothesis, evenly
+from khasr.training.interrupts import Interrupted
 from khasr.training.run_folder import RunFolder, write_whole
 
 
@@ -159,22 +160,23 @@ def log_utterances(
         return
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
         row_of = {str(id_): row for row, id_ in enumerate(part.audio["id"])}
-        table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
-        for h in evenly(hypotheses, count):
-            waveform = np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)
-            audio = wandb.Audio(waveform, sample_rate=SAMPLE_RATE)
-            table.add_data(h.id, part.name, h.reference, h.hypothesis, h.edits, h.seconds, audio)
-        with _staged_in(folder):
+        with _without_wandb("the table of utterances"), _staged_in(folder):
+            table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
+            for h in evenly(hypotheses, count):
+                waveform = np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)
+                audio = wandb.Audio(waveform, sample_rate=SAMPLE_RATE)
+                table.add_data(h.id, part.name, h.reference, h.hypothesis, h.edits, h.seconds, audio)
             logger.experiment.log({"utterances": table})
 
 
 def log_checkpoint(loggers: list[Logger], folder: RunFolder) -> None:
     """Gives wandb the weights, as an artifact of the run."""
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        artifact = wandb.Artifact(f"khasr-{logger.experiment.id}", type="model")
-        # Sent from where it is: a copy of it would be as large.
-        artifact.add_file(str(folder.best), policy="immutable", skip_cache=True)
-        logger.experiment.log_artifact(artifact)
+        with _without_wandb("the weights"):
+            artifact = wandb.Artifact(f"khasr-{logger.experiment.id}", type="model")
+            # Sent from where it is: a copy of it would be as large.
+            artifact.add_file(str(folder.best), policy="immutable", skip_cache=True)
+            logger.experiment.log_artifact(artifact)
 
 
 @contextlib.contextmanager
@@ -193,16 +195,30 @@ def _staged_in(folder: RunFolder) -> Iterator[None]:
 def mark_preempting(loggers: list[Logger]) -> None:
     """Tells wandb that the machine is taken away: its sweep gives the run to the next agent, under the same id."""
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        try:
+        with _without_wandb("that the run is preempted"):
             logger.experiment.mark_preempting()
-        except Exception as error:
-            # The scheduler puts the run back by its exit code, which an error of wandb's would take the place of.
-            print(f"wandb was not told that the run is preempted: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def close_loggers(loggers: list[Logger], succeeded: bool) -> None:
     """Ends them; wandb's run too, since a second run in the same process would go on writing to it."""
     for logger in loggers:
-        logger.finalize("success" if succeeded else "failed")
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
-        wandb.finish(exit_code=0 if succeeded else 1)
+        of_wandb = isinstance(logger, WandbLogger)
+        with _without_wandb("how the run ended") if of_wandb else contextlib.nullcontext():
+            logger.finalize("success" if succeeded else "failed")
+        if of_wandb:
+            with _without_wandb("that the run ended"):
+                wandb.finish(exit_code=0 if succeeded else 1)
+
+
+@contextlib.contextmanager
+def _without_wandb(what: str) -> Iterator[None]:
+    """An error of wandb's is told and does not end the run, nor take the place of its exit code and its own error.
+
+    All that is sent is in the run's folder too.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        print(f"wandb was not told {what}: {type(error).__name__}: {error}", file=sys.stderr)
