@@ -14,7 +14,9 @@ from khasr.scoring.breakdown import Scored, by_frequency, by_oov, by_speaker
 from khasr.scoring.evaluation import compare, describe
 from khasr.scoring.long_audio import long_log_probs, pieces_at_pauses
 from khasr.scoring.recogniser import load_recogniser
+from khasr.scoring.significance import Difference
 from khasr.scoring.transcription import hear, subtitles
+from khasr.scoring.tuning import describe_gain
 from khasr.text.vocabulary import Vocabulary
 from tests.test_decoding import VOCABULARY, frames, write_lm
 
@@ -79,8 +81,18 @@ def test_tuning_is_never_worse_than_what_it_starts_from(tmp_path: Path) -> None:
     options = DecoderConfig(name="beam_lm", lm=str(write_lm(tmp_path)))
     found = tune(options, VOCABULARY, log_probs, ["ab"] * 12, trials=12, seed=0, tell=lambda _: None)
     assert found.wer <= found.untuned
+    assert (sum(found.edits) / 12, sum(found.edits_untuned) / 12) == (found.wer, found.untuned)
     assert len(found.trials) == 12
     assert (found.trials[0]["alpha"], found.trials[0]["beta"]) == (0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("interval", "told"), [((-0.03, -0.01), "on another part expect less"), ((-0.03, 0.01), "may be chance alone")]
+)
+def test_what_tuning_gave_is_told_with_its_interval(interval: tuple[float, float], told: str) -> None:
+    sentence = describe_gain(Difference(-0.01, *interval, 0.2))
+    assert told in sentence
+    assert f"-1.00 points on val (-3.00 to {100 * interval[1]:+.2f})" in sentence
 
 
 class Counting:

@@ -32,12 +32,15 @@ class Tuned:
     Attributes:
         decoder: the winner.
         wer: on val, with the winner; `untuned` with the weights that were given.
+        edits: in words, of each utterance with the winner; `edits_untuned` with the weights that were given.
         trials: settings, WER, and the share of the utterances that were decoded with them.
     """
 
     decoder: DecoderConfig
     wer: float
     untuned: float
+    edits: list[int]
+    edits_untuned: list[int]
     trials: list[dict[str, Any]]
 
 
@@ -98,10 +101,15 @@ def tune(
     study.enqueue_trial({**first, "token_min_logp": TOKEN[0], "beam_prune_logp": BEAM[0]})
     study.optimize(objective, n_trials=trials)
     best = study.best_trial.number
+
     # The winner, once more and whole, as evaluate will decode it.
-    texts = BeamSearch(decoders[best], vocabulary).texts(log_probs)
-    edits = sum(Levenshtein.distance(w, t.split()) for w, t in zip(words, texts, strict=True))
-    wer = edits / sum(map(len, words))
+    def edits_with(decoder: DecoderConfig) -> list[int]:
+        search.weigh(decoder)
+        texts = search.texts(log_probs)
+        return [Levenshtein.distance(w, t.split()) for w, t in zip(words, texts, strict=True)]
+
+    edits, untuned = edits_with(decoders[best]), edits_with(decoders[0])
+    wer = sum(edits) / sum(map(len, words))
     whole = sum(t["decoded"] == 1 for t in told)
     tell(f"{len(told)} trials, {whole} of them on all {len(references)} utterances, the others cut short")
-    return Tuned(decoders[best], wer, told[0]["wer"], told)
+    return Tuned(decoders[best], wer, told[0]["wer"], edits, untuned, told)

@@ -14,6 +14,7 @@ from khasr.config import DecoderConfig, TuneConfig
 from khasr.decoding.beam import lm_file
 from khasr.decoding.tuning import Tuned, tune
 from khasr.scoring.recogniser import decoder_file, keep_folder, load_recogniser, read_parts, recognise_part
+from khasr.scoring.significance import Difference, paired_difference
 
 
 def tune_run(config: TuneConfig) -> float:
@@ -35,18 +36,28 @@ def tune_run(config: TuneConfig) -> float:
     seconds = time.perf_counter() - start
     folder = Path(config.run).expanduser()
     decoder_file(config.run).write_text(yaml.safe_dump(asdict(tuned.decoder), sort_keys=False), encoding="utf-8")
+    words = [len(reference.split()) for reference in val.references]
+    gained = paired_difference(tuned.edits, tuned.edits_untuned, words)
     told: dict[str, Any] = {
-        "wer": tuned.wer, "wer_untuned": tuned.untuned, "utterances": len(val.ids), "seconds": seconds,
-        "seed": config.seed, "trials": tuned.trials,
+        "wer": tuned.wer, "wer_untuned": tuned.untuned, "difference": gained._asdict(), "utterances": len(val.ids),
+        "seconds": seconds, "seed": config.seed, "trials": tuned.trials,
     }  # fmt: skip
     (folder / "tuning.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     draw_surface(tuned, folder / "tuning.png", f"{folder.name}: WER on val ({len(val.ids)} utterances)")
     print(
         f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; {len(tuned.trials)} trials on "
-        f"{len(val.ids)} utterances in {seconds:.0f} s\n  {decoder_file(config.run)}\n  {folder / 'tuning.json'}\n  "
-        f"{folder / 'tuning.png'}"
+        f"{len(val.ids)} utterances in {seconds:.0f} s\n{describe_gain(gained)}\n  {decoder_file(config.run)}\n  "
+        f"{folder / 'tuning.json'}\n  {folder / 'tuning.png'}"
     )
     return tuned.wer
+
+
+def describe_gain(gained: Difference) -> str:
+    """A sentence on what tuning gave on val, and whether another part can be expected to see it."""
+    told = f"tuning gave {100 * gained.value:+.2f} points on val ({100 * gained.low:+.2f} to {100 * gained.high:+.2f})"
+    if gained.high < 0:
+        return f"{told}; on another part expect less, for these are the weights that fit val best"
+    return f"{told}, which may be chance alone: do not expect it of another part"
 
 
 def draw_surface(tuned: Tuned, path: Path, title: str) -> None:
