@@ -14,7 +14,8 @@ for name in twin digits; do
 done
 "$python" experiments/decoding/benchmark.py "$TWIN" "$out/lm_twin" 300
 "$python" experiments/decoding/long_audio.py "$TWIN" val
-"$python" experiments/decoding/long_audio.py "$DIGITS" train
+"$python" experiments/decoding/long_audio.py "$DIGITS" test
+"$python" experiments/decoding/tuned_or_lucky.py "$TWIN"
 "$python" -m khasr.evaluate "run='$TWIN'" part=test "hydra.run.dir='$out/tuned'"
 "$python" -m khasr.evaluate "run='$TWIN'" part=test decoder=beam_lm "decoder.lm='$out/lm_twin'" "hydra.run.dir='$out/untuned'"
 "$python" experiments/decoding/paired_test.py "$out/tuned" "$out/untuned"
