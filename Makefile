@@ -8,8 +8,9 @@ INSTALLED := .venv/installed
 train: $(INSTALLED)
 	$(BIN)/python -m khasr.train experiment=quickstart
 
+# Two at a time, with one thread each: two threads that wait for each other beside other work are many times slower.
 test: $(INSTALLED) $(BIN)/lmplz
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 gpu-check: $(INSTALLED)
 	$(BIN)/python experiments/gpu_check/check.py
