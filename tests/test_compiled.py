@@ -132,6 +132,31 @@ def test_other_weights_need_no_new_search(tmp_path: Path) -> None:
     assert search.texts(rows) == before
 
 
+def test_one_search_is_asked_for_more_and_for_fewer_beams() -> None:
+    search, rows = CompiledSearch(LETTERS), utterances(len(LETTERS), 3)
+    for width in (2, 400, 1, 50):
+        pruning = {"beam_width": width, "beam_prune_logp": -30.0, "token_min_logp": -30.0}
+        expected = [CompiledSearch(LETTERS).decode_beams(r, **pruning) for r in rows]
+        assert [search.decode_beams(r, **pruning) for r in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [(np.zeros((3, 5), np.float32), r"\(frames, 6\)"), (np.full((3, 6), np.nan, np.float32), "not numbers")],
+)
+def test_log_probabilities_that_cannot_be_searched_are_told(rows: NDArray[np.float32], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        CompiledSearch(LETTERS).decode(rows, **PRUNING)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_hardly_any_audio_is_no_error(frames: int) -> None:
+    rows = np.log(np.full((frames, len(LETTERS)), 1 / len(LETTERS), np.float32))
+    assert isinstance(CompiledSearch(LETTERS).decode(rows, **PRUNING), str)
+    rows = np.full((frames, len(LETTERS)), -np.inf, np.float32)
+    assert CompiledSearch(LETTERS).decode(rows, **PRUNING) == ""
+
+
 def test_threads_do_not_change_what_is_said(tmp_path: Path) -> None:
     lm = write_trigrams(tmp_path / "lm.binary", ["a", "ab", "abc", "bab", "cacb"])
     vocabulary = Vocabulary.of_texts(["ab c"])

@@ -66,14 +66,22 @@ class CompiledSearch:
         self._weights = (alpha, beta, unk_score_offset)
 
     def decode(self, log_probs: NDArray[np.float32], **pruning: Any) -> str:
-        """The best text of one utterance, (frames, vocab)."""
+        """The best text of one utterance, (frames, vocab).
+
+        Raises:
+            ValueError: another vocabulary, or log-probabilities that are not numbers.
+        """
         with self._searched(log_probs, True, **pruning) as (room, order):
             return " ".join(room.words(order[0], self._labels))
 
     def decode_beams(
         self, log_probs: NDArray[np.float32], prune_history: bool = False, **pruning: Any
     ) -> list[tuple[str, None, list[tuple[str, tuple[int, int]]], float, float]]:
-        """The beams of one utterance, best first: text, None, words with their frames, score of symbols, and of all."""
+        """The beams of one utterance, best first: text, None, words with their frames, score of symbols, and of all.
+
+        Raises:
+            ValueError: as `decode`.
+        """
         with self._searched(log_probs, prune_history, **pruning) as (room, order):
             return [
                 (" ".join(words := room.words(i, self._labels)), None, list(zip(words, room.frames(i), strict=True)),
@@ -92,12 +100,16 @@ class CompiledSearch:
         token_min_logp: float,
     ) -> "Iterator[tuple[_Room, list[int]]]":
         """The room in which the utterance was searched, and which of its `grown` were found, best first."""
+        rows = np.ascontiguousarray(log_probs, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != len(self._labels):
+            raise ValueError(f"log-probabilities of shape {rows.shape}: expected (frames, {len(self._labels)}).")
+        if np.isnan(rows).any():
+            raise ValueError("Some log-probabilities are not numbers (NaN): the model that gave them has diverged.")
         try:
             room = self._idle.get_nowait()
         except Empty:
-            room = _Room(beam_width, self._model)
-        room.begin()
-        rows = np.ascontiguousarray(log_probs, np.float32)
+            room = _Room(self._model)
+        room.begin(beam_width)
         while status := ps.search(
             rows, self._kinds, self._points, self._ends, self._begun, self._whole, self._listed, self._closed,
             self._weights, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history, room.at,
@@ -142,15 +154,18 @@ def _code_points(words: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.i
 class _Room:
     """What one search at a time works in; parts and the language model's answers stay from utterance to utterance."""
 
-    def __init__(self, beam_width: int, model: Any) -> None:
+    def __init__(self, model: Any) -> None:
         self.at = np.zeros(ps.COUNTERS, np.int64)
-        self.beams = np.zeros(beam_width, ps.BEAM)
-        self._candidates(beam_width)
+        self._width(1)
         self.texts = np.zeros(_SMALLEST, ps.TEXT)
         self.text_slots = np.zeros(2 * _SMALLEST, ps.TEXT_SLOT)
         self.spans = np.zeros(_SMALLEST, ps.SPAN)
         self._model = model
         self._forget()
+
+    def _width(self, beams: int) -> None:
+        self.beams = np.zeros(beams, ps.BEAM)
+        self._candidates(beams)
 
     def _candidates(self, most: int) -> None:
         size = 1 << (most - 1).bit_length()
@@ -178,8 +193,10 @@ class _Room:
             self._model.BeginSentenceWrite(start)
             self._state(start)
 
-    def begin(self) -> None:
+    def begin(self, beam_width: int) -> None:
         """Makes ready for an utterance."""
+        if beam_width > len(self.beams):
+            self._width(beam_width)
         if self.at[ps.PARTS] + len(self._answered) > _MOST_KEPT:
             self._forget()
         self.at[[ps.FRAME, ps.SPANS]] = 0
