@@ -89,7 +89,8 @@ class DataConfig:
     """Utterances in a training batch, on each device."""
     batch_seconds: float | None = None
     """In place of batch_size: seconds of audio in a training batch at most, its padding counted, before any change of
-    speed; utterances of like length go together, many short ones or few long ones. Each batch weighs alike."""
+    speed, pause or joining (joined rows may pad more); utterances of like length go together, many short ones or few
+    long ones. Each batch weighs alike."""
     eval_batch_size: int = 8
     """Utterances in a batch of val or test."""
     order: Literal["by_length", "random"] = "by_length"

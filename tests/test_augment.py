@@ -123,6 +123,13 @@ def test_joined_utterances_differ_in_loudness_by_their_gains(compose: Callable[.
     assert example.waveform.std().item() == pytest.approx(1, rel=1e-3)
 
 
+def test_where_no_text_has_a_space_none_is_taught(compose: Callable[..., Config], corpus: Path) -> None:
+    data, joined = _training(compose, corpus, "data.augment.join=[2]", "data.text.spaces=delete")
+    assert " " not in data.vocabulary.symbols
+    for example in joined.__getitems__([(0, i) for i in range(4)]):
+        assert min(example.targets.tolist()) > 1  # neither blank nor <unk>
+
+
 def test_val_is_not_joined(compose: Callable[..., Config], corpus: Path) -> None:
     data, _ = _training(compose, corpus, "data.augment.join=[2]", "data.augment.pause_seconds=[1,1]")
     heard = [n for batch in data.val_dataloader() for n in batch.waveform_lengths.tolist()]

@@ -78,6 +78,7 @@ def test_texts_frames_and_scores_are_pyctcdecode_s(labels: list[str], lm: str, t
         path = write_trigrams(tmp_path / "trigrams.lm", words)
         options = {"kenlm_model_path": path, "unigrams": unigrams, "alpha": 0.7, "beta": 1.1, "unk_score_offset": -4.0}
     theirs = build_ctcdecoder(labels, **options)
+    options["own_words"] = labels is WORDS
     # With a whole list it may be told that the model knows no other words.
     for closed in (False, True) if lm == "with a list" else (False,):
         ours = CompiledSearch(labels, **options, closed=closed)
@@ -149,6 +150,55 @@ def test_log_probabilities_that_cannot_be_searched_are_told(rows: NDArray[np.flo
         CompiledSearch(LETTERS).decode(rows, **PRUNING)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"unk_score_offset": -np.inf}, {"alpha": np.nan}, {"beta": np.inf}, {"beam_prune_logp": 10.0},
+     {"token_min_logp": np.nan}],
+)  # fmt: skip
+def test_weights_and_pruning_that_are_no_numbers_are_told(change: dict[str, float], tmp_path: Path) -> None:
+    lm = write_trigrams(tmp_path / "lm.binary", ["a", "ab"])
+    (name,) = change
+    with pytest.raises(ValueError, match=f"{name}=.*expected"):
+        BeamSearch(DecoderConfig(name="beam_lm", lm=lm, **change), Vocabulary.of_texts(["ab c"]))
+    search = CompiledSearch(LETTERS, lm, ["a", "ab"])
+    with pytest.raises(ValueError, match=f"{name}=.*expected"):
+        if "logp" in name:
+            search.decode(utterances(len(LETTERS), 1)[0], **PRUNING | change)
+        else:
+            search.reset_params(**{"alpha": 1.0, "beta": 1.0, "unk_score_offset": -1.0} | change)
+
+
+def test_a_symbol_that_is_hardly_possible_is_as_possible_as_in_pyctcdecode() -> None:
+    rows = np.array([[-0.01, -40, -5, -5.5, -60, -70]], np.float32)
+    pruning = PRUNING | {"token_min_logp": -36.0, "beam_prune_logp": -50.0}
+    found = CompiledSearch(LETTERS).decode_beams(rows, **pruning)
+    assert len(found) == len(build_ctcdecoder(LETTERS).decode_beams(rows, **pruning)) == 5
+
+
+def test_an_utterance_may_be_one_word_of_any_length() -> None:
+    rows = np.full((3000, len(LETTERS)), -20.0, np.float32)
+    rows[np.arange(3000), 3 + np.arange(3000) % 3] = 0.0
+    assert CompiledSearch(LETTERS).decode(rows, **PRUNING) == "abc" * 1000
+
+
+def test_the_sign_of_sentencepiece_is_a_letter_where_the_model_has_it() -> None:
+    vocabulary = Vocabulary.of_texts(["ab ▁c"])
+    said = [vocabulary.symbols.index(symbol) for symbol in "ab▁ c▁"]
+    rows = np.full((len(said), len(vocabulary)), -20.0, np.float32)
+    rows[np.arange(len(said)), said] = 0.0
+    assert BeamSearch(DecoderConfig(name="beam"), vocabulary).texts([rows]) == ["ab▁ c▁"]
+
+
+def test_many_questions_at_once_are_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = ["".join(w) for n in (1, 2, 3) for w in itertools.product("abc", repeat=n)]
+    options: dict[str, Any] = {"kenlm_model_path": write_trigrams(tmp_path / "lm", words), "unigrams": words}
+    rows = np.log(np.full((12, len(LETTERS)), 1 / len(LETTERS), np.float32))
+    pruning = {"beam_width": 2000, "beam_prune_logp": -100.0, "token_min_logp": -30.0}
+    expected = CompiledSearch(LETTERS, **options).decode(rows, **pruning)
+    monkeypatch.setattr(compiled, "_SMALLEST", 2)
+    assert CompiledSearch(LETTERS, **options).decode(rows, **pruning) == expected
+
+
 @pytest.mark.parametrize("frames", [0, 1])
 def test_hardly_any_audio_is_no_error(frames: int) -> None:
     rows = np.log(np.full((frames, len(LETTERS)), 1 / len(LETTERS), np.float32))
@@ -180,8 +230,8 @@ def test_a_list_that_lost_a_word_is_not_taken_for_all_that_the_model_knows(tmp_p
     lm = write_trigrams(tmp_path / "lm.binary", words)
     (tmp_path / "lm.json").write_text(json.dumps({"words": len(words)}), encoding="utf-8")
     closed = []
-    for listed in (words, words[:-1]):
+    for listed in (words, words[:-1], [*words[:-1], "cc"]):
         (tmp_path / "unigrams.txt").write_text("\n".join(listed), encoding="utf-8")
         search = BeamSearch(DecoderConfig(name="beam_lm", lm=lm), Vocabulary.of_texts(["ab c"]))
         closed.append(search._search._closed)
-    assert closed == [True, False]
+    assert closed == [True, False, False]

@@ -1,5 +1,6 @@
 """The LightningDataModule: a corpus, parted, normalised, encoded and batched."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -84,13 +85,14 @@ class PartDataset(Dataset[Example]):
         generator = np.random.default_rng([self._seed, *np.ravel(batch)])
         count = int(generator.choice(counts))
         order = generator.permutation(len(examples))
-        groups = [[examples[i] for i in order[begin : begin + count]] for begin in range(0, len(order), count)]
+        # As even as can be: rows of as many utterances pad each other least.
+        groups = [[examples[i] for i in some] for some in np.array_split(order, math.ceil(len(order) / count))]
         return [self._joined(group) if len(group) > 1 else group[0] for group in groups]
 
     def _joined(self, group: list[Example]) -> Example:
         return self._example(
             "+".join(example.id for example in group),
-            " ".join(example.reference for example in group),
+            self._vocabulary.between_words.join(example.reference for example in group),
             join([example.waveform.numpy() for example in group]),
         )
 

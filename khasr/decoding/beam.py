@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +31,14 @@ def check_decoder(options: DecoderConfig) -> None:
 
     Raises:
         FileNotFoundError: decoder.lm is not there.
-        ValueError: a language model without beam_lm, or beam_lm without one.
+        ValueError: a language model without beam_lm, beam_lm without one, or a weight that is no number.
     """
+    for name in ("alpha", "beta", "unk_score_offset"):
+        if not math.isfinite(getattr(options, name)):
+            raise ValueError(f"decoder.{name}={getattr(options, name)}: expected a finite number.")
+    for name in ("beam_prune_logp", "token_min_logp"):
+        if not getattr(options, name) <= 0:
+            raise ValueError(f"decoder.{name}={getattr(options, name)}: expected 0 or less, a logarithm.")
     if (options.name == "beam_lm") != (options.lm is not None):
         raise ValueError(
             f"decoder={options.name} with decoder.lm={options.lm}: a language model and decoder=beam_lm go together."
@@ -76,7 +83,7 @@ class BeamSearch:
         self._options = options
         self._lm = lm_file(options.lm) if options.lm else None
         self._of_symbols = self._lm is not None and _counts_symbols(self._lm, vocabulary)
-        self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm)
+        self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm, self._of_symbols)
         # The compiled search lets go of the interpreter while it works.
         self._threads = len(os.sched_getaffinity(0)) if options.backend == "compiled" else 1
 
@@ -179,10 +186,15 @@ def _labels(vocabulary: Vocabulary, of_symbols: bool) -> list[str]:
     unknown = f"{_OWN_WORD}{_NOTHING}{_OWN_WORD}" if of_symbols else _NOTHING
     said = [unknown if s == UNKNOWN else (_OWN_WORD + (_SPACE if s == " " else s) if of_symbols else s)
             for s in vocabulary.symbols[1:]]  # fmt: skip
+    if of_symbols and len(set(said)) < len(said):
+        raise ValueError(
+            f"The vocabulary has a space and a {_SPACE!r}, which a language model of symbols writes "
+            "alike. Build it with --unit word."
+        )
     return ["", *said]
 
 
-def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
+def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbols: bool) -> Any:
     """The library's decoder.
 
     Raises:
@@ -202,7 +214,7 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None) -> Any:
 
         # build_lm's list has all words of its model, until somebody changes one of the two.
         closed = lm is not None and unigrams is not None and len(unigrams) == _described(lm).get("words")
-        build = functools.partial(CompiledSearch, closed=closed)
+        build = functools.partial(CompiledSearch, closed=closed, own_words=of_symbols)
     else:
         from pyctcdecode import build_ctcdecoder
 

@@ -1,5 +1,6 @@
 """The compiled beam search: pyctcdecode's, over numbers in place of strings; the language model is KenLM's."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -13,8 +14,9 @@ from khasr.decoding import prefix_search as ps
 
 # A word of its own, as sentencepiece writes it.
 _OWN_WORD = "▁"
-# Parts and answers that are kept from one utterance to the next, at most: about 200 MB.
-_MOST_KEPT = 2_000_000
+# Parts and answers that each thread keeps from one utterance to the next, at most: about 300 MB. And the texts that
+# there is room for: a long recording leaves no more behind.
+_MOST_KEPT, _MOST_TEXTS = 2_000_000, 1 << 17
 # Places in the smallest tables, a power of 2.
 _SMALLEST = 1 << 12
 _32_BITS = 0xFFFFFFFF
@@ -35,21 +37,22 @@ class CompiledSearch:
         alpha: float = 0.5,
         beta: float = 1.5,
         unk_score_offset: float = -10.0,
+        own_words: bool = False,
         closed: bool = False,
     ) -> None:
         """A search over labels, the first of them the blank, " " the space.
 
-        Where one begins with "▁", each does and is a word of its own.
+        With `own_words` each label but the blank is a word of its own, with "▁" before it.
 
         With `closed` the unigrams are all words that the language model knows, and it is not asked for others.
 
         Raises:
             OSError: the language model is none.
+            ValueError: weights that are not finite.
         """
         self.reset_params(alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset))
-        own = any(label.startswith(_OWN_WORD) for label in labels)
-        self._labels = [label.strip(_OWN_WORD) if own else label for label in labels]
-        kinds = [ps.BLANK] + [ps.WORD if own else ps.SPACE if x == " " else ps.LETTER for x in self._labels[1:]]
+        self._labels = [label.strip(_OWN_WORD) if own_words else label for label in labels]
+        kinds = [ps.BLANK] + [ps.WORD if own_words else ps.SPACE if x == " " else ps.LETTER for x in self._labels[1:]]
         self._kinds = np.array(kinds, np.int8)
         self._points, self._ends = _code_points(self._labels)
         self._model = None if kenlm_model_path is None else kenlm.Model(kenlm_model_path)
@@ -57,12 +60,19 @@ class CompiledSearch:
         self._listed = unigrams is not None
         points, ends = _code_points(sorted(self._unigrams))
         self._begun, self._whole = ps.beginnings(points, ends)
-        self._closed = closed and self._listed
+        self._closed = closed and self._listed and len(self._unigrams) == len(set(unigrams or ()))
         self._history = 1 if self._model is None else max(1, self._model.order - 1)
         self._idle: SimpleQueue[_Room] = SimpleQueue()
 
     def reset_params(self, *, alpha: float, beta: float, unk_score_offset: float) -> None:
-        """Searches by other weights from now on."""
+        """Searches by other weights from now on.
+
+        Raises:
+            ValueError: one is not finite.
+        """
+        for name, weight in (("alpha", alpha), ("beta", beta), ("unk_score_offset", unk_score_offset)):
+            if not math.isfinite(weight):
+                raise ValueError(f"{name}={weight}: expected a finite number.")
         self._weights = (alpha, beta, unk_score_offset)
 
     def decode(self, log_probs: NDArray[np.float32], **pruning: Any) -> str:
@@ -100,6 +110,8 @@ class CompiledSearch:
         token_min_logp: float,
     ) -> "Iterator[tuple[_Room, list[int]]]":
         """The room in which the utterance was searched, and which of its `grown` were found, best first."""
+        if not beam_prune_logp <= 0 or math.isnan(token_min_logp):
+            raise ValueError(f"beam_prune_logp={beam_prune_logp}, token_min_logp={token_min_logp}: expected 0 or less.")
         rows = np.ascontiguousarray(log_probs, np.float32)
         if rows.ndim != 2 or rows.shape[1] != len(self._labels):
             raise ValueError(f"log-probabilities of shape {rows.shape}: expected (frames, {len(self._labels)}).")
@@ -157,9 +169,7 @@ class _Room:
     def __init__(self, model: Any) -> None:
         self.at = np.zeros(ps.COUNTERS, np.int64)
         self._width(1)
-        self.texts = np.zeros(_SMALLEST, ps.TEXT)
-        self.text_slots = np.zeros(2 * _SMALLEST, ps.TEXT_SLOT)
-        self.spans = np.zeros(_SMALLEST, ps.SPAN)
+        self._short()
         self._model = model
         self._forget()
 
@@ -167,8 +177,13 @@ class _Room:
         self.beams = np.zeros(beams, ps.BEAM)
         self._candidates(beams)
 
+    def _short(self) -> None:
+        self.texts = np.zeros(_SMALLEST, ps.TEXT)
+        self.text_slots = np.zeros(2 * _SMALLEST, ps.TEXT_SLOT)
+        self.spans = np.zeros(_SMALLEST, ps.SPAN)
+
     def _candidates(self, most: int) -> None:
-        size = 1 << (most - 1).bit_length()
+        size = _power_of_2(most)
         self.grown = np.zeros(size, ps.BEAM)
         self.scores = np.zeros(size)
         self.asked = np.zeros(2 * size, np.uint64)
@@ -197,6 +212,8 @@ class _Room:
         """Makes ready for an utterance."""
         if beam_width > len(self.beams):
             self._width(beam_width)
+        if len(self.texts) > _MOST_TEXTS:
+            self._short()
         if self.at[ps.PARTS] + len(self._answered) > _MOST_KEPT:
             self._forget()
         self.at[[ps.FRAME, ps.SPANS]] = 0
@@ -249,7 +266,7 @@ class _Room:
             ps.remember_told(self.parts, np.array(self._told, ps.TOLD))
         if 2 * len(self._answered) > len(self.answers):
             old = self.answers[self.answers["key"] != ps.NOTHING]
-            self.answers = np.zeros(4 * len(self.answers), ps.WORD_SLOT)
+            self.answers = np.zeros(_power_of_2(4 * len(self._answered)), ps.WORD_SLOT)
             self.answers["key"] = ps.NOTHING
             ps.remember_words(self.answers, old)
         if self._new:
@@ -259,8 +276,11 @@ class _Room:
     def spelled(self, part: int, labels: Sequence[str]) -> str:
         """A part's letters."""
         if part not in self._spelled:
-            before, symbol = self.parts[part][["before", "symbol"]].item()
-            self._spelled[part] = self.spelled(before, labels) + labels[symbol]
+            letters, at = [], part
+            while at:
+                at, symbol = self.parts[at][["before", "symbol"]].item()
+                letters.append(labels[symbol])
+            self._spelled[part] = "".join(reversed(letters))
         return self._spelled[part]
 
     def words(self, found: int, labels: Sequence[str]) -> list[str]:
@@ -281,5 +301,9 @@ class _Room:
 
 
 def _longer(array: NDArray[Any], need: int) -> NDArray[Any]:
-    size = 1 << (2 * len(array) + need - 1).bit_length()
+    size = _power_of_2(max(2 * len(array), len(array) + need))
     return np.concatenate([array, np.zeros(size - len(array), array.dtype)])
+
+
+def _power_of_2(least: int) -> int:
+    return 1 << (least - 1).bit_length()

@@ -61,7 +61,10 @@ _LN10 = np.log(10.0)
 
 
 def _compiled(function: Any) -> Any:
-    return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    try:
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # no folder that could keep what is compiled, as in a read-only container
+        return numba.njit(function, nogil=True, error_model="numpy")
 
 
 @_compiled
@@ -375,7 +378,7 @@ def _keep(
     at[STAMP] += 1
     kept = 0
     for i in range(count):
-        if grown[i].score < least:
+        if not grown[i].score >= least or kept == len(beams):
             continue
         if grown[i].score == least:
             if ties == 0:
@@ -429,7 +432,7 @@ def search(
                 best = symbol
         tried = 0
         for symbol in range(rows.shape[1]):
-            if symbol == best or rows[frame, symbol] >= token_min_logp:
+            if symbol == best or max(np.float64(rows[frame, symbol]), _LOWEST) >= token_min_logp:
                 symbols[tried] = symbol
                 tried += 1
         present = at[BEAMS]

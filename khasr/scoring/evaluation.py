@@ -131,9 +131,9 @@ def _hear_joined(recogniser: Recogniser, part: Any, config: EvaluateConfig, deco
         pieces = long_log_probs(recogniser, read, len(whole), config.chunk_seconds, config.stride_seconds)
         heard = _texts(decoder, recogniser.vocabulary, [r for _, r in pieces_at_pauses(pieces, recogniser.vocabulary)])
         seconds = len(whole) / RATE
-        scored.append(
-            Scored(f"joined_{number:04d}", "joined", seconds, " ".join(texts), " ".join(h for h in heard if h))
-        )
+        between = recogniser.vocabulary.between_words
+        said, heard_whole = between.join(texts), between.join(h for h in heard if h)
+        scored.append(Scored(f"joined_{number:04d}", "joined", seconds, said, heard_whole))
     return scored
 
 

@@ -44,7 +44,8 @@ def transcribe(arguments: Namespace) -> int:
     for name in tqdm(files, "transcribing", unit=" files", disable=None, leave=False):
         try:
             pieces = hear(recogniser, name, arguments.chunk_seconds, arguments.stride_seconds)
-            told = _written(name, [(start, read(rows)) for start, rows in pieces], arguments.format)
+            decoded = [(start, read(rows)) for start, rows in pieces]
+            told = _written(name, decoded, arguments.format, recogniser.vocabulary.between_words)
         except (soundfile.LibsndfileError, OSError, _NoAudioError) as error:
             # libsndfile's message begins with the file, or with a buffer's address where it is standard input.
             why = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
@@ -128,12 +129,12 @@ def hear(
         yield from pieces_at_pauses(rows, recogniser.vocabulary)
 
 
-def _written(name: str, pieces: Sequence[tuple[int, list[Decoded]]], format_: str) -> str:
+def _written(name: str, pieces: Sequence[tuple[int, list[Decoded]]], format_: str, between: str) -> str:
     best = [(start * FRAME_SECONDS, decoded[0]) for start, decoded in pieces]
     words = [Word(w.text, w.start + at, w.end + at, w.confidence) for at, decoded in best for w in decoded.words]
     if format_ == "srt":
-        return subtitles(words)
-    text = " ".join(decoded.text for _, decoded in best if decoded.text)
+        return subtitles(words, between)
+    text = between.join(decoded.text for _, decoded in best if decoded.text)
     if format_ == "text":
         return text
     found: dict[str, Any] = {"file": name, "text": text, "words": [_rounded(w) for w in words]}
@@ -155,7 +156,7 @@ def _rounded(word: Word) -> dict[str, Any]:
     }
 
 
-def subtitles(words: Sequence[Word]) -> str:
+def subtitles(words: Sequence[Word], between: str = " ") -> str:
     """SubRip: words together until a pause, or for five seconds."""
     groups: list[list[Word]] = []
     for word in words:
@@ -164,7 +165,7 @@ def subtitles(words: Sequence[Word]) -> str:
         else:
             groups.append([word])
     return "\n\n".join(
-        f"{n}\n{_time(group[0].start)} --> {_time(group[-1].end)}\n{' '.join(w.text for w in group)}"
+        f"{n}\n{_time(group[0].start)} --> {_time(group[-1].end)}\n{between.join(w.text for w in group)}"
         for n, group in enumerate(groups, 1)
     )
 

@@ -37,16 +37,21 @@ def tune_run(config: TuneConfig) -> float:
     folder = Path(config.run).expanduser()
     decoder_file(config.run).write_text(yaml.safe_dump(asdict(tuned.decoder), sort_keys=False), encoding="utf-8")
     words = [len(reference.split()) for reference in val.references]
-    gained = paired_difference(tuned.edits, tuned.edits_untuned, words)
+    gained: dict[str, Any] | str
+    try:
+        difference = paired_difference(tuned.edits, tuned.edits_untuned, words)
+        gained, gain = difference._asdict(), describe_gain(difference)
+    except ValueError as refused:  # a single utterance
+        gained = gain = str(refused)
     told: dict[str, Any] = {
-        "wer": tuned.wer, "wer_untuned": tuned.untuned, "difference": gained._asdict(), "utterances": len(val.ids),
+        "wer": tuned.wer, "wer_untuned": tuned.untuned, "difference": gained, "utterances": len(val.ids),
         "seconds": seconds, "seed": config.seed, "trials": tuned.trials,
     }  # fmt: skip
     (folder / "tuning.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     draw_surface(tuned, folder / "tuning.png", f"{folder.name}: WER on val ({len(val.ids)} utterances)")
     print(
         f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; {len(tuned.trials)} trials on "
-        f"{len(val.ids)} utterances in {seconds:.0f} s\n{describe_gain(gained)}\n  {decoder_file(config.run)}\n  "
+        f"{len(val.ids)} utterances in {seconds:.0f} s\n{gain}\n  {decoder_file(config.run)}\n  "
         f"{folder / 'tuning.json'}\n  {folder / 'tuning.png'}"
     )
     return tuned.wer

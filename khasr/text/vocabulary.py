@@ -46,6 +46,11 @@ class Vocabulary:
         """The text of label ids; blanks and `<unk>` say nothing."""
         return "".join(self.symbols[i] for i in ids if i >= len(_SPECIAL))
 
+    @property
+    def between_words(self) -> str:
+        """What stands between two words: a space, or nothing where no text had one (data.text.spaces=delete)."""
+        return " " if " " in self._ids else ""
+
     def unknown(self, text: str) -> Counter[str]:
         """The symbols of a normalised text that the vocabulary lacks, with their counts."""
         return Counter(symbol for symbol in self._split(text) if symbol not in self._ids)

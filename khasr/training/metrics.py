@@ -146,7 +146,8 @@ def log_best(loggers: list[Logger], wer: float) -> None:
     Its own is the last; by define_metric(summary="min") the least, but under the name val/wer.min.
     """
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        logger.experiment.summary["val/wer"] = wer
+        with _without_wandb("the best WER"):
+            logger.experiment.summary["val/wer"] = wer
 
 
 def log_utterances(
@@ -160,10 +161,10 @@ def log_utterances(
         return
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
         row_of = {str(id_): row for row, id_ in enumerate(part.audio["id"])}
+        shown = [(h, np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)) for h in evenly(hypotheses, count)]
         with _without_wandb("the table of utterances"), _staged_in(folder):
             table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
-            for h in evenly(hypotheses, count):
-                waveform = np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)
+            for h, waveform in shown:
                 audio = wandb.Audio(waveform, sample_rate=SAMPLE_RATE)
                 table.add_data(h.id, part.name, h.reference, h.hypothesis, h.edits, h.seconds, audio)
             logger.experiment.log({"utterances": table})
