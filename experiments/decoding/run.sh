@@ -13,6 +13,7 @@ for name in twin digits; do
     "$python" experiments/decoding/table.py "$run" "$out/lm_$name"
 done
 "$python" experiments/decoding/benchmark.py "$TWIN" "$out/lm_twin" 300
+"$python" experiments/decoding/fuzz.py 60 1
 "$python" experiments/decoding/long_audio.py "$TWIN" val
 "$python" experiments/decoding/long_audio.py "$DIGITS" test
 "$python" experiments/decoding/tuned_or_lucky.py "$TWIN"
