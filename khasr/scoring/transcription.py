@@ -54,7 +54,8 @@ def transcribe(arguments: Namespace) -> int:
             continue
         if arguments.out is None:
             prefix = f"{name}\t" if arguments.format == "text" and len(files) > 1 else ""
-            print(f"{prefix}{told}", flush=True)
+            after = "\n" if arguments.format == "srt" else ""  # subtitles end with an empty line
+            print(f"{prefix}{told}{after}", flush=True)
         else:
             ending = {"text": "txt", "json": "json", "srt": "srt"}[arguments.format]
             (arguments.out / f"{'stdin' if name == '-' else Path(name).name}.{ending}").write_text(
