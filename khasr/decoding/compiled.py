@@ -58,8 +58,7 @@ class CompiledSearch:
         self._model = None if kenlm_model_path is None else kenlm.Model(kenlm_model_path)
         self._unigrams = frozenset(w for w in unigrams or () if self._model is not None and w in self._model)
         self._listed = unigrams is not None
-        points, ends = _code_points(sorted(self._unigrams))
-        self._begun, self._whole = ps.beginnings(points, ends)
+        self._begun, self._whole = ps.beginnings(*_code_points(list(self._unigrams)))
         self._closed = closed and self._listed and len(self._unigrams) == len(set(unigrams or ()))
         self._history = 1 if self._model is None else max(1, self._model.order - 1)
         self._idle: SimpleQueue[_Room] = SimpleQueue()
@@ -82,7 +81,7 @@ class CompiledSearch:
             ValueError: another vocabulary, or log-probabilities that are not numbers.
         """
         with self._searched(log_probs, True, **pruning) as (room, order):
-            return " ".join(room.words(order[0], self._labels))
+            return " ".join(self._words(room, order[0]))
 
     def decode_beams(
         self, log_probs: NDArray[np.float32], prune_history: bool = False, **pruning: Any
@@ -94,7 +93,7 @@ class CompiledSearch:
         """
         with self._searched(log_probs, prune_history, **pruning) as (room, order):
             return [
-                (" ".join(words := room.words(i, self._labels)), None, list(zip(words, room.frames(i), strict=True)),
+                (" ".join(words := self._words(room, i)), None, list(zip(words, room.frames(i), strict=True)),
                  float(room.grown[i]["heard"]), float(room.grown[i]["score"]))
                 for i in order
             ]  # fmt: skip
@@ -144,9 +143,8 @@ class CompiledSearch:
             room.grow()
             return
         assert self._model is not None
-        asked, count = room.asked, int(room.at[ps.ASKED])
-        spelled = ps.spell(asked, count, room.parts, self._points, self._ends).tobytes().decode("utf-32-le").split("\n")
-        for key, letters in zip(asked[:count].tolist(), spelled, strict=False):
+        asked = room.asked[: room.at[ps.ASKED]]
+        for key, letters in zip(asked.tolist(), self._spelled(room, asked), strict=True):
             number, part = key >> 32, key & _32_BITS
             if part == _END:
                 room.ask(number, ps.SENTENCE_END, "</s>")
@@ -156,6 +154,15 @@ class CompiledSearch:
                 room.tell(part, known, not known or (bool(self._unigrams) and letters not in self._unigrams))
             room.ask(number, room.word_of[part], letters)
         room.remember()
+
+    def _words(self, room: "_Room", found: int) -> list[str]:
+        """The words of one of the room's `grown`."""
+        return self._spelled(room, np.array(room.words(found), np.uint64))
+
+    def _spelled(self, room: "_Room", parts: NDArray[np.uint64]) -> list[str]:
+        """The letters of parts; what stands above the lowest 32 bits is not looked at."""
+        letters: NDArray[np.uint32] = ps.spell(parts, room.parts, self._points, self._ends)
+        return letters.tobytes().decode("utf-32-le").split("\n")[:-1]
 
 
 def _code_points(words: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -195,7 +202,6 @@ class _Room:
         self.at[ps.PARTS] = 1  # the empty one
         self.parts[0]["word"] = ps.NEW
         self.word_of: dict[int, int] = {}
-        self._spelled = {0: ""}
         self._told: list[tuple[int, int, bool]] = []
         self.answers = np.zeros(0 if self._model is None else _SMALLEST, ps.WORD_SLOT)
         self.answers["key"] = ps.NOTHING
@@ -273,21 +279,11 @@ class _Room:
             ps.remember_words(self.answers, np.array(self._new, ps.WORD_SLOT))
         self._told, self._new = [], []
 
-    def spelled(self, part: int, labels: Sequence[str]) -> str:
-        """A part's letters."""
-        if part not in self._spelled:
-            letters, at = [], part
-            while at:
-                at, symbol = self.parts[at][["before", "symbol"]].item()
-                letters.append(labels[symbol])
-            self._spelled[part] = "".join(reversed(letters))
-        return self._spelled[part]
-
-    def words(self, found: int, labels: Sequence[str]) -> list[str]:
-        """The words of one of `grown`."""
+    def words(self, found: int) -> list[int]:
+        """The words of one of `grown`, as parts."""
         text, words = int(self.grown[found]["text"]), []
         while text:
-            words.append(self.spelled(int(self.texts[text]["part"]), labels))
+            words.append(int(self.texts[text]["part"]))
             text = int(self.texts[text]["before"])
         return words[::-1]
 

@@ -98,8 +98,9 @@ def beginnings(points: Any, ends: Any) -> Any:
 
 
 @_compiled
-def spell(asked: Any, count: int, parts: Any, points: Any, ends: Any) -> Any:
+def spell(asked: Any, parts: Any, points: Any, ends: Any) -> Any:
     """The code points of the parts that were asked for, each with a line's end behind; none of SENTENCE_END."""
+    count = len(asked)
     size = count
     for i in range(count):
         part = np.int32(asked[i])
