@@ -418,6 +418,9 @@ def _tell_help(command: str, overrides: list[str], root: str) -> int:
     try:
         with initialize_config_dir(str(CONF_DIR)):
             composed = compose(root, overrides=overrides)
+        required = OmegaConf.missing_keys(composed)
+        for key in required:
+            OmegaConf.update(composed, key, "")  # a placeholder: only objects without missing values can be built
         config = OmegaConf.to_object(composed)
         check_ranges(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -434,7 +437,7 @@ def _tell_help(command: str, overrides: list[str], root: str) -> int:
     for group in sorted(of_command):
         lines.append(f"  {group.name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
     lines += ["", "Options, with their values under the choices made here:"]
-    lines += _describe(config, "")
+    lines += _describe(config, "", required)
     lines += [
         "",
         "--cfg job prints the composed configuration; -m runs every combination of comma-separated values;",
@@ -444,18 +447,19 @@ def _tell_help(command: str, overrides: list[str], root: str) -> int:
     return 0
 
 
-def _describe(section: Any, prefix: str) -> list[str]:
+def _describe(section: Any, prefix: str, required: set[str]) -> list[str]:
     documentation = _field_documentation()
     lines = []
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         name = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            lines += _describe(value, f"{name}.")
+            lines += _describe(value, f"{name}.", required)
             continue
         owner = next(k for k in type(section).__mro__ if field.name in documentation.get(k.__name__, {}) or k is object)
         text = documentation.get(owner.__name__, {}).get(field.name, (type(section).__doc__ or "").split("\n")[0])
-        lines.append(f"  {name}={'null' if value is None else value}\n      {text}")
+        shown = "??? (required)" if name in required else "null" if value is None else value
+        lines.append(f"  {name}={shown}\n      {text}")
     return lines
 
 

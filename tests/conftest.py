@@ -12,6 +12,8 @@ import soundfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
+import khasr  # noqa: F401  (before torch: it keeps OpenMP's threads from spinning)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="../shared is not here")
 

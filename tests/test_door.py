@@ -1,5 +1,6 @@
 """The command, as a stranger types it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -100,6 +101,39 @@ def test_help_lists_every_choice_and_option_with_its_meaning_and_imports_no_torc
     assert re.search(r"optimizer\.lr=1e-05\n\s+Peak learning rate", done.stdout)
     assert "schedule.hold" not in done.stdout
     assert "schedule.hold=0.4" in train("--help", "schedule=tri_stage", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", sorted(p.stem for p in (ROOT / "khasr").glob("*.py") if p.stem != "__init__"))
+def test_help(command: str, tmp_path: Path) -> None:
+    if "__main__" not in (ROOT / "khasr" / f"{command}.py").read_text():
+        pytest.skip("no command")
+    done = subprocess.run(
+        [sys.executable, "-m", f"khasr.{command}", "--help"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m khasr.{command}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_marks_required_options(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "khasr.tune", "--help"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert re.findall(r"^  (\S+)=\?\?\? \(required\)", done.stdout, re.M) == ["run", "lm"]
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_openmp_spin_count(given: dict[str, str], spins: str) -> None:
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import khasr.train, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == [spins, "False"]
 
 
 def test_cfg_job_prints_the_configuration_and_imports_no_torch(tmp_path: Path) -> None:

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from khasr.config import DecoderConfig
 from khasr.decoding.beam import BeamSearch
+from khasr.decoding.greedy import decode_greedy_words
 from khasr.decoding.hypotheses import posteriors, word_confidences
 from khasr.decoding.tuning import tune
 from khasr.scoring.breakdown import Scored, by_frequency, by_oov, by_speaker
@@ -72,6 +76,24 @@ def test_a_word_is_as_sure_as_the_hypotheses_that_have_it() -> None:
     shares = posteriors([0.0, 0.0])
     assert shares == [0.5, 0.5]
     assert word_confidences([["a", "b"], ["a", "c"]], shares) == [[1.0, 0.5], [1.0, 0.5]]
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from("ab"), max_size=4), st.floats(-60, 0)), min_size=1, max_size=40),
+)
+def test_confidences_are_probabilities(hypotheses: list[tuple[list[str], float]]) -> None:
+    shares = posteriors([score for _, score in hypotheses])
+    assert all(0 <= share <= 1 for share in shares)
+    confidences = word_confidences([words for words, _ in hypotheses], shares)
+    assert all(0 <= c <= 1 for of_one in confidences for c in of_one)
+
+
+def test_confidences_with_log_probs_rounded_above_zero() -> None:
+    log_probs = torch.full((4, len(VOCABULARY)), -20.0)
+    log_probs[:, 2] = 1e-7
+    decoded = decode_greedy_words(log_probs, VOCABULARY)
+    assert decoded.confidence == 1
+    assert [w.confidence for w in decoded.words] == [1]
 
 
 def test_tuning_is_never_worse_than_what_it_starts_from(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import soundfile
 import torch
 import wandb
 import yaml
+from lightning_fabric.plugins.environments import slurm as slurm_module
 
 from khasr.config import Config, from_plain, to_config
 from khasr.model.module import CtcModule
@@ -717,3 +719,14 @@ def test_checkpoints_load_weights_only_and_the_best_has_no_optimizer(finished: P
     assert last["optimizer_states"]
     assert best["khasr"]["symbols"][0] == "<blank>"
     assert np.isfinite(best["state_dict"]["model.head.weight"].numpy()).all()
+
+
+def test_no_srun_hint_where_slurm_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        slurm_module.SLURMEnvironment._validate_srun_used()
+        assert "srun" in str(caught[-1].message)
+        fit_module._quieten()
+        slurm_module.SLURMEnvironment._validate_srun_used()
+    assert len(caught) == 1

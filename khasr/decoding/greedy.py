@@ -40,7 +40,7 @@ def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
         said = "" if id_ is None else vocabulary.decode([id_])
         if id_ is None or said == " ":
             if letters:
-                confidence = math.exp(sum(logs) / len(logs))
+                confidence = _mean_probability(math.fsum(logs), len(logs))
                 words.append(Word(letters, start * FRAME_SECONDS, end * FRAME_SECONDS, confidence))
             letters, logs = "", []
         elif said:
@@ -50,4 +50,9 @@ def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
             logs += values[frame : frame + count].tolist()
         frame += count
     score = float(values.sum())
-    return Decoded(" ".join(w.text for w in words), words, score, math.exp(score / max(1, len(values))))
+    return Decoded(" ".join(w.text for w in words), words, score, _mean_probability(score, len(values)))
+
+
+def _mean_probability(log_probability: float, frames: int) -> float:
+    """The geometric mean of the frames' probabilities, at most 1: a log-softmax may round to just above 0."""
+    return min(1.0, math.exp(log_probability / max(1, frames)))

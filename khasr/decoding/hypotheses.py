@@ -36,7 +36,8 @@ def posteriors(scores: Sequence[float]) -> list[float]:
     """The shares of hypotheses with these log scores, which sum to 1."""
     best = max(scores)
     weights = [math.exp(score - best) for score in scores]
-    return [weight / sum(weights) for weight in weights]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
 
 
 def word_confidences(words: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[float]]:
@@ -45,13 +46,15 @@ def word_confidences(words: Sequence[Sequence[str]], shares: Sequence[float]) ->
     Only the first hypothesis' words are held against all others; another's against the first alone, which would be
     quadratic otherwise: they get the share that agrees with the first, or their own.
     """
-    first = [0.0] * len(words[0])
+    agreeing: list[list[float]] = [[] for _ in words[0]]
     confidences: list[list[float]] = []
     for other, share in zip(words, shares, strict=True):
         for op in Levenshtein.opcodes(list(words[0]), list(other)):
             if op.tag == "equal":
                 for place in range(op.src_start, op.src_end):
-                    first[place] += share
+                    agreeing[place].append(share)
+    # The shares are rounded, so even their exact sum can exceed 1 by a unit in the last place.
+    first = [min(1.0, math.fsum(shares_there)) for shares_there in agreeing]
     for other, share in zip(words, shares, strict=True):
         own = [share] * len(other)
         for op in Levenshtein.opcodes(list(words[0]), list(other)):

@@ -339,6 +339,7 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*srun. command is available.*",  # printed wherever Slurm is installed, whether or not it is wanted
         ".*smaller than the logging interval.*",
         ".*treespec, LeafSpec.*",
         ".*gradient_checkpointing_enable.*",  # its successor is younger than the transformers that khasr allows
