@@ -4,6 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
+
 # GNU OpenMP's threads spin while they wait for one another. Beside another process on the same cores that makes
 # training several times slower; a short spin keeps the speed of an idle machine (experiments/speed, "Beside other
 # processes"). libgomp reads the variable when it is loaded, so it is set here: commands import khasr before torch.

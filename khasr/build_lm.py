@@ -14,7 +14,7 @@ def main() -> None:
     """Reads the command line and builds the model; exits with 2 on a mistake in it."""
     arguments = _parser().parse_args()
     # After the options are read: these take seconds to import.
-    from khasr.decoding.lm_build import build_lm
+    from khasr.lm.build import build_lm
 
     try:
         build_lm(arguments)

@@ -8,14 +8,14 @@ python -m khasr.evaluate run=HF_DIR data=folder data.root=DIR part=all
 
 from pathlib import Path
 
+from khasr.cli.run import run
+from khasr.cli.run_options import root_of_run
 from khasr.config import EvaluateConfig
-from khasr.door import run
-from khasr.run_options import root_of_run
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> float:
     """Scores and returns the WER, as a fraction."""
-    from khasr.scoring.evaluation import evaluate as evaluate_run  # torch takes seconds to import
+    from khasr.inference.evaluation import evaluate as evaluate_run
 
     return float(evaluate_run(config, folder)["rates"]["wer"]["rate"])
 

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from khasr.door import guarded
+from khasr.cli.run import guarded
 
 
 def main() -> int:
@@ -28,8 +28,8 @@ def main() -> int:
     arguments = parser.parse_args()
 
     # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
-    from khasr.study.export import export, push
-    from khasr.training.run_folder import RunFolder
+    from khasr.publish.export import export, push
+    from khasr.run.folder import RunFolder
 
     out = arguments.out.expanduser()
     run, name = RunFolder(arguments.run.expanduser()), arguments.name or out.resolve().name

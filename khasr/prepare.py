@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from khasr.cli.run import run
 from khasr.config import Config
-from khasr.door import run
 
 
 def prepare(config: Config, folder: Path) -> None:
@@ -19,7 +19,8 @@ def prepare(config: Config, folder: Path) -> None:
     from khasr.data.audit import audit, audited, describe
     from khasr.data.corpora import fetch_corpus
     from khasr.data.datamodule import CorpusDataModule
-    from khasr.training.run_folder import RunFolder, write_whole
+    from khasr.data.splits import manifest
+    from khasr.run.folder import RunFolder, write_whole
 
     fetch_corpus(config.data, config.trainer.progress_bar)
     start = time.perf_counter()
@@ -31,7 +32,7 @@ def prepare(config: Config, folder: Path) -> None:
     report = describe(found)
     write_whole(folder / "audit.md", report)
     write_whole(folder / "audit.json", json.dumps(found, ensure_ascii=False, indent=1) + "\n")
-    RunFolder(folder).write_split({name: list(part.audio["id"]) for name, part in data.parts.items()})
+    write_whole(RunFolder(folder).split, manifest({name: list(part.audio["id"]) for name, part in data.parts.items()}))
     # The symbols are a long table, for the file.
     print(report.split("## Symbols")[0].rstrip())
     hours = found["all"]["hours"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from khasr.door import MISTAKE
+from khasr.cli.errors import MISTAKE
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,8 +10,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from khasr.cli.resume import quote
+from khasr.cli.run import run
 from khasr.config import Config
-from khasr.door import quote, run
 
 
 def train(config: Config, folder: Path) -> float | None:
@@ -20,9 +21,9 @@ def train(config: Config, folder: Path) -> float | None:
     Nothing is returned by a further process of a run on several devices, which does not score.
     """
     # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
+    from khasr.run.folder import RunFolder
+    from khasr.run.interrupts import Interrupted
     from khasr.training.fit import fit
-    from khasr.training.interrupts import Interrupted
-    from khasr.training.run_folder import RunFolder
 
     try:
         results = fit(config, RunFolder(folder))

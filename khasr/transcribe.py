@@ -13,7 +13,7 @@ from pathlib import Path
 def main() -> None:
     """Reads the command line; exits with 1 where a file failed, with 2 on a mistake in the options."""
     arguments = _parser().parse_args()
-    from khasr.scoring.transcription import transcribe  # after the options are read: torch takes seconds to import
+    from khasr.inference.transcription import transcribe
 
     try:
         failed = transcribe(arguments)

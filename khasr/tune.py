@@ -5,14 +5,14 @@ python -m khasr.tune run=RUN lm=LM          writes RUN/decoder.yaml, which evalu
 
 from pathlib import Path
 
+from khasr.cli.run import run
+from khasr.cli.run_options import root_of_run
 from khasr.config import TuneConfig
-from khasr.door import run
-from khasr.run_options import root_of_run
 
 
 def tune(config: TuneConfig, folder: Path) -> float:
     """Tunes and returns the WER on val, as a fraction."""
-    from khasr.scoring.tuning import tune_run  # torch takes seconds to import
+    from khasr.inference.tuning import tune_run
 
     return tune_run(config)
 

@@ -83,7 +83,7 @@ def compose() -> Iterator[Callable[..., object]]:
 
     register_schemas()
     with initialize_config_dir(str(CONF_DIR)):
-        yield lambda *overrides: to_config(hydra_compose("config", overrides=list(overrides)))
+        yield lambda *overrides: to_config(hydra_compose("train", overrides=list(overrides)))
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from khasr.config import DecoderConfig, read_config
+from khasr.config import DecoderConfig
+from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch
+from khasr.inference.recogniser import load_recogniser, recognise_part
+from khasr.run.folder import keep_folder, read_config
 from khasr.scoring.error_rates import word_edits
-from khasr.scoring.recogniser import keep_folder, load_recogniser, read_parts, recognise_part
 
 run, lm = sys.argv[1], sys.argv[2]
 most = int(sys.argv[3]) if len(sys.argv) > 3 else 300

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyctcdecode import build_ctcdecoder
 
-from khasr.decoding.compiled import CompiledSearch
-from khasr.decoding.lm import Ngrams, write_arpa
+from khasr.decoding.compiled.search import CompiledSearch
+from khasr.lm.arpa import Ngrams, write_arpa
 
 seconds, seed = (float(sys.argv[1]) if sys.argv[1:] else 60.0), int((sys.argv[2:] or ["0"])[0])
 logging.disable(logging.CRITICAL)  # pyctcdecode warns of each small model

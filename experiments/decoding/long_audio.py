@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from khasr.config import read_config
 from khasr.data.audio import standardise
+from khasr.data.datamodule import read_parts
 from khasr.decoding.greedy import decode_greedy
-from khasr.scoring.counts import RATES, count_edits
-from khasr.scoring.long_audio import RATE, long_log_probs, pieces_at_pauses
-from khasr.scoring.recogniser import load_recogniser, read_parts
+from khasr.inference.long_audio import RATE, long_log_probs, pieces_at_pauses
+from khasr.inference.recogniser import load_recogniser
+from khasr.run.folder import read_config
+from khasr.scoring.error_rates import RATES, count_edits
 
 run, name, seconds = sys.argv[1], (sys.argv[2:] or ["val"])[0], float((sys.argv[3:] or ["600"])[0])
 config = read_config(Path(run))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from khasr.scoring.alignments import error_segments
-from khasr.scoring.counts import count_edits
+from khasr.scoring.error_rates import count_edits
 from khasr.scoring.significance import matched_pairs, paired_difference
 
 TRIALS, POINTS = 1000, 0.02

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from khasr.config import DecoderConfig, read_config
-from khasr.scoring.counts import count_edits
-from khasr.scoring.evaluation import _texts
-from khasr.scoring.recogniser import keep_folder, load_recogniser, read_parts, recognise_part
+from khasr.config import DecoderConfig
+from khasr.data.datamodule import read_parts
+from khasr.decoding.decoder import _texts
+from khasr.inference.recogniser import load_recogniser, recognise_part
+from khasr.run.folder import keep_folder, read_config
+from khasr.scoring.error_rates import count_edits
 from khasr.scoring.significance import paired_difference, rate_interval
 
 run, lm = sys.argv[1], sys.argv[2]

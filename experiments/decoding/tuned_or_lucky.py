@@ -17,10 +17,12 @@ import yaml
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from khasr.config import DecoderConfig, read_config
+from khasr.config import DecoderConfig
+from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch
+from khasr.inference.recogniser import load_recogniser, recognise_part
+from khasr.run.folder import decoder_file, keep_folder, read_config
 from khasr.scoring.error_rates import word_edits
-from khasr.scoring.recogniser import decoder_file, keep_folder, load_recogniser, read_parts, recognise_part
 
 run = sys.argv[1]
 config = read_config(Path(run))

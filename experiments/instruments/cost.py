@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import khasr.model.module as module_of_steps
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 
-import khasr.model.module as module_of_steps
 from khasr.config import CONF_DIR, Config, register_schemas, to_config
 from khasr.data.audio import SAMPLE_RATE
+from khasr.run.folder import RunFolder
 from khasr.training import fit as fit_module
 from khasr.training.instruments import Instruments
-from khasr.training.run_folder import RunFolder
 
 BLOCK = 10  # steps: one row of metrics each, as trainer.log_every_steps=10 has it
 HERE = Path(__file__).resolve().parent
@@ -134,7 +134,7 @@ def main() -> None:
     with initialize_config_dir(str(CONF_DIR)):
         for number, (name, (changes, steps)) in enumerate(RUNS.items()):
             config = to_config(
-                compose("config", overrides=[
+                compose("train", overrides=[
                     "experiment=quickstart", "data=folder", f"data.root='{sys.argv[1]}'", "seed=1", "score_test=false",
                     "trainer.progress_bar=false", "data.val_share=0.02", f"trainer.max_steps={steps}",
                     f"trainer.val_every_steps={steps}",

@@ -7,7 +7,7 @@ corpus=$(realpath "${1:?usage: run.sh CORPUS [OPTIMIZER...]}"); shift
 for optimizer in "${@:-adamw}"; do
     run=runs/memory_1b_$optimizer
     rm -rf "$run"
-    "${PYTHON:-.venv/bin/python}" -m khasr.train experiment=seed_1b model.init=random precision=fp32 "data.root=$corpus" \
+    "${PYTHON:-.venv/bin/python}" -m khasr.train experiment=card_1b model.init=random precision=fp32 "data.root=$corpus" \
         data.batch_size=1 trainer.accumulate_grad_batches=1 trainer.max_steps=2 "optimizer=$optimizer" "hydra.run.dir=$run"
     ls -l --block-size=M "$run/checkpoints"
 done

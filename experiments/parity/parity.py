@@ -26,15 +26,15 @@ from khasr.config import CONF_DIR, Config, register_schemas, to_config
 from khasr.data.batching import Batch, Example, collate
 from khasr.model.ctc import CtcModel
 from khasr.model.finetune import apply_finetune
-from khasr.model.module import CtcModule
 from khasr.model.weights import load_start
+from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.fit import build_trainer
-from khasr.training.run_folder import RunFolder
+from khasr.training.module import CtcModule
 
 ACCUMULATE, BATCH, SYMBOLS = 4, 2, "កខគងច "
 RECIPE = [
-    "experiment=seed_1b", "precision=fp32", "model.init=random", "model.gradient_checkpointing=false",
+    "experiment=card_1b", "precision=fp32", "model.init=random", "model.gradient_checkpointing=false",
     "model.mask_time_prob=0", "model.mask_feature_prob=0", "model.activation_dropout=0",
     "model.architecture={hidden_size:32,layers:3,heads:2,intermediate_size:64,conv_dim:[16,16,16,16,16,16,16],pos_conv_kernel:8,pos_conv_groups:2}",
     "schedule.warmup=20", "optimizer.lr=1e-3", "optimizer.weight_decay=0.01",
@@ -255,7 +255,7 @@ def main() -> None:
     for dtype in (torch.float64, torch.float32):
         for accumulated in ("mean", "sum"):
             with initialize_config_dir(str(CONF_DIR)):
-                composed = compose("config", overrides=[*RECIPE, f"trainer.accumulated_loss={accumulated}"])
+                composed = compose("train", overrides=[*RECIPE, f"trainer.accumulated_loss={accumulated}"])
             found = compare(to_config(composed), dtype, steps)
             numbers = " | ".join(f"{found[name]:.1e}" for name in ("loss", "gradient norm", "lr"))
             print(

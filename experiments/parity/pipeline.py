@@ -13,11 +13,11 @@ from transformers import pipeline
 
 from khasr.config import from_plain, to_config
 from khasr.data.datamodule import CorpusDataModule
-from khasr.decoding.beam import build_decoder
+from khasr.decoding.decoder import build_decoder
+from khasr.inference.recogniser import recognise
 from khasr.model.weights import build_model, load_start
-from khasr.scoring.evaluate import recognise
-from khasr.study.export import export
-from khasr.training.run_folder import RunFolder
+from khasr.publish.export import export
+from khasr.run.folder import RunFolder
 
 
 def main() -> None:

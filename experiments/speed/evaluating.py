@@ -10,12 +10,13 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from khasr.config import read_config
 from khasr.data.batching import collate, evaluation_batches
-from khasr.data.datamodule import PartDataset
+from khasr.data.datamodule import read_parts
+from khasr.data.parts import PartDataset
 from khasr.decoding.greedy import decode_greedy
-from khasr.scoring.evaluate import recognise, score
-from khasr.scoring.recogniser import load_recogniser, read_parts
+from khasr.inference.recogniser import load_recogniser, recognise
+from khasr.run.folder import read_config
+from khasr.scoring.hypotheses import score
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("run")

@@ -29,10 +29,9 @@ import khasr.model.encoders
 from khasr.data.batching import Batch
 from khasr.data.datamodule import CorpusDataModule
 from khasr.model.allocator import set_allocator
-from khasr.model.ctc import CtcModel
+from khasr.model.ctc import CtcModel, ctc_losses
 from khasr.model.feature_cache import build_feature_cache
 from khasr.model.finetune import apply_finetune
-from khasr.model.module import ctc_losses
 from khasr.model.weights import build_model, load_start
 from khasr.optim.parameters import build_optimizer
 

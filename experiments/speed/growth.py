@@ -22,9 +22,8 @@ from torch import nn
 
 from khasr.config import Config
 from khasr.model.allocator import set_allocator
-from khasr.model.ctc import CtcModel
+from khasr.model.ctc import CtcModel, ctc_losses
 from khasr.model.finetune import apply_finetune
-from khasr.model.module import ctc_losses
 from khasr.model.weights import load_start
 from khasr.optim.parameters import build_optimizer
 

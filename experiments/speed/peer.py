@@ -23,7 +23,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from khasr.config import CONF_DIR, Config, register_schemas, to_config
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.batching import Example, collate
-from khasr.data.datamodule import CorpusDataModule, PartDataset
+from khasr.data.datamodule import CorpusDataModule
+from khasr.data.parts import PartDataset
 from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
@@ -34,7 +35,7 @@ def composed(overrides: list[str]) -> Config:
     """Typed options from overrides."""
     register_schemas()
     with initialize_config_dir(str(CONF_DIR)):
-        return to_config(compose("config", overrides=overrides))
+        return to_config(compose("train", overrides=overrides))
 
 
 def to_transformers(model: CtcModel) -> Wav2Vec2ForCTC:

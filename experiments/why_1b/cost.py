@@ -33,7 +33,7 @@ HYPOTHESES = {
         "experiment=h1_lr optimizer.lr=1e-5,3e-5,1e-4,3e-4 schedule.warmup=0.1,2000 seed=1,2,3",
     ],
     "H2 updates": ["experiment=h2_updates trainer.max_steps=10000,20000 seed=1,2,3"],
-    "H3 masks and dropout": ["experiment=seed_1b_defaults,h3_masks seed=1,2,3"],
+    "H3 masks and dropout": ["experiment=card_1b_plain_script,h3_masks seed=1,2,3"],
     "H4 encoder frozen first": ["experiment=h4_frozen_first finetune.freeze_encoder_steps=0.1,0.4 seed=1,2,3"],
     "H5 top layers": [
         "experiment=h5_top_layers finetune.reinit_layers=1,2,4,8 seed=1,2,3",
@@ -43,7 +43,7 @@ HYPOTHESES = {
     "H7 audio per update": ["experiment=h7_audio_per_update trainer.accumulate_grad_batches=16,40 seed=1,2,3"],
     "H9 seeds, of weights and of the order": [
         "experiment=h9_seeds seed=1,2,3,4,5",
-        "experiment=seed_1b seed=42 data.order_seed=1,2,3,4,5",
+        "experiment=card_1b seed=42 data.order_seed=1,2,3,4,5",
     ],
 }
 
@@ -98,7 +98,7 @@ def lengths_of(sweep: str) -> list[float]:
     with initialize_config_dir(str(CONF_DIR)):
         for chosen in itertools.product(*(values for _, values in options)):
             overrides = [f"{key}={value}" for (key, _), value in zip(options, chosen, strict=True)]
-            config = to_config(compose("config", ["data.root=km_kh_male.zip", *overrides]))
+            config = to_config(compose("train", ["data.root=km_kh_male.zip", *overrides]))
             updates = config.trainer.max_steps or round(config.trainer.max_epochs * UPDATES_AN_EPOCH)
             found.append(updates * config.trainer.accumulate_grad_batches * config.data.batch_size / CARD)
     return found

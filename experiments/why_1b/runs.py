@@ -17,8 +17,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from khasr.config import CONF_DIR, register_schemas, to_config
-from khasr.ranges import check_ranges
+from khasr.config import CONF_DIR, check_ranges, register_schemas, to_config
 
 HERE = Path(__file__).resolve().parent
 SIZES = ("small", "large")
@@ -87,15 +86,15 @@ def main() -> None:
 
 def _run(folder: Path, overrides: list[str]) -> None:
     """The run, unless it is there; from its last checkpoint where it was stopped."""
+    from khasr.run.folder import RunFolder
     from khasr.training.callbacks import Diverged
     from khasr.training.fit import fit
-    from khasr.training.run_folder import RunFolder
 
     run = RunFolder(folder)
     if run.results.is_file() and run.read_results()["status"] in ("completed", "diverged"):
         return
     with initialize_config_dir(str(CONF_DIR)):
-        config = to_config(compose("config", overrides))
+        config = to_config(compose("train", overrides))
     check_ranges(config)
     config.resume = str(folder) if run.last.is_file() else None
     print(f"== {folder.name}", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from khasr.study.design import Design, build_design
-from khasr.study.footings import cell_scores, gap, noises
+from khasr.study.equal_footing import cell_scores, gap, noises
 from khasr.study.runs import read_runs
 from khasr.study.statistics import Array, t_estimate
 

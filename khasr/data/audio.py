@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000
 
 
+FRAME = 320  # samples
+
+
 def to_16k(samples: NDArray[np.float32], rate: int) -> NDArray[np.int16]:
     """Mono 16-bit audio at 16 kHz: channels averaged, resampled by soxr (its high quality).
 

@@ -18,8 +18,12 @@ from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables, sp
 # Below a thousandth of full scale there is nothing to hear; a tenth of a per cent of flat tops is heard as clipping; a
 # recording that is as loud at its edge as on the whole was cut while somebody spoke.
 _SILENT_LEVEL, _CLIPPED_SHARE, _CUT_EDGE = 1e-3, 1e-3, 1.0
+
+
 # The feature encoder of wav2vec 2.0 (Baevski 2020): kernels and strides in samples of each layer's input.
 _CONVOLUTIONS = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+
+
 _SHOWN = 10
 
 

@@ -1,104 +1,28 @@
 """The LightningDataModule: a corpus, parted, normalised, encoded and batched."""
 
-import math
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytorch_lightning as pl
-import torch
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from khasr.config import DataConfig
-from khasr.data.audio import SAMPLE_RATE, standardise
-from khasr.data.augment import amplify, augment, join
-from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
-from khasr.data.cache import load_audio
-from khasr.data.corpora import Fault, Member, corpora_of, read_corpus
-from khasr.data.corpora.corpus import cache_folder
+from khasr.data.audio import SAMPLE_RATE
+from khasr.data.audio_cache import load_audio
+from khasr.data.batching import TrainingLoader, TrainingOrder, collate, evaluation_batches
+from khasr.data.corpora import Fault, read_corpus
+from khasr.data.corpora.files import cache_folder
+from khasr.data.corpora.mix import Member, corpora_of
+from khasr.data.parts import Part, PartDataset
 from khasr.data.splits import PARTS, Row, split
 from khasr.text.normalise import transcript
 from khasr.text.vocabulary import Vocabulary, describe_symbol
 
 # What wav2vec 2.0's convolutions hear of audio for one frame.
 _LEAST_SAMPLES = 400
-
-
-@dataclass
-class Part:
-    """Train, val or test: rows of the corpus's audio with their normalised texts.
-
-    Attributes:
-        lengths: of the waveforms, in samples.
-        weights: how often, on average, an epoch of training has each utterance; 1 outside a mix.
-    """
-
-    name: str
-    audio: datasets.Dataset
-    texts: list[str]
-    lengths: list[int]
-    weights: list[float]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    @property
-    def hours(self) -> float:
-        """Hours of audio."""
-        return sum(self.lengths) / SAMPLE_RATE / 3600
-
-
-class PartDataset(Dataset[Example]):
-    """A part's utterances as examples; train's are indexed by (epoch, index) and augmented anew each epoch."""
-
-    def __init__(self, part: Part, vocabulary: Vocabulary, options: DataConfig, seed: int | None = None) -> None:
-        self._part = part
-        self._vocabulary = vocabulary
-        self._augment = options.augment
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._part)
-
-    def __getitem__(self, at: tuple[int, int] | int) -> Example:
-        epoch, index = at if isinstance(at, tuple) else (0, at)
-        row = self._part.audio[index]
-        waveform = row["waveform"].astype(np.float32) / 32768  # as it was recorded, from -1 to 1
-        if self._seed is None:
-            waveform = standardise(waveform)
-        else:
-            generator = np.random.default_rng([self._seed, epoch, index])
-            waveform = amplify(standardise(augment(waveform, self._augment, generator)), self._augment, generator)
-        return self._example(str(row["id"]), self._part.texts[index], waveform)
-
-    def __getitems__(self, batch: list[tuple[int, int]] | list[int]) -> list[Example]:
-        """The examples of one batch; in training joined, where the options say so."""
-        examples = [self[at] for at in batch]
-        counts = self._augment.join
-        if self._seed is None or not counts:
-            return examples
-        generator = np.random.default_rng([self._seed, *np.ravel(batch)])
-        count = int(generator.choice(counts))
-        order = generator.permutation(len(examples))
-        # As even as can be: rows of as many utterances pad each other least.
-        groups = [[examples[i] for i in some] for some in np.array_split(order, math.ceil(len(order) / count))]
-        return [self._joined(group) if len(group) > 1 else group[0] for group in groups]
-
-    def _joined(self, group: list[Example]) -> Example:
-        return self._example(
-            "+".join(example.id for example in group),
-            self._vocabulary.between_words.join(example.reference for example in group),
-            join([example.waveform.numpy() for example in group]),
-        )
-
-    def _example(self, id_: str, text: str, waveform: NDArray[np.float32]) -> Example:
-        targets = torch.tensor(self._vocabulary.encode(text), dtype=torch.long)
-        return Example(id=id_, reference=text, waveform=torch.from_numpy(waveform), targets=targets)
 
 
 class CorpusDataModule(pl.LightningDataModule):
@@ -278,3 +202,19 @@ def _column(audio: datasets.Dataset, name: str) -> pa.ChunkedArray:
     """A column as Arrow has it, quickly; of the rows that were selected, if some were."""
     table = audio.select_columns([name])
     return (table.flatten_indices() if table._indices is not None else table).data.column(name)
+
+
+def read_parts(options: DataConfig, seed: int) -> dict[str, Part]:
+    """The parts of a corpus, and `all` of them as one."""
+    data = CorpusDataModule(options, seed, read_test=True)
+    data.prepare(progress=False)
+    parts = dict(data.parts)
+    whole = list(parts.values())
+    parts["all"] = Part(
+        "all",
+        datasets.concatenate_datasets([p.audio for p in whole]),
+        [t for p in whole for t in p.texts],
+        [n for p in whole for n in p.lengths],
+        [w for p in whole for w in p.weights],
+    )
+    return parts

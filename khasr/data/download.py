@@ -10,7 +10,11 @@ from filelock import FileLock
 from tqdm import tqdm
 
 _ATTEMPTS = 5
+
+
 _CHUNK = 2**20
+
+
 _TIMEOUT = httpx.Timeout(30.0)
 
 

@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from khasr.config import DataConfig, TextConfig
-from khasr.data.corpora.corpus import read_table
+from khasr.data.corpora.files import read_table
 from khasr.text.normalise import normalise
 
 PARTS = ("train", "val", "test")
+
+
 SPLITS = ("random", "hf_seed42", "speaker", "text", "speaker_text", "speaker_fold=K/N", "own", "a manifest's path")
+
+
 # What is the same sentence to a reader, spaces and look-alike spellings aside.
 _SAME = TextConfig(
     zero_width="delete", syllable_order=True, join_vowels=True, coeng_da="ta", punctuation="space", spaces="delete"

@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from khasr.config import DecoderConfig
-from khasr.decoding.greedy import decode_greedy
-from khasr.decoding.hypotheses import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
-from khasr.decoding.lm import arpa_words
+from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
+from khasr.lm.arpa import arpa_words
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
 
-Decoder = Callable[[Tensor, Tensor], list[str]]
 # pyctcdecode guesses what is not told: "" is its blank, and U+2047 its unknown word, which must not be said.
 _NOTHING = "⁇"
+
+
 # It starts a symbol that is a word of its own, for models that count symbols; as sentencepiece writes it.
 _OWN_WORD, _SPACE = "▁", "|"
 
@@ -210,7 +209,7 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
     # Imported here: pyctcdecode takes a second, numba half of one.
     build: Callable[..., Any]
     if options.backend == "compiled":
-        from khasr.decoding.compiled import CompiledSearch
+        from khasr.decoding.compiled.search import CompiledSearch
 
         # build_lm's list has all words of its model, until somebody changes one of the two.
         closed = lm is not None and unigrams is not None and len(unigrams) == _described(lm).get("words")
@@ -227,21 +226,3 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"decoder.lm={options.lm} is not a KenLM model ({error}).") from error
-
-
-def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
-    """A function from (log_probs (batch, frames, vocab), frame_lengths (batch,)) to the texts.
-
-    Raises:
-        FileNotFoundError, ValueError: as `BeamSearch`.
-    """
-    check_decoder(options)
-    if options.name == "greedy":
-        return lambda log_probs, frame_lengths: decode_greedy(log_probs, frame_lengths, vocabulary)
-    search = BeamSearch(options, vocabulary)
-
-    def decode(log_probs: Tensor, frame_lengths: Tensor) -> list[str]:
-        rows = log_probs.float().cpu().numpy()
-        return search.texts([row[:length] for row, length in zip(rows, frame_lengths.tolist(), strict=True)])
-
-    return decode

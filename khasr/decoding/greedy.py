@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from khasr.decoding.hypotheses import FRAME_SECONDS, Decoded, Word
+from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word
 from khasr.text.vocabulary import Vocabulary
 
 

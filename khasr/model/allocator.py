@@ -7,6 +7,8 @@ from torch import nn
 
 # glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+
+
 _LARGE = 2**26  # parameters; with gradients and Adam's states 1 GiB
 
 

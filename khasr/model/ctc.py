@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from khasr.config import ModelConfig
@@ -78,3 +79,23 @@ class CtcModel(nn.Module):
             )
             hidden = hidden.masked_fill(masked[:, None, :], 0.0)
         return hidden
+
+
+def ctc_losses(log_probs: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Each utterance's CTC loss over its count of labels, (batch,).
+
+    Their mean is what transformers' `ctc_loss_reduction="mean"` gives.
+
+    An utterance with fewer frames than labels and repeats (Graves 2006, sec. 3.1) has no alignment; its loss and its
+    gradient are 0, not infinite.
+
+    Args:
+        log_probs: (batch, frames, vocab), blank first.
+        frame_lengths: (batch,).
+        targets: (batch, longest target).
+        target_lengths: (batch,).
+    """
+    losses = F.ctc_loss(
+        log_probs.transpose(0, 1), targets, frame_lengths, target_lengths, reduction="none", zero_infinity=True
+    )
+    return losses / target_lengths.clamp(min=1)

@@ -14,6 +14,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _ATTENTION = "khasr"  # by this name transformers knows `attend`
+
+
 _STEPS = 2**16  # a probability is one of so many
 
 

@@ -46,7 +46,11 @@ KINDS = {
     "wavlm": Kind(WavLMConfig, WavLMModel, WavLMForCTC, "wavlm"),
     "wav2vec2-bert": Kind(Wav2Vec2BertConfig, Wav2Vec2BertModel, Wav2Vec2BertForCTC, "wav2vec2_bert"),
 }
+
+
 _MEL = "wav2vec2-bert"
+
+
 _WINDOW, _SHIFT = 400, 160  # samples of a mel frame, and from one to the next
 
 

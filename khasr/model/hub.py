@@ -18,6 +18,8 @@ from khasr.text.vocabulary import BLANK, UNKNOWN, Vocabulary
 
 # A row of the head that is never the best: of <unk>, where a checkpoint's own head has none.
 _NEVER = -1e4
+
+
 _TOLD = 8  # modules that are named one by one
 
 

@@ -14,10 +14,9 @@ from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.finetune import plain_weights
 from khasr.model.hub import folder_or_id, load_pretrained, read_config
+from khasr.run.folder import BEST, LAST
 from khasr.text.vocabulary import Vocabulary
 
-BEST = "checkpoints/best.ckpt"
-LAST = "checkpoints/last.ckpt"
 _OURS = "khasr"
 
 

@@ -11,6 +11,8 @@ from torch import nn
 from khasr.config import OptimizerConfig
 
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.")  # transformers' name in each of its speech encoders
+
+
 _TOP_NORM = re.compile(r"encoder\.layer_norm\.")
 
 

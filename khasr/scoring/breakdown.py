@@ -6,20 +6,12 @@ from dataclasses import dataclass
 
 from khasr.scoring.alignments import align
 from khasr.scoring.error_rates import word_edits
+from khasr.scoring.hypotheses import Scored
 
 _SECONDS = (2, 4, 6, 8, 12, 20)
+
+
 _TIMES = ((0, 0), (1, 1), (2, 4), (5, 19), (20, 99), (100, None))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """An utterance and what was heard."""
-
-    id: str
-    speaker: str
-    seconds: float
-    reference: str
-    hypothesis: str
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEAST_GROUPS = 8
+
+
 # Counts of resampled utterances held at once: 64 MiB of float64.
 _HELD = 2**23
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from khasr import config as options
+from khasr.config import options
 from khasr.study.runs import Runs
 from khasr.study.wandb_files import flatten
+from khasr.study.wording import say
 
 LEARNED_BELOW = 0.95
 """A run has learned if it ended by itself with a WER on val below this; all blank is 1.0."""
+
 
 # Options that do not change what is learned, or that are seeds, or that are the model's own shape.
 _NO_SETTING = (
@@ -20,6 +22,8 @@ _NO_SETTING = (
     "trainer.accelerator", "trainer.log_every_steps", "trainer.val_every_steps", "trainer.deterministic",
     "model.gradient_checkpointing", "model.feature_cache_gib",
 )  # fmt: skip
+
+
 # What runs must share for their scores to be of the same utterances and texts.
 _SCORED = (
     "data.name", "data.root", "data.split", "data.split_seed", "data.test_share", "data.val_share", "data.utterances",
@@ -143,13 +147,6 @@ def build_design(
     columns = {s.name: s.of(table) for s in settings}
     design.table["cell"] = [design.cell({n: column[i] for n, column in columns.items()}) for i in range(len(table))]
     return design
-
-
-def say(value: Any) -> str:
-    """A value as one writes it."""
-    if value is None:
-        return "unset"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _same_utterances(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:

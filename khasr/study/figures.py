@@ -10,17 +10,24 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from khasr.study.design import Design, say
+from khasr.run.published import CARD_CURVE
+from khasr.study.design import Design
 from khasr.study.effects import Effect
-from khasr.study.footings import LR
+from khasr.study.equal_footing import LR
 from khasr.study.importance import Importance
 from khasr.study.instruments import Instrument, telling
 from khasr.study.statistics import best_of_n_band, expected_best
-from khasr.training.published import CARD_CURVE
+from khasr.study.wording import say
 
 SMALL, LARGE, GREY, CARD = "#1f4e79", "#b5532a", "#8a8a8a", "#3a7d44"
+
+
 _MARKERS = {SMALL: "o", LARGE: "s"}
+
+
 _CARD_STEPS = 5475
+
+
 _WIDTH, _HEIGHT = 6.0, 3.9
 
 

@@ -10,7 +10,11 @@ from sklearn.ensemble import RandomForestRegressor
 from khasr.study.design import Design, Setting
 
 _TREES, _SAMPLE, _REFITS, _MOST_VALUES = 48, 256, 12, 7
+
+
 _FEWEST_RUNS = 8
+
+
 SIZE = "size"
 """The model, as one more setting, where both models' runs are taken together."""
 

@@ -15,13 +15,21 @@ import yaml
 from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
 
 STATUSES = ("completed", "interrupted", "diverged", "failed", "unreadable")
+
+
 # The table's columns beside the options (which have a dot in their names, or are `seed`).
 COLUMNS = (
     "run", "source", "folder", "status", "error", "model", "parameters", "wer", "cer", "best_step", "test_wer",
     "test_cer", "steps", "audio_seconds", "train_seconds", "lr_area", "flops",
 )  # fmt: skip
+
+
 FRAMES_PER_SECOND = 50
+
+
 _MODEL = "model.name"
+
+
 _SHAPE = "model.architecture."
 
 
@@ -265,7 +273,7 @@ def _metric_rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     # Here, since it brings torch with it.
-    from khasr.training.metrics import read_metrics
+    from khasr.run.folder import read_metrics
 
     return [{key: float(value) for key, value in row.items()} for row in read_metrics(path)]
 

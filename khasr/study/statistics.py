@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+
+
 LEVEL = 0.95
 
 

@@ -155,9 +155,9 @@ def _recordings(config: dict[str, Any], ids: Sequence[str]) -> tuple[dict[str, s
     from omegaconf import OmegaConf
 
     from khasr.config import DataConfig, from_plain
-    from khasr.data.cache import load_audio
+    from khasr.data.audio_cache import load_audio
     from khasr.data.corpora import read_corpus
-    from khasr.data.corpora.corpus import cache_folder
+    from khasr.data.corpora.files import cache_folder
 
     wanted = set(ids)
     try:

@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = 32 * 1024
+
+
 _FILE_HEADER = 7  # ":W&B", a magic number, a version
+
+
 _RECORD_HEADER = 7  # checksum (4), length (2), kind (1)
+
+
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+
+
 # The states of wandb's pages in khasr's words.
 _STATUS = {"finished": "completed", "failed": "failed", "crashed": "interrupted", "killed": "interrupted"}
+
+
 # Columns of an exported table that are neither options nor metrics.
 _ABOUT = {
     "Name",

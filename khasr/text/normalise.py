@@ -13,9 +13,17 @@ from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables
 
 # Drawn with no width and said with no sound: soft hyphen, joiners, direction marks, byte order mark, U+200B last.
 _ZERO_WIDTH = re.compile("[\u00ad\u200c-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+
+
 _LATIN = re.compile("[A-Za-zªºÀ-ÖØ-öø-ʸḀ-ỿ\uff21-\uff3a\uff41-\uff5a][\u0300-\u036f'’]*")
+
+
 _KHMER_WORD = "[\u1780-\u17d3\u17dc\u17dd\u200c\u200d]+"
+
+
 _REPEATED = re.compile(rf"({_KHMER_WORD})\s*ៗ")
+
+
 # Each round of the steps leaves less for the next; more rounds than this would be a fault of theirs.
 _ROUNDS = 10
 

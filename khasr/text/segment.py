@@ -5,10 +5,18 @@ import re
 import khmercut
 
 ZWSP = "\u200b"
+
+
 # Khmer goes to the segmenter; figures (a date is one), other scripts and single signs are words of their own.
 _KHMER = "\u1780-\u17d3\u17dc\u17dd\u200c\u200d"
+
+
 _RUNS = re.compile(rf"[{_KHMER}]+|\d+(?:[.,:/-]\d+)*|[^\W\d_{_KHMER}]+|.", re.DOTALL)
+
+
 _IS_KHMER = re.compile(rf"[{_KHMER}]")
+
+
 # 99.9 % of OpenSLR 42's words, and 99 % of Google's lexicon, are this long or shorter.
 _LONGEST_WORD = 15
 

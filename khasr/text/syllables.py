@@ -8,29 +8,55 @@ difference between orders; a recogniser would learn each as another word.
 import re
 
 COENG = "\u17d2"
+
+
 _BASE = "\u1780-\u17a2\u17a5-\u17b3\u25cc"
+
+
 _STACKED = f"{COENG}[{_BASE}]"
+
+
 # Robat, shifters, vowels and signs; a coeng without a letter after it, and U+200C, which holds a shifter up.
 _SIGNS = "\u17b6-\u17d1\u17d3\u17dd\u200c" + COENG
+
+
 _SYLLABLE = re.compile(f"[{_BASE}](?:{_STACKED}|[{_SIGNS}])+")
+
+
 _CLUSTER = re.compile(f"[{_BASE}](?:{_STACKED}|[{_SIGNS}])*|.", re.DOTALL)
+
+
 _COMPONENT = re.compile(f"{_STACKED}|.", re.DOTALL)
+
+
 _COENG_RO = COENG + "រ"
+
 
 # The place of a sign in its syllable; a stacked letter has 2, coeng-RO 3.
 _PLACE = {"\u17cc": 1, COENG: 4, "\u17c9": 5, "\u17ca": 5, "\u200c": 6}
+
+
 _PLACE |= dict.fromkeys(
     "\u17be\u17bf\u17c0\u17c1\u17c2\u17c3\u17c4\u17c5", 7
 )  # vowels that stand before, wholly or in part
+
+
 _PLACE |= dict.fromkeys("\u17bb\u17bc\u17bd", 8) | dict.fromkeys("\u17b7\u17b8\u17b9\u17ba", 9) | {"\u17b6": 10}
+
+
 _LAST = {"\u17c7": 12, "\u17c8": 12}
+
+
 _OTHER_SIGN = 11
+
 
 # One vowel typed as the two that it looks like, with the vowel below that may stand between them.
 _PARTS = [
     (re.compile("\u17c1([\u17bb-\u17bd]?)\u17b8"), "\u17be\\1"),  # េ ី -> ើ
     (re.compile("\u17c1([\u17bb-\u17bd]?)\u17b6"), "\u17c4\\1"),  # េ ា -> ោ
 ]
+
+
 _COENG_DA, _COENG_TA = COENG + "ដ", COENG + "ត"
 
 

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Sequence
 from khasr.text.syllables import split_clusters
 
 BLANK = "<blank>"
+
+
 UNKNOWN = "<unk>"
+
+
 _SPECIAL = (BLANK, UNKNOWN)
 
 

@@ -1,18 +1,16 @@
 """What is written down and shown while a run trains."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from tqdm import tqdm
 
 from khasr.data.batching import Batch
-from khasr.model.module import CtcModule, new_window
 from khasr.training.instruments import Instruments
+from khasr.training.module import CtcModule, new_window
 from khasr.training.symptoms import DIVERGED_HELP
 
 
@@ -115,79 +113,3 @@ class TrainingMetrics(Callback):
         step = trainer.global_step
         for logger in trainer.loggers:
             logger.log_metrics({"epoch": self._epoch_at(step)} | row, step=step)
-
-
-class Progress(Callback):
-    """A bar over the whole run in a terminal, a line now and then elsewhere: loss, speed, time left, last WER."""
-
-    _LINE_EVERY_SECONDS = 20
-
-    def __init__(self, total_steps: int, metrics: TrainingMetrics) -> None:
-        self._total_steps = total_steps
-        self._metrics = metrics
-        self._bar: Any = None
-        self._last_line = 0.0
-        self._begun = (0.0, 0)
-        self._loss: float | None = None
-        self._wer = ""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Opens the bar where the run stands."""
-        self._begun = (time.perf_counter(), trainer.global_step)
-        self._last_line = time.perf_counter()
-        if trainer.is_global_zero and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=self._total_steps,
-                initial=trainer.global_step,
-                unit="step",
-                dynamic_ncols=True,
-                bar_format="{l_bar}{bar}| step {n_fmt}/{total_fmt} {elapsed}, {remaining} left{postfix}",
-            )
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        """Moves on."""
-        assert isinstance(pl_module, CtcModule)
-        if math.isfinite(pl_module.last_loss):
-            before = self._loss if self._loss is not None else pl_module.last_loss
-            self._loss = 0.95 * before + 0.05 * pl_module.last_loss
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._state(), refresh=False)
-            self._bar.update()
-        elif trainer.is_global_zero and time.perf_counter() - self._last_line > self._LINE_EVERY_SECONDS:
-            self._last_line = time.perf_counter()
-            start, first = self._begun
-            done = trainer.global_step - first
-            left = (self._last_line - start) / done * (self._total_steps - trainer.global_step)
-            print(
-                f"step {trainer.global_step:,}/{self._total_steps:,}, {self._state()}, "
-                f"{int(left) // 60}:{int(left) % 60:02d} left",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remembers the WER for the line."""
-        assert isinstance(pl_module, CtcModule)
-        self._wer = f", val WER {100 * pl_module.validation['wer']:.1f} %"
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Closes the bar."""
-        self._close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Closes the bar, so that what is said next stands on a line of its own."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def _state(self) -> str:
-        speed = self._metrics.audio_seconds / max(self._metrics.train_seconds, 1e-9)
-        loss = "-" if self._loss is None else f"{self._loss:.3f}"
-        return f"loss {loss}, {speed:.0f} s of audio/s{self._wer}"

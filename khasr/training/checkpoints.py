@@ -10,9 +10,9 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from khasr.model.module import CtcModule
-from khasr.training.interrupts import Interrupted, StopSignals
-from khasr.training.run_folder import RunFolder
+from khasr.run.folder import RunFolder
+from khasr.run.interrupts import Interrupted, StopSignals
+from khasr.training.module import CtcModule
 
 
 class WholeFileIO(TorchCheckpointIO):

@@ -3,7 +3,6 @@
 import logging
 import traceback
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +14,34 @@ from rich.console import Console
 
 from khasr.config import Config
 from khasr.data.datamodule import CorpusDataModule
-from khasr.decoding.beam import build_decoder, check_decoder
-from khasr.decoding.greedy import decode_greedy
+from khasr.data.splits import manifest
+from khasr.decoding.beam import check_decoder
+from khasr.decoding.decoder import build_decoder
+from khasr.inference.recogniser import recognise
 from khasr.model.allocator import set_allocator
-from khasr.model.ctc import CtcModel
-from khasr.model.diagnostics import StartWeights
 from khasr.model.feature_cache import build_feature_cache
 from khasr.model.finetune import apply_finetune, remove_adapters
-from khasr.model.module import CtcModule
 from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights, start_files
-from khasr.optim.averaging import average_weights
 from khasr.optim.parameters import check_optimizer
 from khasr.optim.schedules import in_steps
-from khasr.scoring.evaluate import Hypothesis, recognise, score
-from khasr.text.vocabulary import Vocabulary
-from khasr.training.callbacks import Diverged, Progress, TrainingMetrics
+from khasr.run.folder import RunFolder, write_whole
+from khasr.run.interrupts import Interrupted, StopSignals, preempting_signals
+from khasr.run.learning_curve import draw_learning_curve
+from khasr.run.published import CARD_CURVE, is_published_recipe
+from khasr.run.results import new_results, peak_memory_gib
+from khasr.scoring.hypotheses import Hypothesis, score, write_run_hypotheses
+from khasr.training.best import _average_kept, _let_go
+from khasr.training.callbacks import Diverged, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
+from khasr.training.diagnostics import StartWeights
 from khasr.training.instruments import Instruments
-from khasr.training.interrupts import Interrupted, StopSignals, preempting_signals
-from khasr.training.learning_curve import draw_learning_curve
-from khasr.training.metrics import (
-    MetricsCsv,
-    build_loggers,
-    check_tensorboard,
-    close_loggers,
-    log_best,
-    log_checkpoint,
-    log_utterances,
-    mark_preempting,
-)
-from khasr.training.published import CARD_CURVE, is_published_recipe
-from khasr.training.run_folder import RunFolder, new_results, peak_memory_gib
+from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard, close_loggers
+from khasr.training.module import CtcModule
+from khasr.training.progress import Progress
 from khasr.training.summary import describe_data, describe_length, print_summary, title
 from khasr.training.symptoms import symbol_entropy, what_went_wrong
+from khasr.training.wandb_run import log_best, log_checkpoint, log_utterances, mark_preempting
 
 
 def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
@@ -142,7 +135,9 @@ def _run(
     data = CorpusDataModule(config.data, config.seed, accumulate, read_test=config.score_test)
     data.prepare(config.trainer.progress_bar and is_first_process())
     if is_first_process():
-        folder.write_split({name: [str(id_) for id_ in part.audio["id"]] for name, part in data.parts.items()})
+        write_whole(
+            folder.split, manifest({name: [str(id_) for id_ in part.audio["id"]] for name, part in data.parts.items()})
+        )
 
     # 3. The model. The seed is for its new weights; batches have seeds of their own.
     pl.seed_everything(config.seed, verbose=False)
@@ -244,38 +239,12 @@ def _run(
     for part in parts:
         hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
         results[part] = score(hypotheses[part])
-    folder.write_hypotheses(hypotheses.items())
+    write_run_hypotheses(folder.hypotheses, hypotheses.items())
     if config.logger.wandb is not None:
         log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder, config.logger.wandb.utterances)
         if config.logger.wandb.log_checkpoint:
             log_checkpoint(loggers, folder)
     return hypotheses[parts[-1]]
-
-
-def _let_go(trainer: pl.Trainer, module: CtcModule) -> None:
-    """Frees gradients and the optimizer's states, three times the model's size: scoring has no use for them."""
-    module.zero_grad(set_to_none=True)
-    trainer.strategy.optimizers = []
-    trainer.strategy.lr_scheduler_configs = []
-
-
-def _average_kept(
-    model: CtcModel, vocabulary: Vocabulary, data: CorpusDataModule, folder: RunFolder, checkpoints: Checkpoints
-) -> str:
-    """Makes best.ckpt the better of the best weights and the mean of those kept; returns a sentence on it."""
-    steps = [int(row[-1]) for row in checkpoints.kept]
-    files = [torch.load(folder.kept(s), map_location="cpu", weights_only=True, mmap=True) for s in steps]
-    best = files[0]
-    averaged = average_weights([file["state_dict"] for file in files])
-    model.load_state_dict({name.removeprefix("model."): weight for name, weight in averaged.items()})
-    decode = partial(decode_greedy, vocabulary=vocabulary)
-    found, single = score(recognise(model, data.evaluation_loader("val", whole=True), decode)), checkpoints.kept[0]
-    better = [found["wer"], found["cer"]] < single[:2]
-    WholeFileIO().save_checkpoint(best | {"state_dict": averaged if better else best["state_dict"]}, folder.best)
-    return (
-        f"the weights of steps {', '.join(f'{s:,}' for s in steps)} averaged: WER {found['wer']:.2%} on val, the best "
-        f"of them alone {single[0]:.2%} (greedy); best.ckpt is the {'average' if better else 'best of them'}"
-    )
 
 
 def build_trainer(

@@ -8,11 +8,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import FSDPStrategy
 
-from khasr.model.diagnostics import StartWeights, UpdateRatios
-from khasr.model.module import CtcModule
+from khasr.training.diagnostics import StartWeights, UpdateRatios
+from khasr.training.module import CtcModule
 
 # From this share on a run counts as all blank: a stray frame is no word.
 ALL_BLANK = 0.99
+
+
 STAGES = ("data", "forward", "backward", "optimizer")
 
 

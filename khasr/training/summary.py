@@ -11,10 +11,10 @@ from rich.text import Text
 from khasr.config import ScheduleConfig
 from khasr.data.datamodule import CorpusDataModule
 from khasr.optim.schedules import in_steps
+from khasr.run.folder import RunFolder
 from khasr.scoring.alignments import mark_differences
-from khasr.scoring.evaluate import Hypothesis, evenly
+from khasr.scoring.hypotheses import Hypothesis, evenly
 from khasr.text.vocabulary import describe_symbol
-from khasr.training.run_folder import RunFolder
 
 _PAIRS = 5
 

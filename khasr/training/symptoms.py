@@ -13,13 +13,19 @@ DIVERGED_HELP = (
     "What usually helps: a lower optimizer.lr, a longer schedule.warmup (Mosbach 2021), bf16 or fp32 instead of fp16, "
     "in which XLS-R overflows (speechbrain #1803, fairseq #3750)."
 )
+
+
 # XLS-R's own fine-tuning: lr 2e-5 to 3e-4 over 13,000 to 26,000 updates, tri-stage, whose mean is 0.61 of its peak
 # (fairseq examples/wav2vec/xlsr).
 _XLSR_AREA = (0.16, 4.7)
+
+
 _LR_THAT_WORKS = {
     "pretrained": (2e-5, 3e-4, "where XLS-R's authors look for it (fairseq examples/wav2vec/xlsr)"),
     "random": (5e-4, 5e-3, "where a small model from random weights learns (experiments/quickstart: 2e-3)"),
 }
+
+
 _PLATEAU = 0.9  # of the entropy: what hearing a little more than nothing is worth
 
 

@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 
 from khasr.config import FolderConfig
-from khasr.data.corpora.corpus import Audio, Corpus, Fault, Utterance, decode_audio, digest, read_table, stamps
+from khasr.data.corpora.corpus import Corpus, Fault, Utterance
+from khasr.data.corpora.files import Audio, decode_audio, digest, read_table, stamps
 
 
 def read_folder(options: FolderConfig) -> Corpus:

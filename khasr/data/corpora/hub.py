@@ -15,7 +15,8 @@ from huggingface_hub.errors import (
 )
 
 from khasr.config import HubConfig
-from khasr.data.corpora.corpus import Audio, Corpus, Fault, Utterance, cache_folder, decode_audio, digest, stamps
+from khasr.data.corpora.corpus import Corpus, Fault, Utterance
+from khasr.data.corpora.files import Audio, cache_folder, decode_audio, digest, stamps
 
 # What datasets call their parts, and what khasr does.
 _OWN_PARTS = {"train": "train", "validation": "val", "valid": "val", "dev": "val", "test": "test"}

@@ -6,20 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from khasr.config import OpenslrKmConfig
-from khasr.data.corpora.corpus import (
-    Audio,
-    Corpus,
-    Fault,
-    Utterance,
-    cache_folder,
-    decode_audio,
-    digest,
-    read_table,
-    stamps,
-)
+from khasr.data.corpora.corpus import Corpus, Fault, Utterance
+from khasr.data.corpora.files import Audio, cache_folder, decode_audio, digest, read_table, stamps
 from khasr.data.download import download
 
 _INDEX = "line_index.tsv"
+
+
 # Limits of what an archive may unpack to: OpenSLR 42 has 1.4 GB, its longest recording some megabytes.
 _MOST_MEMBER, _MOST_TOTAL, _MOST_RATIO, _SMALL = 2**28, 15 * 10**9, 200, 2**20
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.config import SyntheticConfig
-from khasr.data.corpora.corpus import Audio, Corpus, Fault, Utterance, digest, read_table
+from khasr.data.corpora.corpus import Corpus, Fault, Utterance
+from khasr.data.corpora.files import Audio, digest, read_table
 
 # Phones of Google's Khmer lexicon -> espeak-ng phoneme mnemonics as its Vietnamese voice has them: of the languages
 # that espeak-ng speaks, its inventory is the nearest (implosives, aspirated stops, long and short vowels).
@@ -28,7 +29,11 @@ _MNEMONICS = dict(
     ie=iE iə=i@ ɨə=y@ uə=u@ ɛə=E|@ ea=e|a oa=o|a ae=a|e ao=aU aə=a|@
     """.split()
 )
+
+
 _VOICES = [f"{kind}{i}" for i in range(1, 6) for kind in "mf"] + ["m6", "m7"]
+
+
 _PHRASES = [
     "person deal thing number",
     "time person deal thing",
@@ -39,9 +44,14 @@ _PHRASES = [
     "thing number go place",
     "time thing number",
 ]
+
+
 # A change of the way phrases are made or spoken must change this, so that no cache serves the old audio.
 _EDITION = 1
+
+
 _OWN_UTTERANCES = 600
+
 
 Lexicon = dict[str, list[str]]
 

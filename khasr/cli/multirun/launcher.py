@@ -1,0 +1,150 @@
+"""Many runs from one command: each in a folder of its own, of which a second start runs only what is missing.
+
+Hydra's sweepers say which runs there are, its launchers where they are made. `ResumingLauncher` stands between the two:
+it names the folders, leaves out what is finished, keeps the budget and counts what came of it. Nothing here imports
+torch.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from khasr.cli.multirun.search import Search, going_on_with_study
+from khasr.cli.multirun.sweep import Sweep, SweepEnded, as_given, as_part_of_a_sweep, folder_name
+from khasr.config import to_config
+from khasr.run.outcome import Outcome, is_unfinished, read_outcome
+
+BUDGET_SPENT = 142
+"""128 + SIGALRM, which ends a run when `sweep.max_hours` are over."""
+
+
+class ResumingLauncher(Launcher):
+    """Another launcher, given only what is not finished; returns what sweepers minimise."""
+
+    def __init__(self, launcher: Launcher, sweep: Sweep, config: DictConfig, hydra_context: HydraContext) -> None:
+        self._launcher = launcher
+        self._sweep = sweep
+        self._config = config
+        self._context = hydra_context
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Nothing: the launcher within has been set up."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Makes the runs that are missing.
+
+        Returns:
+            For each run its WER on val: NaN where it failed, which Optuna takes as a failed trial.
+
+        Raises:
+            SweepEnded: no further run is to begin.
+        """
+        sweep = self._sweep
+        missing: dict[str, list[str]] = {}
+        names = []
+        for overrides in job_overrides:
+            name = self._name(overrides)
+            names.append(name)
+            if name in missing:
+                continue  # the same run twice, as searches may ask for it
+            finished = self._finished(sweep.folder / name, overrides)
+            if finished is not None:
+                sweep.outcomes[name] = finished
+                sweep.before.add(name)
+                continue
+            sweep.outcomes[name] = Outcome("not begun", None, BUDGET_SPENT)
+            until = [] if sweep.until is None else [f"sweep.until={sweep.until:.0f}"]
+            missing[name] = [*overrides, *until, f"hydra.sweep.subdir='{name}'"]
+        if missing and (sweep.until is None or time.time() < sweep.until):
+            sweep.outcomes |= zip(missing, self._launch(missing, initial_job_idx), strict=True)
+        outcomes = [sweep.outcomes[name] for name in names]
+        if any(outcome.code >= 128 for outcome in outcomes):
+            raise SweepEnded
+        return [_job_return(outcome) for outcome in outcomes]
+
+    def _name(self, overrides: Sequence[str]) -> str:
+        """The name of the run's folder: that of an earlier start, whatever that one had in common, or a new one."""
+        name = folder_name(overrides, as_given(self._config.hydra.overrides.task))
+        return next((f.name for f in self._sweep.folder.glob(f"*_{name.rsplit('_', 1)[-1]}")), name)
+
+    def _launch(self, missing: dict[str, list[str]], initial_job_idx: int) -> list[Outcome]:
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        lost: tuple[type[Exception], ...] = (BrokenProcessPool, FailedJobError, UncompletedJobError)
+        try:
+            returns = self._launcher.launch(list(missing.values()), initial_job_idx=initial_job_idx)
+        except lost as error:
+            # A process that was killed has returned nothing; its folder tells how far it came.
+            print(f"A process of the sweep was lost: {error}", file=sys.stderr)
+            return [self._found(name, "failed", 1) for name in missing]
+        except KeyboardInterrupt:
+            self._sweep.outcomes |= {name: self._found(name, "interrupted", 130) for name in missing}
+            raise
+        return [returned.return_value for returned in returns]
+
+    def _found(self, name: str, status: str, code: int) -> Outcome:
+        """What the run's folder tells; that status where it has begun and has not said how it ended."""
+        folder = self._sweep.folder / name
+        return read_outcome(folder) or Outcome(status if folder.is_dir() else "not begun", None, code)
+
+    def _finished(self, folder: Path, overrides: Sequence[str]) -> Outcome | None:
+        outcome = read_outcome(folder)
+        if outcome is None or outcome.status not in ("completed", "diverged"):
+            return None
+        composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+        with open_dict(composed):
+            del composed["hydra"]
+        is_unfinished(folder, as_part_of_a_sweep(to_config(composed)))  # raises where its options are others
+        return outcome
+
+
+def _job_return(outcome: Outcome) -> JobReturn:
+    returned = JobReturn(status=JobStatus.COMPLETED)
+    returned.return_value = float("nan") if outcome.wer is None else outcome.wer
+    return returned
+
+
+class SweepPlugins(Plugins):
+    """Hydra's plugins, with every launcher a `ResumingLauncher` and Optuna's study one that is gone on with."""
+
+    sweep: Sweep
+
+    @staticmethod
+    def install(sweep: Sweep) -> None:
+        """Has this process's Hydra use them."""
+        plugins = SweepPlugins()
+        plugins.sweep = sweep
+        # Processes that launchers start take Hydra's own: a run's process launches nothing.
+        Singleton._instances[Plugins] = Singleton._instances.pop(SweepPlugins)
+
+    def instantiate_sweeper(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> Sweeper:
+        """The sweeper that was chosen."""
+        self.sweep.begin(config)
+        options = config.hydra.sweeper
+        searched = config.hydra.runtime.choices["hydra/sweeper"] == "optuna"
+        if searched:
+            alone = config.hydra.runtime.choices["hydra/launcher"] == "basic"
+            options = going_on_with_study(options, self.sweep.folder, alone, as_given(config.hydra.overrides.task))
+        sweeper = self._instantiate(options)
+        assert isinstance(sweeper, Sweeper)
+        sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        return Search(sweeper, options, self.sweep) if searched else sweeper
+
+    def instantiate_launcher(
+        self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> Launcher:
+        """The launcher that was chosen, in a `ResumingLauncher`."""
+        launcher = super().instantiate_launcher(hydra_context, task_function, config)
+        return ResumingLauncher(launcher, self.sweep, config, hydra_context)

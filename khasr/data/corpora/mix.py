@@ -1,0 +1,67 @@
+"""TODO."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from khasr.config import CONF_DIR, SCHEMAS, DataConfig, MixConfig
+
+
+def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, float]:
+    """The options of one of a mix's corpora, as its choice under conf/data and its own keys have them, and its weight.
+
+    Raises:
+        ValueError: it names no corpus, or has an option that its corpus has not.
+    """
+    own = dict(part)
+    choice, weight = own.pop("data", None), own.pop("weight", 1.0)
+    file = CONF_DIR / "data" / f"{choice}.yaml"
+    if choice == "mix" or not file.is_file():
+        there = ", ".join(sorted(f.stem for f in file.parent.glob("*.yaml") if f.stem != "mix"))
+        raise ValueError(f"data.corpora: {part} names no corpus. Expected data: and one of {there}.")
+    if not isinstance(weight, int | float) or not weight > 0:
+        raise ValueError(f"data.corpora: the weight of {choice} is {weight}; expected a number above 0.")
+    preset = yaml.safe_load(file.read_text(encoding="utf-8"))
+    schema = (
+        preset.pop("defaults")[0].popitem()[0] if isinstance(preset["defaults"][0], dict) else preset.pop("defaults")[0]
+    )
+    typed = OmegaConf.structured(SCHEMAS["data"][schema.split("@")[0].rsplit("/", 1)[-1]])
+    try:
+        merged = OmegaConf.merge(typed, preset, {"cache_dir": mix.cache_dir, "on_error": mix.on_error}, own)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"data.corpora: {choice}: {str(error).splitlines()[0]}") from None
+    return cast(DataConfig, OmegaConf.to_object(merged)), float(weight)
+
+
+@dataclass
+class Member:
+    """A corpus of a run: its options, its weight in training, and what its ids and speakers begin with in a mix."""
+
+    options: DataConfig
+    weight: float = 1.0
+    prefix: str = ""
+
+
+def corpora_of(options: DataConfig) -> list[Member]:
+    """The corpora that `data=` names: one, or those of a mix.
+
+    Raises:
+        ValueError: a mix of nothing, or of what is no corpus.
+    """
+    if not isinstance(options, MixConfig):
+        return [Member(options)]
+    if not options.corpora:
+        raise ValueError(
+            "data=mix needs data.corpora, a list of corpora with what each changes: "
+            '"data.corpora=[{data:openslr_km,root:A},{data:fleurs_km,weight:0.5}]".'
+        )
+    members: list[Member] = []
+    for part in options.corpora:
+        own, weight = corpus_options(part, options)
+        # Numbered where a corpus comes twice, so that ids stay apart.
+        before = sum(str(part["data"]) == str(other["data"]) for other in options.corpora[: len(members)])
+        members.append(Member(own, weight, f"{part['data']}{before + 1 if before else ''}/"))
+    return members

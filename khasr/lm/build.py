@@ -1,0 +1,208 @@
+"""A language model's folder, from files of text and a run's transcripts to lm.json."""
+
+import dataclasses
+import itertools
+import json
+import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from khasr.config import Config, TextConfig, to_plain
+from khasr.lm.arpa import interpolate, read_arpa, read_counts, tune_weight, write_arpa, write_unigrams
+from khasr.lm.kenlm import build_binary, build_ngrams, find_kenlm_command, measure
+from khasr.lm.sources import Source, adapt_text_options, leave_out, normalised, read_source, spell
+from khasr.run.folder import read_config
+from khasr.text.syllables import split_clusters
+
+ARPA, BINARY, UNIGRAMS, DESCRIPTION = "lm.arpa", "lm.binary", "unigrams.txt", "lm.json"
+
+
+@dataclasses.dataclass
+class Transcripts:
+    """Normalised references of a run's parts, or of files; `val` and `test` are kept out of what is built."""
+
+    text: TextConfig
+    train: list[str]
+    held_out: dict[str, list[str]]
+
+
+def build_lm(arguments: Namespace) -> dict[str, Any]:
+    """Builds the model that the command line asks for and returns what lm.json holds.
+
+    Raises:
+        FileNotFoundError: no lmplz, no such file or run.
+        ValueError: options that do not go together, text that cannot be used.
+    """
+    _check(arguments)
+    transcripts = _read_transcripts(arguments)
+    known = [*transcripts.train, *(s for part in transcripts.held_out.values() for s in part)]
+    options = adapt_text_options(transcripts.text, known) if known else transcripts.text
+    held_out = {} if arguments.keep_held_out else transcripts.held_out
+    sources = [
+        read_source(
+            path, options, transcripts.held_out, segment=arguments.segment, keep_held_out=arguments.keep_held_out
+        )
+        for path in arguments.files
+    ]
+    train, in_train = leave_out(transcripts.train, held_out)
+    if arguments.transcripts == "no":
+        train = []
+    _tell_sources(sources, train, in_train, arguments)
+    texts = [
+        [_spelled(s, arguments.unit) for s in sentences]
+        for sentences in ([x for s in sources for x in s.sentences], train)
+    ]
+    val = [_spelled(s, arguments.unit) for s in transcripts.held_out.get("val", [])]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    notes, weight = _write_model(arguments, texts, val)
+    described = {
+        "order": arguments.order,
+        "unit": arguments.unit,
+        "prune": arguments.prune,
+        "counts": read_counts(arguments.out / ARPA),
+        "words": write_unigrams(arguments.out / ARPA, arguments.out / UNIGRAMS),
+        "sources": [
+            {"path": s.path, "sha256": s.sha256, "sentences": len(s.sentences), "words": s.words,
+             "cut_into_words": s.segmented, "sentences_of": s.held_out}
+            for s in sources
+        ],
+        "transcripts": {"use": arguments.transcripts if train else "no",
+            "run": str(arguments.run) if arguments.run else None,
+            "sentences": len(train), "sentences_of": in_train},
+        "sentences_of_val_or_test": "kept" if arguments.keep_held_out else "left out",
+        "weight_of_transcripts": weight,
+        "text": to_plain(options),
+        "val": _measured(arguments.out / BINARY, val),
+        "notes": notes,
+    }  # fmt: skip
+    (arguments.out / DESCRIPTION).write_text(
+        json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+    )
+    _tell_model(described, arguments.out)
+    return described
+
+
+def _check(arguments: Namespace) -> None:
+    for name in ("lmplz", "build_binary"):
+        find_kenlm_command(name)
+    if not 1 <= arguments.order <= 6:
+        raise ValueError(f"--order {arguments.order}: expected 1 to 6, the longest n-gram that KenLM is built for.")
+    if not arguments.files and (arguments.run is None or arguments.transcripts == "no"):
+        raise ValueError("There is no text to build from: name FILES, or --run RUN for a run's training transcripts.")
+    prune = arguments.prune
+    if (prune[0] != 0 and len(prune) > 1) or any(a > b for a, b in itertools.pairwise(prune)):
+        raise ValueError(
+            f"--prune {' '.join(map(str, prune))}: expected numbers that do not fall, the first 0 (KenLM's rule)."
+        )
+    # One order has one number; lmplz takes the last for all above.
+    arguments.prune = prune[: arguments.order]
+    if arguments.run is not None and (arguments.val or arguments.test):
+        raise ValueError("--run knows its own val and test; --val and --test are for models without a run.")
+
+
+def _read_transcripts(arguments: Namespace) -> Transcripts:
+    if arguments.run is not None:
+        return read_transcripts(read_config(arguments.run))
+    text = TextConfig()
+    held_out = {}
+    for part in ("val", "test"):
+        path = getattr(arguments, part)
+        if path is not None:
+            if not path.is_file():
+                raise FileNotFoundError(f"--{part} {path} is not a file; expected UTF-8 text, a reference a line.")
+            held_out[part] = normalised(path.read_text(encoding="utf-8").splitlines(), text)
+    return Transcripts(text, [], held_out)
+
+
+def read_transcripts(config: Config) -> Transcripts:
+    """The references of a run's corpus; those of test are looked at only to keep them out."""
+    from khasr.data.datamodule import CorpusDataModule
+
+    data = CorpusDataModule(config.data, config.seed)
+    data.prepare(progress=False)
+    texts = {name: part.texts for name, part in data.parts.items()}
+    return Transcripts(config.data.text, texts.pop("train"), texts)
+
+
+def _spelled(sentence: str, unit: str) -> str:
+    match unit:
+        case "character":
+            return spell(sentence, list(sentence))
+        case "cluster":
+            return spell(sentence, split_clusters(sentence))
+    return sentence
+
+
+def _write_model(
+    arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]
+) -> tuple[list[str], float | None]:
+    """Writes ARPA and binary; returns lmplz's notes, and the weight of the transcripts' model where two are mixed."""
+    arpa, binary = arguments.out / ARPA, arguments.out / BINARY
+    files, transcripts = texts
+    if files and transcripts and arguments.transcripts == "interpolate":
+        if not val:
+            raise ValueError(
+                "Interpolating wants val sentences to tune the weight on. --transcripts append does without."
+            )
+        notes = [_build(part, arpa.with_name(f"{name}.arpa"), arguments)
+                 for name, part in (("transcripts", transcripts), ("files", files))]  # fmt: skip
+        parts = [read_arpa(arpa.with_name(f"{name}.arpa")) for name in ("transcripts", "files")]
+        weight = tune_weight(parts[0], parts[1], val)
+        write_arpa(interpolate(parts[0], parts[1], weight), arpa)
+        for name in ("transcripts", "files"):
+            arpa.with_name(f"{name}.arpa").unlink()
+    else:
+        notes, weight = [_build([*files, *transcripts], arpa, arguments)], None
+    build_binary(arpa, binary)
+    return [note for note in notes if note], weight
+
+
+def _build(sentences: Sequence[str], arpa: Path, arguments: Namespace) -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=arguments.out, encoding="utf-8") as text:
+        text.write("".join(f"{sentence}\n" for sentence in sentences))
+        text.flush()
+        return build_ngrams(Path(text.name), arpa, arguments.order, arguments.prune, arguments.memory)
+
+
+def _measured(binary: Path, val: Sequence[str]) -> dict[str, float] | None:
+    return dataclasses.asdict(measure(binary, val)) if val else None
+
+
+def _tell_sources(
+    sources: Sequence[Source], train: Sequence[str], in_train: dict[str, int], arguments: Namespace
+) -> None:
+    for source in sources:
+        cut = ", Khmer cut into words" if source.segmented else ""
+        print(
+            f"{source.path}: {len(source.sentences):,} sentences, {source.words:,} words{cut}"
+            f"{_told(source.held_out, arguments)}"
+        )
+    if train:
+        print(
+            f"training transcripts: {len(train):,} sentences, {sum(len(s.split()) for s in train):,} words"
+            f"{_told(in_train, arguments)}"
+        )
+
+
+def _told(held_out: dict[str, int], arguments: Namespace) -> str:
+    what = "kept (--keep-held-out)" if arguments.keep_held_out else "left out"
+    return "".join(f"; {count:,} sentences of {part} {what}" for part, count in held_out.items() if count)
+
+
+def _tell_model(described: dict[str, Any], out: Path) -> None:
+    counts = ", ".join(f"{count:,}" for count in described["counts"])
+    print(f"{described['order']}-gram of {described['unit']}s: {counts} n-grams of order 1, 2, ...")
+    if described["weight_of_transcripts"] is not None:
+        print(f"interpolated: {described['weight_of_transcripts']:.3f} of the transcripts' model, tuned on val")
+    if described["val"] is not None:
+        val = described["val"]
+        print(
+            f"val: perplexity {val['perplexity']:.1f}, OOV {100 * val['oov']:.1f} % of "
+            f"{val['words']:,} {described['unit']}s"
+        )
+    for note in described["notes"]:
+        print(f"note: {note}")
+    for name in (ARPA, BINARY, UNIGRAMS, DESCRIPTION):
+        print(f"  {out / name}")

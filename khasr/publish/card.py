@@ -1,0 +1,307 @@
+"""A model card in the form of transformers' own, as the published run's is, filled from a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from khasr.config import Config, from_plain, to_config
+from khasr.run.folder import RunFolder, read_metrics
+from khasr.run.published import PublishedRow
+
+TASK = "automatic-speech-recognition"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a card says of the corpus that a model was trained on."""
+
+    name: str
+    id: str
+    config: str
+    language: str
+    attribution: str
+
+
+_CORPORA = {
+    "openslr_km": Corpus(
+        "OpenSLR km",
+        "openslr",
+        "km",
+        "km",
+        "OpenSLR 42 (https://openslr.org/42): Khmer speech by Google, licensed under CC BY-SA 4.0 "
+        "(https://creativecommons.org/licenses/by-sa/4.0/). Copyright 2018 Google LLC.",
+    ),
+    "synthetic": Corpus(
+        "khasr synthetic phrases",
+        "synthetic",
+        "km",
+        "km",
+        "Phrases composed by khasr and spoken by espeak-ng: no person's speech.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """WER and CER as fractions."""
+
+    wer: float
+    cer: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A row of the card's model-index: a corpus, and the best rates on its test part, in percent there."""
+
+    dataset_name: str
+    dataset_type: str
+    dataset_args: str
+    rates: Rates
+    task_name: str = "Speech Recognition"
+
+
+@dataclass
+class Card:
+    """What a card tells; lists may be empty, and what is None is left out.
+
+    Attributes:
+        val: loss and WER on val, as the card's "evaluation set".
+        greedy: on test, without a language model; with_lm: with one.
+        hyperparameters: by transformers' names, as they are printed.
+        rows: of the training table.
+        versions: by the names of packages.
+    """
+
+    name: str
+    base_model: str | None
+    dataset: str
+    dataset_name: str
+    languages: list[str] | None
+    tags: list[str]
+    evaluations: list[Evaluation]
+    val_loss: float | None
+    val_wer: float
+    greedy: Rates | None
+    with_lm: Rates | None
+    hyperparameters: dict[str, str]
+    rows: Sequence[PublishedRow]
+    versions: dict[str, str]
+    part: str = "the test part"
+    license: str = "apache-2.0"
+    notes: list[str] = field(default_factory=list)
+    attribution: str = "More information needed"
+
+
+_BODY = """
+# {{ card.name }}
+
+This model is {% if card.base_model %}a fine-tuned version of [{{ card.base_model }}](https://huggingface.co/{{ card.base_model }}){% else %}trained from random weights{% endif %} on the {{ card.dataset }} dataset.
+It achieves the following results on the evaluation set:
+{% if card.val_loss is not none %}- Loss: {{ "%.4f" | format(card.val_loss) }}
+{% endif %}- Wer: {{ "%.4f" | format(card.val_wer) }}
+{% for title, rates in [("", card.greedy), (" with LM ngram", card.with_lm)] if rates %}
+# Evaluation results on {{ card.dataset_name }} "test"{{ title }} ({{ card.part }}):
+- WER: {{ rates.wer }}
+- CER: {{ rates.cer }}
+{% endfor %}
+{%- if card.notes %}
+# Note
+{% for note in card.notes %}- {{ note }}
+{% endfor %}{% endif %}
+## Model description
+
+An encoder with a linear CTC head, trained by khasr.
+
+## Intended uses & limitations
+
+Speech recognition of read speech like that of the corpus, 16 kHz, one speaker at a time; nothing else was measured.
+
+## Training and evaluation data
+
+{{ card.attribution }}
+
+## Training procedure
+
+### Training hyperparameters
+
+The following hyperparameters were used during training:
+{% for name, value in card.hyperparameters.items() %}- {{ name }}: {{ value }}
+{% endfor %}
+### Training results
+
+| Training Loss | Epoch | Step | Validation Loss | Wer    |
+|:-------------:|:-----:|:----:|:---------------:|:------:|
+{% for row in card.rows %}| {{ "%.4f" | format(row.train_loss) }} | {{ "%.2f" | format(row.epoch) }} | {{ row.step }} | {{ "%.4f" | format(row.val_loss) }} | {{ "%.4f" | format(row.wer) }} |
+{% endfor %}
+
+### Framework versions
+
+{% for name, version in card.versions.items() %}- {{ name }} {{ version }}
+{% endfor %}"""  # noqa: E501 - lines of a template are lines of the card
+
+
+def write_card(card: Card) -> str:
+    """The card as Markdown, its YAML block with the model-index first."""
+    results = [
+        EvalResult(
+            task_type=TASK,
+            task_name=evaluation.task_name,
+            dataset_name=evaluation.dataset_name,
+            dataset_type=evaluation.dataset_type,
+            dataset_args=evaluation.dataset_args,  # type: ignore[arg-type]
+            metric_type=kind,
+            metric_name=f"Test {kind.upper()}",
+            metric_value=round(100 * rate, 2),
+        )
+        for evaluation in card.evaluations
+        for kind, rate in (("wer", evaluation.rates.wer), ("cer", evaluation.rates.cer))
+    ]
+    data = ModelCardData(
+        language=card.languages,
+        license=card.license,
+        tags=card.tags,
+        datasets=[card.dataset],
+        base_model=card.base_model,
+        model_name=card.name,
+        eval_results=results or None,
+    )
+    body = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(_BODY)
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{body.render(card=card)}"))
+
+
+def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> Card:
+    """The card of a finished run.
+
+    Args:
+        with_lm: WER and CER on test with the n-gram, where they were measured.
+
+    Raises:
+        ValueError: the run was not finished.
+    """
+    results = folder.read_results()
+    if results["val"] is None:
+        raise ValueError(
+            f"{folder.results}: status {results['status']}, nothing was scored; resume={folder.path} goes on."
+        )
+    config = to_config(from_plain(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
+    corpus = _CORPORA.get(config.data.name) or Corpus(
+        config.data.name, config.data.name, "", "", "More information needed"
+    )
+    rows = training_rows(folder.metrics)
+    greedy = Rates(results["test"]["wer"], results["test"]["cer"]) if results["test"] else None
+    if config.decoder.name == "beam_lm":
+        greedy, with_lm = None, with_lm or greedy
+    best = with_lm or greedy
+    pretrained = (
+        config.model.init == "pretrained" and config.model.checkpoint and not Path(config.model.checkpoint).exists()
+    )
+    return Card(
+        name=name,
+        base_model=config.model.checkpoint if pretrained else None,
+        dataset=corpus.id,
+        dataset_name=corpus.name,
+        languages=[corpus.language] if corpus.language else None,
+        tags=[TASK, corpus.id, *filter(None, [corpus.language]), "generated_from_trainer", "khasr"],
+        evaluations=[Evaluation(corpus.name, corpus.id, corpus.config, best)] if best else [],
+        val_loss=min(rows, key=lambda row: row.wer).val_loss if rows else None,
+        val_wer=results["val"]["wer"],
+        greedy=greedy,
+        with_lm=with_lm,
+        hyperparameters=hyperparameters(config),
+        rows=rows,
+        versions=_versions(results["versions"]),
+        part=f"split {config.data.split}, {results['test']['utterances']} utterances"
+        if results["test"]
+        else "not read",
+        notes=[] if best else ["The test part was not read (score_test=false): there is no test WER."],
+        attribution=corpus.attribution,
+    )
+
+
+def hyperparameters(config: Config) -> dict[str, str]:
+    """The settings of a run by transformers' names, as its cards print them."""
+    optimizer, trainer, schedule = config.optimizer, config.trainer, config.schedule
+    devices = trainer.devices * trainer.num_nodes
+    first, second = optimizer.betas
+    seconds, at_once = config.data.batch_seconds, trainer.accumulate_grad_batches * devices
+    batch = f"{config.data.batch_size}" if seconds is None else f"{seconds:g} s of audio"
+    total = f"{config.data.batch_size * at_once}" if seconds is None else f"{seconds * at_once:g} s of audio"
+    names = {"adamw": "Adam" if optimizer.weight_decay == 0 else "AdamW"}
+    found = {
+        "learning_rate": f"{optimizer.lr:g}",
+        "train_batch_size": batch,
+        "eval_batch_size": f"{config.data.eval_batch_size}",
+        "seed": f"{config.seed}",
+        "gradient_accumulation_steps": f"{trainer.accumulate_grad_batches}",
+        "total_train_batch_size": total,
+        "optimizer": f"{names.get(optimizer.name, optimizer.name)} with betas=({first:g},{second:g}) "
+        f"and epsilon={optimizer.eps:g}",
+        "lr_scheduler_type": schedule.name,
+    }
+    if schedule.warmup < 1:
+        found["lr_scheduler_warmup_ratio"] = f"{schedule.warmup:g}"
+    else:
+        found["lr_scheduler_warmup_steps"] = f"{schedule.warmup:g}"
+    if trainer.max_steps is None:
+        found["num_epochs"] = f"{trainer.max_epochs:g}"
+    else:
+        found["training_steps"] = f"{trainer.max_steps}"
+    if devices > 1:
+        found["num_devices"] = f"{devices}"
+    precision = {"fp16": "Native AMP", "bf16": "Native AMP, bfloat16"}.get(config.precision.name)
+    if precision:
+        found["mixed_precision_training"] = precision
+    return found
+
+
+def training_rows(metrics: Path) -> list[PublishedRow]:
+    """A row for each validation, with the mean training loss since the one before."""
+    found, losses = [], []
+    for row in read_metrics(metrics):
+        if "train/loss" in row:
+            losses.append(float(row["train/loss"]))
+        if "val/wer" in row:
+            loss = sum(losses) / len(losses) if losses else float("nan")
+            found.append(
+                PublishedRow(loss, float(row["epoch"]), int(row["step"]), float(row["val/loss"]), float(row["val/wer"]))
+            )
+            losses = []
+    return found
+
+
+def _versions(versions: dict[str, Any]) -> dict[str, str]:
+    names = {
+        "transformers": "Transformers",
+        "torch": "Pytorch",
+        "datasets": "Datasets",
+        "pytorch-lightning": "Lightning",
+    }
+    found = {told: str(versions[name]) for name, told in names.items() if name in versions}
+    return found | {"Tokenizers": metadata.version("tokenizers"), "khasr": str(versions["khasr"])}
+
+
+def read_evaluation(path: Path, run: Path) -> Rates:
+    """WER and CER with a language model, of an evaluation.json that `python -m khasr.evaluate` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is of another run, another part than test, or without a language model.
+    """
+    path = path / "evaluation.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected the evaluation.json of python -m khasr.evaluate.")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    is_of = (Path(found["run"]).expanduser().resolve(), found["part"], found["decoder"]["name"])
+    if is_of != (run.resolve(), "test", "beam_lm"):
+        raise ValueError(
+            f"{path} is of run={found['run']} part={found['part']} decoder={found['decoder']['name']}; expected "
+            f"{run}, test and beam_lm."
+        )
+    return Rates(found["rates"]["wer"]["rate"], found["rates"]["cer"]["rate"])

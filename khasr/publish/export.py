@@ -1,0 +1,182 @@
+"""A run as a Hugging Face folder: what transformers' own classes load, and a model card."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from transformers import (
+    PreTrainedModel,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertProcessor,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
+    Wav2Vec2ProcessorWithLM,
+)
+from transformers.utils import logging as transformers_logging
+
+from khasr.config import Config, DecoderConfig, from_plain, to_config
+from khasr.decoding.beam import lm_file
+from khasr.model.ctc import CtcModel
+from khasr.model.encoders import KINDS
+from khasr.model.weights import build_model, load_start
+from khasr.publish.card import card_of_run, read_evaluation, write_card
+from khasr.run.folder import RunFolder
+from khasr.text.vocabulary import Vocabulary
+
+_BLANK, _UNKNOWN, _SPACE = "<pad>", "[UNK]", "|"
+
+
+def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluation: Path | None = None) -> str:
+    """Writes the folder, whole or not at all; returns a sentence on what is in it.
+
+    Args:
+        lm: a KenLM n-gram, with unigrams.txt beside it, or build_lm's folder; what the run was tuned with, or decodes
+            with, where None.
+        evaluation: the evaluation.json that has the card's rates with the n-gram.
+
+    Raises:
+        FileNotFoundError: the run, its best checkpoint or the n-gram is not there.
+        ValueError: the folder is there already, or the run was not finished.
+    """
+    for path in (run.config, run.results, run.best):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} does not exist; expected the folder of a finished run (python -m khasr.train)."
+            )
+    if out.exists():
+        raise ValueError(f"--out {out} exists already; name a folder that does not, nothing is written over.")
+    config = to_config(from_plain(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
+    card = write_card(card_of_run(run, name, read_evaluation(evaluation, run.path) if evaluation else None))
+    model, vocabulary, _ = build_model(
+        load_start(config.model, run.best), Vocabulary.of_texts([]), config.model, "keep"
+    )
+    decoder = _decoder_options(config, run, lm)
+    transformers_logging.disable_progress_bar()  # of one file, done in a second
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        as_transformers(model, vocabulary).save_pretrained(partial)
+        processor = build_processor(model, vocabulary, partial, decoder)
+        processor.save_pretrained(partial)
+        _name_processor(partial, type(processor).__name__)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    what = "with its n-gram" if decoder is not None else "without a language model"
+    return f"{out}: {type(model.encoder).__name__}, {len(vocabulary)} symbols, {what}; README.md is its model card"
+
+
+def push(folder: Path, repository: str) -> str:
+    """Uploads an exported folder to the Hugging Face hub; returns a sentence with its address.
+
+    Raises:
+        ValueError: no such name, no token or no network; the folder stays as it is.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(repository, exist_ok=True)
+        commit = api.upload_folder(repo_id=repository, folder_path=folder, commit_message="A model trained by khasr")
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"--push {repository}: the hub did not take it ({type(error).__name__}: {reason}). {folder} is whole and "
+            f"stays; with network and a token (hf auth login) the same comes by: hf upload {repository} {folder}"
+        ) from error
+    return f"uploaded: {commit.repo_url if hasattr(commit, 'repo_url') else repository}"
+
+
+def as_transformers(model: CtcModel, vocabulary: Vocabulary) -> PreTrainedModel:
+    """The same weights in transformers' own CTC model; they are shared, not copied."""
+    kind = KINDS[model.encoder.config.model_type]
+    config = kind.config(**json.loads(model.encoder.config.to_json_string(use_diff=False)))
+    # transformers draws masks itself in training, by these; khasr's share for the whole is not kept in the encoder.
+    options = model.options
+    masks = ("mask_time_prob", "mask_time_length", "mask_feature_prob", "mask_feature_length", "final_dropout")
+    config.update({name: getattr(options, name) for name in masks})
+    config.update({"vocab_size": len(vocabulary), "pad_token_id": 0, "architectures": [kind.ctc.__name__]})
+    config.update({"ctc_loss_reduction": "mean", "ctc_zero_infinity": True})
+    with torch.device("meta"):
+        theirs: PreTrainedModel = kind.ctc(config)
+    names = {f"{kind.prefix}.{key}": value for key, value in model.encoder.state_dict().items()}
+    names |= {f"lm_head.{key}": value for key, value in model.head.state_dict().items()}
+    wanted = theirs.state_dict()
+    missing = [key for key in wanted if key not in names]
+    if missing:
+        raise ValueError(f"transformers' {kind.ctc.__name__} wants weights that the run does not have: {missing[:5]}.")
+    theirs.load_state_dict({key: names[key] for key in wanted}, assign=True)
+    return theirs.eval()
+
+
+def build_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decoder: DecoderConfig | None) -> Any:
+    """transformers' processor: features, tokenizer, and the n-gram's decoder where there is one."""
+    # A space is named |, as wav2vec 2.0's tokenizer has it; a transcript's own | takes another name's place.
+    space = _SPACE if _SPACE not in vocabulary.symbols else "<space>"
+    names = [_BLANK, _UNKNOWN, *(space if symbol == " " else symbol for symbol in vocabulary.symbols[2:])]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(
+        json.dumps({n: i for i, n in enumerate(names)}, ensure_ascii=False), encoding="utf-8"
+    )
+    tokenizer = Wav2Vec2CTCTokenizer(
+        str(folder / "vocab.json"), pad_token=_BLANK, unk_token=_UNKNOWN, word_delimiter_token=space, bos_token=None,
+        eos_token=None, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+    if model.encoder.config.model_type == "wav2vec2-bert":
+        return Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor(), tokenizer)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    if decoder is None:
+        return Wav2Vec2Processor(extractor, tokenizer)
+    return Wav2Vec2ProcessorWithLM(extractor, tokenizer, _search(decoder, vocabulary))
+
+
+def _name_processor(folder: Path, name: str) -> None:
+    """Writes the features' settings in a file of their own with the processor's name, as transformers 4 has them.
+
+    transformers 5's one file for both leaves the name out, and its pipeline then does not see the n-gram.
+    """
+    nested = folder / "processor_config.json"
+    settings = json.loads(nested.read_text(encoding="utf-8"))["feature_extractor"] | {"processor_class": name}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    nested.unlink()
+
+
+def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
+    """pyctcdecode's decoder, which transformers' pipeline takes, whatever khasr itself decodes with."""
+    from pyctcdecode import build_ctcdecoder
+
+    lm = lm_file(str(options.lm))
+    words = lm.parent / "unigrams.txt"
+    return build_ctcdecoder(
+        # "" is its blank, and U+2047 its unknown word.
+        ["", "⁇", *vocabulary.symbols[2:]],
+        str(lm),
+        words.read_text(encoding="utf-8").split() if words.is_file() else None,
+        alpha=options.alpha,
+        beta=options.beta,
+    )
+
+
+def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> DecoderConfig | None:
+    """What to decode with: the n-gram asked for, else the one that tuning found best, else the run's own; or nothing.
+
+    Raises:
+        FileNotFoundError: the n-gram is not there.
+    """
+    options = config.decoder
+    if (run.path / "decoder.yaml").is_file():
+        options = DecoderConfig(**yaml.safe_load((run.path / "decoder.yaml").read_text(encoding="utf-8")))
+    if lm is not None:
+        options.name, options.lm = "beam_lm", str(lm)
+    if options.name != "beam_lm":
+        return None
+    try:
+        lm_file(str(options.lm))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} --lm FILE names another n-gram.") from error
+    return options

@@ -1,0 +1,80 @@
+"""TODO."""
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from khasr import __version__
+from khasr.config import Config
+
+RESULTS_SCHEMA = 1
+
+
+_PACKAGES = (
+    "torch", "torchaudio", "pytorch-lightning", "hydra-core", "transformers", "datasets", "torchmetrics", "wandb",
+    "pyctcdecode", "kenlm", "numpy",
+)  # fmt: skip
+
+
+def new_results(config: Config) -> dict[str, Any]:
+    """The results of a run that has only begun; a run that is killed leaves them so."""
+    return {
+        "schema": RESULTS_SCHEMA,
+        "status": "interrupted",
+        "commit": _commit(),
+        "versions": {"khasr": __version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES},
+        "device": device_name(),
+        "model": config.model.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "val": None,
+        "test": None,
+        "train": None,
+        "trouble": None,
+    }
+
+
+def device_name() -> str:
+    """The GPU's name, or the CPU's with the threads torch uses."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def peak_memory_gib() -> float:
+    """The most memory this process has held: the GPU's where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # kilobytes on Linux, bytes on macOS
+
+
+def _commit() -> str | None:
+    """khasr's own commit, "-dirty" behind it where files differ; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    top = git("rev-parse", "--show-toplevel")
+    # An installed khasr may lie in an environment inside somebody else's checkout.
+    if top is None or Path(top) != here.parent.parent:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and git("status", "--porcelain", "--untracked-files=no") else commit

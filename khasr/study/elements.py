@@ -1,0 +1,115 @@
+"""TODO."""
+
+import base64
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from khasr.study.utterances import Shown
+from khasr.study.wording import amount_of, points, say
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column; numbers stand to the right."""
+
+    name: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """What a cell shows, what it is sorted by, and its class."""
+
+    text: str
+    sort: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[TableCell]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture within the page."""
+
+    uri: str
+    alt: str
+    caption: str
+
+
+@dataclass
+class Section:
+    """A part of the page."""
+
+    id: str
+    short: str
+    heading: str
+    words: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    utterances: list[tuple[str, list[Shown]]] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cells
+
+
+def _columns(*names: str) -> list[Column]:
+    """Columns by name; with # before it, of numbers."""
+    return [Column(name.removeprefix("#"), name.startswith("#")) for name in names]
+
+
+def _text(value: Any, kind: str = "") -> TableCell:
+    text = "" if value is None or value != value else say(value)
+    return TableCell(text, repr(value) if isinstance(value, int | float) and text else text, kind)
+
+
+def _number(value: float, digits: int) -> TableCell:
+    return TableCell(f"{value:,.{digits}f}", repr(float(value)), "n") if value == value else TableCell("", "", "n")
+
+
+def _percent(value: float) -> TableCell:
+    return TableCell(points(value), repr(float(value)), "n") if value == value else TableCell("", "", "n")
+
+
+def _figure(value: float) -> TableCell:
+    return TableCell(f"{value:.3g}", repr(float(value)), "n") if value == value else TableCell("", "", "n")
+
+
+def _amount(value: float) -> TableCell:
+    return TableCell(amount_of(value), repr(value), "n") if value == value else TableCell("", "", "n")
+
+
+def _needed(count: int | None, known: int) -> TableCell:
+    if not known:
+        return TableCell("not known", "", "n")
+    return TableCell("over 1,000", "1001", "n") if count is None else _number(count, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+class _Pictures:
+    """Draws pictures once, as PNG files and into the page as SVG."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.written: list[Path] = []
+
+    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+        path = self._folder / f"{name}.png"
+        figure.savefig(path)
+        self.written.append(path)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        # As an image, in which no script runs and nothing is fetched.
+        return Picture(f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}", alt, caption)

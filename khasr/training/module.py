@@ -1,0 +1,234 @@
+"""The LightningModule: the training step and the validation step of a CTC model."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+
+from khasr.config import OptimizerConfig, ScheduleConfig
+from khasr.data.audio import SAMPLE_RATE
+from khasr.data.batching import Batch
+from khasr.decoding.greedy import decode_greedy
+from khasr.model.ctc import CtcModel, ctc_losses
+from khasr.model.feature_cache import FeatureCache
+from khasr.model.finetune import plain_weights
+from khasr.optim.averaging import WeightAverage
+from khasr.optim.parameters import build_optimizer, parts
+from khasr.optim.schedules import build_schedule
+from khasr.scoring.error_rates import ErrorRates
+from khasr.text.vocabulary import Vocabulary
+from khasr.training.diagnostics import clip_gradients, count_blanks
+
+
+class CtcModule(pl.LightningModule):
+    """A CTC model for Lightning.
+
+    What is random in a batch (dropout, masks) is a function of the seed and the batch's number in the run, over all
+    ranks, and of nothing before: a run that was interrupted goes on as if it had not been, and a batch on the second
+    of two devices is what it would be as the second of two accumulated.
+
+    Attributes:
+        window: sums since the last row of training metrics: loss, batches, frames and those that are blank, gradient
+            norms, steps, seconds of audio with padding and without. Part of the checkpoint, so that rows are the same
+            after resuming.
+        validation: what the last validation gave: loss, wer, cer, blank_share.
+        last_loss: of the last training batch.
+    """
+
+    def __init__(
+        self,
+        model: CtcModel,
+        vocabulary: Vocabulary,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
+        *,
+        total_steps: int,
+        seed: int,
+        loss_scale: float = 1.0,
+        frozen_steps: int = 0,
+        feature_cache: FeatureCache | None = None,
+        description: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.vocabulary = vocabulary
+        self._optimizer_options, self._schedule_options = optimizer, schedule
+        self._total_steps = total_steps
+        self._seed = seed
+        self._loss_scale = loss_scale
+        self._frozen_steps = frozen_steps
+        self._feature_cache = feature_cache
+        self._average: WeightAverage | None = None
+        self._average_read: dict[str, Tensor] = {}
+        self._trained_of_encoder = [p for p in model.encoder.parameters() if p.requires_grad]
+        self._description = description
+        self._error_rates = ErrorRates()
+        self._parts = parts(model)
+        self._val_loss = MeanMetric()
+        self._val_blank = MeanMetric()
+        self.window: dict[str, float] = new_window()
+        self.validation: dict[str, float] = {}
+        self.last_loss = 0.0
+
+    def forward(
+        self, waveforms: Tensor, waveform_lengths: Tensor, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`CtcModel.forward`."""
+        log_probs, frame_lengths = self.model(waveforms, waveform_lengths, features)
+        return log_probs, frame_lengths
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean over the batch of each utterance's loss; batch_idx counts from the run's start, resumed or not.
+
+        It is multiplied by loss_scale where it is trained on, not where it is told.
+        """
+        self._freeze_encoder(self.global_step < self._frozen_steps)
+        torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
+        log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths, self._kept_features(batch))
+        loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
+        blanks, frames = count_blanks(log_probs.detach(), frame_lengths)
+        # One wait for the device, not three.
+        self.last_loss, blank_frames, all_frames = torch.stack([loss.detach(), blanks, frames]).tolist()
+        self.window["loss"] += self.last_loss
+        self.window["blank_frames"] += blank_frames
+        self.window["frames"] += all_frames
+        self.window["batches"] += 1
+        self.window["audio_seconds"] += batch.audio_seconds
+        self.window["padded_seconds"] += batch.waveforms.numel() / SAMPLE_RATE
+        return loss * self._loss_scale
+
+    def _kept_features(self, batch: Batch) -> Tensor | None:
+        if self._feature_cache is None:
+            return None
+        encoder = self.model.encoder.feature_extractor
+        return self._feature_cache.features(encoder, batch.waveforms, batch.waveform_lengths, batch.ids)
+
+    def _freeze_encoder(self, frozen: bool) -> None:
+        """Leaves the encoder out of the backward pass, or takes it in again: its weights have no gradient then, and the
+        optimizer passes them over.
+        """
+        for parameter in self._trained_of_encoder:
+            parameter.requires_grad_(not frozen)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scales the gradient down to the largest norm allowed; the norms before, by part, are kept for the metrics."""
+        sharded = self.trainer.strategy.model
+        if isinstance(sharded, FullyShardedDataParallel):
+            # Each rank has a part of the gradient only.
+            norms = {"grad_norm": sharded.clip_grad_norm_(gradient_clip_val or float("inf")).item()}
+        else:
+            norms = clip_gradients(self.model, self._parts, gradient_clip_val or 0.0)
+        self.window["steps"] += 1
+        if math.isfinite(norms["grad_norm"]):  # else the step is fp16's to skip, or the run's last
+            self.window["finite_steps"] += 1
+            for key, norm in norms.items():
+                self.window[key] = self.window.get(key, 0.0) + norm
+
+    def on_fit_start(self) -> None:
+        """Begins the average of the weights, or takes it up again, where they are trained."""
+        if self._optimizer_options.ema_decay > 0:
+            self._average = WeightAverage(
+                {name: p for name, p in self.named_parameters() if p.requires_grad}, self._optimizer_options.ema_decay
+            )
+            if self._average_read:
+                self._average.load(self._average_read)
+                self._average_read = {}
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Takes the step, and the weights after it into their average."""
+        super().optimizer_step(*arguments, **named)
+        if self._average is not None:
+            self._average.update(self.global_step + 1)
+
+    def on_validation_epoch_start(self) -> None:
+        """Validates the averaged weights where there are such."""
+        if self._average is not None:
+            self._average.put_in()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Counts a batch's errors, decoded greedily."""
+        log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
+        losses = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths)
+        self._val_loss.update(losses)
+        blanks, frames = count_blanks(log_probs, frame_lengths)
+        self._val_blank.update(blanks / frames.clamp(min=1), frames)
+        self._error_rates.update(batch.references, decode_greedy(log_probs, frame_lengths, self.vocabulary))
+
+    def on_validation_epoch_end(self) -> None:
+        """Puts loss, WER and CER of all ranks' utterances into `validation`."""
+        if self._average is not None:
+            self._average.take_out()
+        rates = self._error_rates.compute()
+        self.validation = {
+            "loss": float(self._val_loss.compute()),
+            "wer": rates["wer"],
+            "cer": rates["cer"],
+            "blank_share": float(self._val_blank.compute()),
+        }
+        self._error_rates.reset()
+        self._val_loss.reset()
+        self._val_blank.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer, and the schedule, which moves at each optimizer step."""
+        optimizer = build_optimizer(self._optimizer_options, self.model)
+        schedule = build_schedule(self._schedule_options, optimizer, self._total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what loading the model, and going on with its metrics, needs."""
+        checkpoint.update(self._description)
+        average = {} if self._average is None else self._average.weights
+        if "optimizer_states" in checkpoint:
+            checkpoint["average"] = dict(average)
+        else:  # the best weights, for use: averaged, and a plain model's
+            for name, weight in average.items():
+                checkpoint["state_dict"][name] = weight.to(checkpoint["state_dict"][name].dtype)
+            checkpoint["state_dict"] = dict(plain_weights(checkpoint["state_dict"], self.model.adapter_scale))
+        checkpoint["window"] = self.window_of_all_ranks()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all.
+
+        So is the average of the weights, when training begins.
+        """
+        self.window = dict(checkpoint["window"]) if self.global_rank == 0 else new_window()
+        self._average_read = checkpoint.get("average", {})
+
+    def window_of_all_ranks(self) -> dict[str, float]:
+        """The window's sums over all ranks; every rank has to ask."""
+        if self.trainer.world_size == 1:
+            return dict(self.window)
+        sums = torch.tensor(list(self.window.values()), dtype=torch.float64, device=self.device)
+        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return dict(zip(self.window, sums.tolist(), strict=True))
+
+
+def new_window() -> dict[str, float]:
+    """Sums of nothing."""
+    return dict.fromkeys(
+        (
+            "loss", "batches", "blank_frames", "frames", "grad_norm", "steps", "finite_steps", "skipped",
+            "audio_seconds", "padded_seconds",
+        ),
+        0.0,
+    )  # fmt: skip
+
+
+def step_seed(seed: int, batch: int) -> int:
+    """A seed for one batch, unlike those of its neighbours (splitmix64's finaliser, Steele 2014)."""
+    z = (seed * 0x9E3779B97F4A7C15 + batch * 0xBF58476D1CE4E5B9 + 1) & (2**64 - 1)
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (z ^ (z >> 31)) >> 1  # torch takes up to 2**63 - 1

@@ -1,0 +1,174 @@
+"""The command, as a stranger types it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Runs the command in a process and says at its end whether torch was imported.
+TELL = """
+import runpy, sys
+sys.argv = ["khasr.train", *sys.argv[1:]]
+try:
+    runpy.run_module("khasr.train", run_name="__main__", alter_sys=True)
+finally:
+    print("TORCH" if "torch" in sys.modules else "NO TORCH")
+"""
+
+
+def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", TELL, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["optimizer.lrr=3"], ["optimizer.lrr", "Did you mean: 'lr'", "weight_decay"]),
+        (["trainer.max_step=3"], ["max_steps", "There are: max_epochs"]),
+        (["foo=1"], ["'foo'", "optimizer"]),
+        (["optimizer.lr=fast"], ["optimizer.lr=fast", "Float"]),
+        (["data.order=sorted"], ["sorted", "by_length", "random"]),
+        (["model=xlsr_3b"], ["model/xlsr_3b", "There are: tiny, xlsr_1b, xlsr_2b, xlsr_300m"]),
+        (["logger=[csv,wandbb]"], ["logger/wandbb", "tensorboard"]),
+        (["experiment=quick"], ["experiment/quick", "quickstart"]),
+        (["optimizer.lr=["], ["optimizer.lr=["]),
+        (["data.root=/a(b)"], ["data.root=/a(b)", "quoted twice"]),
+        (["lr"], ["'lr'"]),
+        (["resume=absent"], ["resume=absent", "config.yaml"]),
+    ],
+)
+def test_a_mistyped_option_is_told_in_one_paragraph_before_torch_is_imported(
+    words: list[str], told: list[str], tmp_path: Path
+) -> None:
+    done = train(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for piece in told:
+        assert piece in done.stderr
+    assert done.stdout == "NO TORCH\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_cannot_be_added(tmp_path: Path) -> None:
+    done = train("+optimizer.foo=1", f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'foo'" in done.stderr
+    assert "weight_decay" in done.stderr
+    assert done.stdout == "NO TORCH\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "model.final_dropout=7.0",
+        "data.batch_size=0",
+        "trainer.max_steps=0",
+        "optimizer.lr=-1e-5",
+        "schedule.warmup=-1",
+        "optimizer.betas=[0.9]",
+        "data.augment.speed=[0]",
+        "data.augment.noise_snr_db=[10]",
+        "data.augment.gain_db=[3,-3]",
+        "data.augment.pause_seconds=[-1,1]",
+        "data.augment.join=[0,2]",
+        "optimizer.layer_decay=1.5",
+        "finetune.freeze_encoder_steps=-1",
+        "schedule.final_scale=0 schedule=tri_stage",
+        "model.architecture.hidden_size=100",
+        "model.architecture.conv_stride=[5,2,2,2,2,2,1]",
+    ],
+)
+def test_a_number_out_of_its_range_is_told(words: str, tmp_path: Path) -> None:
+    done = train(*words.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{words.split('=')[0]}=")
+    assert ": expected " in done.stderr
+    assert done.stdout == "NO TORCH\n"
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_help_lists_every_choice_and_option_with_its_meaning_and_imports_no_torch(tmp_path: Path) -> None:
+    done = train("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "NO TORCH" in done.stdout
+    assert "model=tiny|xlsr_1b|xlsr_2b|xlsr_300m" in done.stdout
+    assert re.search(r"optimizer\.lr=1e-05\n\s+Peak learning rate", done.stdout)
+    assert "schedule.hold" not in done.stdout
+    assert "schedule.hold=0.4" in train("--help", "schedule=tri_stage", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", sorted(p.stem for p in (ROOT / "khasr").glob("*.py") if p.stem != "__init__"))
+def test_help(command: str, tmp_path: Path) -> None:
+    if "__main__" not in (ROOT / "khasr" / f"{command}.py").read_text():
+        pytest.skip("no command")
+    done = subprocess.run(
+        [sys.executable, "-m", f"khasr.{command}", "--help"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m khasr.{command}" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_marks_required_options(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "khasr.tune", "--help"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert re.findall(r"^  (\S+)=\?\?\? \(required\)", done.stdout, re.M) == ["run", "lm"]
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_openmp_spin_count(given: dict[str, str], spins: str) -> None:
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import khasr.train, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == [spins, "False"]
+
+
+def test_cfg_job_prints_the_configuration_and_imports_no_torch(tmp_path: Path) -> None:
+    done = train("--cfg", "job", "model=tiny", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "name: tiny" in done.stdout
+    assert "NO TORCH" in done.stdout
+
+
+def test_help_with_a_number_out_of_its_range_is_told(tmp_path: Path) -> None:
+    done = train("--help", "model.final_dropout=7", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_does_not_read_the_test_part(tmp_path: Path) -> None:
+    words = ["-m", "experiment=quickstart", "seed=1,2", "score_test=true", "data=folder", "data.root=/absent"]
+    done = train(*words, f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("data.root=/absent is not a folder") == 2  # a job that fails does not stop the others
+    for seed in (1, 2):
+        (folder,) = (tmp_path / "sweep").glob(f"seed-{seed}_*")
+        assert "score_test: false" in (folder / "config.yaml").read_text()
+
+
+def test_an_unknown_flag_is_told(tmp_path: Path) -> None:
+    done = train("--epochs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corpus_that_is_not_there_fails_the_run_in_one_paragraph(tmp_path: Path) -> None:
+    words = ["experiment=quickstart", "data=folder", "data.root=/absent", f"hydra.run.dir={tmp_path}/run"]
+    done = train(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("data.root=/absent is not a folder.")
+    assert "Traceback" not in done.stderr
+    assert '"status": "failed"' in (tmp_path / "run" / "results.json").read_text()

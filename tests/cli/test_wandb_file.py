@@ -1,0 +1,263 @@
+"""The files under sweeps/: each composes, gives each size as many trials, and runs by wandb's own agent."""
+
+import gzip
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from khasr.cli.multirun.wandb_file import hydra_words
+from khasr.config import check_ranges
+from khasr.study.wandb_files import read_offline
+from tests.conftest import SMALL, write_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+
+
+def settings(file: Path) -> dict[str, list[Any]]:
+    """Each parameter's values; of an interval, its ends."""
+    parameters = yaml.safe_load(file.read_text(encoding="utf-8"))["parameters"]
+    return {
+        name: options.get("values") or [options[key] for key in ("value", "min", "max") if key in options]
+        for name, options in parameters.items()
+    }
+
+
+def test_there_is_one_for_each_hypothesis_and_one_for_the_question() -> None:
+    names = [file.stem for file in FILES]
+    assert [name[:2] for name in names if name.startswith("h")] == [f"h{i}" for i in range(1, 8)]
+    assert "why_1b" in names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_every_key_and_value_of_a_sweep_exists(compose: Any, file: Path) -> None:
+    values = settings(file)
+    for name, tried in values.items():
+        for value in tried:
+            # As wandb's agent writes it.
+            others = [f"{k}={v[0]}" for k, v in values.items() if k != name]
+            check_ranges(compose(*others, f"{name}={value}"))
+            assert value is not None, f'{name}: a bare null arrives as the string None; write "null"'
+            assert not isinstance(value, str) or not re.fullmatch(r"\d+e-?\d+", value), "1e-5 is text in YAML; 1.0e-5"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_a_sweep_opens_with_its_question_its_source_and_its_commands(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    header = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    assert "?" in header or "question" in header
+    assert file.stem == "why_300m" or re.search(r"(19|20)\d\d|fairseq|speechbrain|app\. B", header)
+    assert f"#   wandb sweep sweeps/{file.name}" in header
+    (command,) = re.findall(r"#   python -m khasr\.sweep (.*?)\s{2,}", header)
+    name, *overrides = shlex.split(command)
+    assert ROOT / name == file
+    assert hydra_words(file, overrides)[0] == "-m"
+    sweep = yaml.safe_load(text)
+    assert sweep["command"] == ["${env}", "${interpreter}", "-m", "khasr.train", "${args_no_hyphens}"]
+    assert (ROOT / sweep["program"]).is_file()
+    assert sweep["metric"] == {"name": "val/wer", "goal": "minimize"}
+
+
+def test_every_search_gives_each_size_as_many_trials() -> None:
+    caps: Counter[str] = Counter()
+    for file in FILES:
+        sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
+        sizes = settings(file)["model"]
+        if sweep["method"] == "grid":
+            assert sizes == ["xlsr_300m", "xlsr_1b"]
+        else:
+            assert len(sizes) == 1
+            caps[sizes[0]] += sweep["run_cap"]
+    assert len(caps) == 2
+    assert len(set(caps.values())) == 1
+    one, other = (yaml.safe_load((ROOT / "sweeps" / f"why_{size}.yaml").read_text()) for size in ("1b", "300m"))
+    assert one["parameters"].pop("model") != other["parameters"].pop("model")
+    assert one == other
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_hydra_s_sweep_has_the_file_s_values(file: Path) -> None:
+    values = settings(file)
+    words = hydra_words(file, ["data.root=x"])
+    parsed = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(words[1:])}
+    assert "logger" not in parsed
+    for name, tried in values.items():
+        if name == "logger":
+            continue
+        override = parsed[name]
+        if override.is_interval_sweep():
+            interval = override.value()
+            assert [interval.start, interval.end] == tried
+            assert ("log" in interval.tags) == (name == "optimizer.lr")
+        elif override.is_sweep_override():
+            found = list(override.sweep_string_iterator())
+            assert [yaml.safe_load(v) for v in found] == [yaml.safe_load(str(v)) for v in tried]
+        else:
+            assert str(override.value()) == str(tried[0])
+    assert parsed["hydra.sweep.dir"].value() == f"runs/{file.stem}"
+
+
+def test_what_hydra_s_sweepers_cannot_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    for text, told in {
+        "a: 1": "no method and parameters",
+        "{method: random, parameters: {seed: {values: [1]}}}": "one model",
+        "{method: bayes, parameters: {model: {values: [tiny, xlsr_1b]}}}": "one model",
+        "{method: bayes, parameters: {model: {value: tiny}}}": "--trials",
+        "{method: grid, parameters: {seed: {min: 1, max: 2}}}": "seed is {'min': 1",
+        "{method: random, run_cap: 3, parameters: {model: {value: tiny}, seed: {distribution: q_normal}}}": "q_normal",
+    }.items():
+        file.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(told)):
+            hydra_words(file, [])
+    file.write_text("{method: grid, parameters: {seed: {values: [1]}}}")
+    with pytest.raises(ValueError, match="--trials=3 is for a search"):
+        hydra_words(file, [], trials=3)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        hydra_words(tmp_path / "absent.yaml", [])
+    file.write_text("{method: random, parameters: {model: {values: [tiny, xlsr_1b]}, seed: {min: 1, max: 9}}}")
+    words = hydra_words(file, ["model=tiny", "hydra.sweep.dir=x"], trials=3)
+    assert words == [
+        "-m", "seed=interval(1,9)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra/sweeper/sampler=random",
+        "model=tiny", "hydra.sweep.dir=x",
+    ]  # fmt: skip
+
+
+def test_an_interval_between_whole_numbers_is_of_whole_numbers_only_where_the_file_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    for options, told in {
+        "distribution: uniform, min: 0, max: 1": "interval(0.0,1.0)",
+        "distribution: log_uniform_values, min: 1, max: 9": "tag(log,interval(1.0,9.0))",
+        "distribution: int_uniform, min: 0, max: 1": "interval(0,1)",
+        "min: 0, max: 1": "interval(0,1)",
+        "min: 0, max: 0.5": "interval(0.0,0.5)",
+    }.items():
+        file.write_text(f"{{method: random, run_cap: 1, parameters: {{model: {{value: tiny}}, x: {{{options}}}}}}}")
+        assert f"x={told}" in hydra_words(file, [])
+
+
+def test_the_door_prints_its_command_and_tells_a_mistake_in_one_paragraph() -> None:
+    def door(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "khasr.sweep", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    done = door("--dry-run", "sweeps/h6_precision.yaml", "seed=1,2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "python -m khasr.train -m experiment=h6_precision precision=fp16,bf16,fp32 model=xlsr_300m,xlsr_1b "
+        "hydra.sweep.dir=runs/h6_precision seed=1,2\n"
+    )
+    done = door("sweeps/why_1b.yaml", "--trials", "40", "data.root=x", "--dry-run")
+    assert "hydra.sweeper.n_trials=40 hydra.sweep.dir=runs/why_1b data.root=x" in done.stdout, done.stderr
+    done = door("sweeps/absent.yaml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+# --------------------------------------------------------------------------------------------------------- wandb's agent
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    """A server that speaks what wandb's agent asks: `sweep` is its file, `trials` the options of each to come."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path != "/graphql":
+                server.log.append(f"{self.path} {dict(self.headers)} {said[:200]!r}")
+                self.send_error(404)
+                return
+            if self.headers.get("Content-Encoding") == "gzip":
+                said = gzip.decompress(said)
+            asked = json.loads(said)
+            name = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"]).group(1)  # type: ignore[union-attr]
+            answer = self.answer(name, asked.get("variables") or {})
+            server.log.append(f"{name}({json.dumps(asked.get('variables'))[:120]}) -> {json.dumps(answer)[:200]}")
+            body = json.dumps({"data": answer}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def answer(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+            if name == "SweepWithRuns":
+                config = yaml.safe_dump(server.sweep)
+                return {"project": {"sweep": {"id": "1", "name": "s", "config": config, "runs": {"edges": []}}}}
+            if name == "CreateAgent":
+                return {"createAgent": {"agent": {"id": "agent"}}}
+            if name == "Heartbeat":
+                commands = []
+                if server.trials and variables["runState"] == "{}":  # nothing runs
+                    number, options = server.trials.pop(0)
+                    args = {key: {"value": value} for key, value in options.items()}
+                    commands = [{"type": "run", "run_id": f"trial{number}", "program": "khasr/train.py", "args": args}]
+                return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
+            return {"viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        sweep: dict[str, Any]
+        trials: list[tuple[int, dict[str, Any]]]
+        log: list[str]
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.log, server.trials = [], []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_two_trials_of_wandb_s_own_agent_land_with_the_right_overrides(server: Any, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "my (own) corpus", count=20)
+    small = dict(word.split("=", 1) for word in SMALL) | {"trainer.max_steps": 2, "trainer.val_every_steps": 1}
+    tried = [
+        {"optimizer.betas": [0.9, 0.95], "optimizer.head_lr": "null", "schedule": "tri_stage", "seed": 1},
+        {"optimizer.betas": [0.8, 0.9], "optimizer.head_lr": 1.0e-3, "schedule": "linear", "seed": 2},
+    ]
+    for number, options in enumerate(tried):
+        server.trials.append((number, small | {"data.root": f"'{corpus}'", "logger": "wandb"} | options))
+    server.sweep = yaml.safe_load((ROOT / "sweeps" / "why_1b.yaml").read_text(encoding="utf-8"))
+    server.sweep["command"].insert(1, "WANDB_MODE=offline")  # of the trials: the agent itself asks the server
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {
+        "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": "0" * 40, "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "agent", "--count", "2", "me/khasr/s"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    log = "\n".join([*server.log, done.stdout, done.stderr])
+    (tmp_path / "agent.log").write_text(log, encoding="utf-8")
+    assert done.returncode == 0, log
+    for number, options in enumerate(tried):
+        folder = tmp_path / "runs" / "wandb_s" / f"trial{number}"
+        assert json.loads((folder / "results.json").read_text())["status"] == "completed", log
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        assert config["data"]["root"] == str(corpus)
+        assert config["optimizer"]["betas"] == options["optimizer.betas"]
+        assert config["optimizer"]["head_lr"] == (None if options["optimizer.head_lr"] == "null" else 1e-3)
+        assert (config["schedule"]["name"], config["seed"]) == (options["schedule"], options["seed"])
+        assert config["model"]["architecture"]["conv_dim"] == [16, 16, 16]
+        # It is the agent's run, not one of its own.
+        run = read_offline(list((folder / "wandb").glob("offline-run-*")))
+        assert (folder / "wandb" / "id").read_text() == f"trial{number}"
+        assert run.status == "completed"
+        assert run.options["optimizer.lr"] == pytest.approx(2e-3)
+        assert {"val/wer", "train/loss"} <= set().union(*run.rows)

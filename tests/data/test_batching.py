@@ -1,0 +1,180 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from khasr.data.batching import Example, TrainingLoader, TrainingOrder, collate, evaluation_batches
+from khasr.run.published import CARD_CURVE
+
+LENGTHS = np.random.default_rng(0).integers(8_000, 160_000, 103).tolist()
+
+
+def order(**changes: object) -> TrainingOrder:
+    options: dict[str, object] = {"batch_size": 4, "by_length": True, "seed": 1} | changes
+    return TrainingOrder(LENGTHS, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by_length", [True, False])
+def test_an_epoch_has_each_utterance_once_and_the_next_another_order(by_length: bool) -> None:
+    epochs = [order(by_length=by_length).epoch(e) for e in (0, 1)]
+    assert sorted(itertools.chain(*epochs[0])) == list(range(len(LENGTHS)))
+    assert epochs[0] != epochs[1]
+    assert epochs[0] == order(by_length=by_length).epoch(0)
+    assert epochs[0] != order(by_length=by_length, seed=2).epoch(0)
+
+
+def test_batches_by_length_pad_little() -> None:
+    def padding(by_length: bool) -> float:
+        batches = order(by_length=by_length).epoch(0)
+        padded = sum(len(b) * max(LENGTHS[i] for i in b) for b in batches)
+        return 1 - sum(LENGTHS) / padded
+
+    assert padding(True) < 0.04 < 0.2 < padding(False)
+
+
+@given(st.integers(0, 70), st.integers(1, 3))
+def test_going_on_gives_what_was_left(position: int, accumulate: int) -> None:
+    whole, rest = order(accumulate=accumulate), order(accumulate=accumulate)
+    for o in (whole, rest):
+        o.set_steps(24)
+    rest.position = position
+    assert list(rest) == list(whole)[position:]
+    assert len(rest) == len(whole) == 24 * accumulate
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_have_as_many_batches_each_and_share_none(ranks: int) -> None:
+    epochs = [order(rank=rank, ranks=ranks, accumulate=2).epoch(0) for rank in range(ranks)]
+    assert len({len(epoch) for epoch in epochs}) == 1
+    assert len(epochs[0]) % 2 == 0
+    seen = list(itertools.chain(*itertools.chain(*epochs)))
+    assert len(seen) == len(set(seen))
+
+
+def test_the_card_s_updates_an_epoch() -> None:
+    card = TrainingOrder([16_000] * 2353, 8, by_length=True, seed=42, accumulate=4)
+    assert card.steps_per_epoch == 73
+    assert 75 * card.steps_per_epoch == 5475
+    # 295 batches an epoch, of which the last 3 make no whole update: the card's own column, digit by digit.
+    rows = [(row.step, row.epoch) for row in CARD_CURVE]
+    assert len(rows) == 13
+    assert [round(card.epoch_at(step), 2) for step, _ in rows] == [epoch for _, epoch in rows]
+    assert card.epoch_at(5475) == 75
+
+
+def test_too_few_utterances_for_a_step_are_told() -> None:
+    with pytest.raises(ValueError, match="103 training utterances make 26 batches of 4, fewer than"):
+        order(accumulate=27)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_evaluation_reads_each_utterance_once_longest_first(ranks: int) -> None:
+    batches = [b for rank in range(ranks) for b in evaluation_batches(LENGTHS, 8, rank, ranks)]
+    assert sorted(itertools.chain(*batches)) == list(range(len(LENGTHS)))
+    assert LENGTHS[evaluation_batches(LENGTHS, 8)[0][0]] == max(LENGTHS)
+
+
+@pytest.mark.parametrize("count", [7, 81, 300])
+@pytest.mark.parametrize("size", [8, 16])
+def test_evaluation_pads_little_in_small_parts_too(count: int, size: int) -> None:
+    lengths = np.random.default_rng(count).integers(12_000, 60_000, count).tolist()
+    batches = evaluation_batches(lengths, size)
+    padded = sum(len(b) * max(lengths[i] for i in b) for b in batches)
+    assert 1 - sum(lengths) / padded < 0.04
+    assert max(map(len, batches)) <= size
+    if count == 300:
+        assert len(batches) < 1.3 * count / size  # and not by hearing each alone
+
+
+def test_no_rank_is_without_a_batch_to_evaluate() -> None:
+    for ranks, lengths in ((2, [3, 1, 2]), (3, [5, 5, 5, 5]), (2, [7, 7])):
+        assert all(evaluation_batches(lengths, 16, rank, ranks) for rank in range(ranks))
+
+
+def example(samples: int, labels: int) -> Example:
+    return Example(f"u{samples}", "ក", torch.ones(samples), torch.full((labels,), 3))
+
+
+def test_collate_pads_at_the_end_with_zeros() -> None:
+    batch = collate([example(5, 2), example(3, 1)])
+    assert batch.waveforms.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert batch.targets.tolist() == [[3, 3], [3, 0]]
+    assert (batch.waveform_lengths.tolist(), batch.target_lengths.tolist()) == ([5, 3], [2, 1])
+    assert batch.audio_seconds == 8 / 16_000
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_s_place_counts_what_was_handed_out_and_not_what_workers_fetched(workers: int) -> None:
+    class Data(torch.utils.data.Dataset[Example]):
+        def __getitem__(self, at: tuple[int, int]) -> Example:
+            return example(at[1] + 1, 1)
+
+    def loader() -> TrainingLoader:
+        return TrainingLoader(Data(), order(), workers)
+
+    first = loader()
+    handed = [b.ids for b in itertools.islice(iter(first), 5)]
+    assert first.state_dict() == {"behind": 5}
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    rest = [b.ids for b in second]
+    assert handed + rest == [b.ids for b in loader()]
+
+
+# -------------------------------------------------------------------------------------------------- by audio seconds
+
+SECONDS = 40
+
+
+def by_seconds(**changes: object) -> TrainingOrder:
+    return order(**{"batch_samples": SECONDS * 16_000} | changes)
+
+
+def test_a_batch_by_seconds_is_full_and_no_fuller_and_pads_little() -> None:
+    lengths = np.random.default_rng(1).normal(5.0, 1.5, 2353).clip(1.5, 12) * 16_000  # about OpenSLR 42's
+    big = TrainingOrder(lengths.astype(int).tolist(), 8, by_length=True, seed=1, batch_samples=SECONDS * 16_000)
+    batches = big.epoch(0)
+    padded = [len(b) * max(big._lengths[i] for i in b) for b in batches]
+    assert max(padded) <= SECONDS * 16_000
+    heard = [sum(big._lengths[i] for i in b) for b in batches]
+    assert 1 - sum(heard) / sum(padded) < 0.04
+    assert np.mean(padded) > 0.9 * SECONDS * 16_000
+    assert max(map(len, batches)) > 3 * min(map(len, batches))
+
+
+def test_an_epoch_by_seconds_has_each_utterance_once_and_the_next_other_batches() -> None:
+    one, two = (by_seconds().epoch(e) for e in (0, 1))
+    assert sorted(itertools.chain(*one)) == sorted(itertools.chain(*two)) == list(range(len(LENGTHS)))
+    assert one == by_seconds().epoch(0)
+    together = [{frozenset(b) for b in epoch} for epoch in (one, two)]
+    assert len(together[0] & together[1]) < len(one) / 4  # not the same batches in another order
+
+
+@given(st.integers(0, 70), st.integers(1, 3))
+def test_going_on_by_seconds_gives_what_was_left(position: int, accumulate: int) -> None:
+    whole, rest = by_seconds(accumulate=accumulate), by_seconds(accumulate=accumulate)
+    for o in (whole, rest):
+        o.set_steps(24)
+    rest.position = position
+    assert list(rest) == list(whole)[position:]
+    assert len(list(whole)) == 24 * accumulate
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_by_seconds_have_as_many_batches_each_and_share_none(ranks: int) -> None:
+    epochs = [by_seconds(rank=rank, ranks=ranks).epoch(0) for rank in range(ranks)]
+    assert len({len(epoch) for epoch in epochs}) == 1
+    seen = list(itertools.chain(*itertools.chain(*epochs)))
+    assert len(seen) == len(set(seen))
+
+
+def test_seconds_that_cannot_be_are_told() -> None:
+    with pytest.raises(ValueError, match=r"data.batch_seconds=5: the longest training utterance has [\d.]+ s"):
+        by_seconds(batch_samples=5 * 16_000)
+    with pytest.raises(ValueError, match=r"goes with data.order=by_length"):
+        by_seconds(by_length=False)
+    with pytest.raises(ValueError, match="batches of 40 s, fewer than one optimizer step"):
+        by_seconds(accumulate=27)

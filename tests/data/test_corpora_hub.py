@@ -1,0 +1,234 @@
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from khasr.config import Config, FolderConfig, HubConfig, MixConfig, to_config, to_plain
+from khasr.data.corpora import read_corpus
+from khasr.data.corpora.mix import corpora_of, corpus_options
+from khasr.data.datamodule import CorpusDataModule
+from tests.conftest import tones, write_corpus
+
+
+def sound(text: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tones(text, rate=48_000), 48_000, format="FLAC")
+    return buffer.getvalue()
+
+
+def table(count: int, **columns: list[object]) -> dict[str, list[object]]:
+    audio = [{"bytes": sound("កខ"), "path": f"{i}.flac"} for i in range(count)]
+    return {"audio": audio, "text": [f"ក{'ខ' * (i % 3)}" for i in range(count)], **columns}
+
+
+def write_parquet(path: Path, count: int, **columns: list[object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(table(count, **columns)), path)
+    return path
+
+
+def test_a_parquet_file_is_read_without_torchcodec_or_ffmpeg(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", 3, who=[7, 7, None])
+    corpus = read_corpus(HubConfig(root=str(path), speaker_column="who"))
+    assert [(u.id, u.text, u.speaker) for u in corpus.utterances] == [
+        ("train/000000", "ក", "7"), ("train/000001", "កខ", "7"), ("train/000002", "កខខ", ""),
+    ]  # fmt: skip
+    samples, rate = corpus.read_audio(corpus.utterances[2])
+    assert (len(samples), rate) == (9600, 48_000)
+
+
+def test_a_folder_of_parquet_files_has_the_splits_that_its_names_say(tmp_path: Path) -> None:
+    for name, count in [
+        ("km_kh/train/0000", 3),
+        ("km_kh/train/0001", 2),
+        ("km_kh/validation/0000", 2),
+        ("km_kh/test/0000", 1),
+    ]:
+        write_parquet(tmp_path / f"{name}.parquet", count)
+    write_parquet(tmp_path / "th_th/train/0000.parquet", 9)
+    utterances = read_corpus(HubConfig(root=str(tmp_path), files="km_kh/*/*.parquet")).utterances
+    assert Counter(u.own_part for u in utterances) == {"train": 5, "val": 2, "test": 1}
+    assert len({u.id for u in utterances}) == 8
+    flat = tmp_path / "flat"
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        write_parquet(flat / f"{name}.parquet", 2)
+    assert {u.own_part for u in read_corpus(HubConfig(root=str(flat))).utterances} == {"train", "test"}
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_folder_of_save_to_disk_is_read_and_a_changed_one_has_another_fingerprint(
+    tmp_path: Path, dictionary: bool
+) -> None:
+    one = datasets.Dataset.from_dict(table(4, name=list("abcd"))).cast_column("audio", datasets.Audio(decode=False))
+    (datasets.DatasetDict({"train": one, "validation": one}) if dictionary else one).save_to_disk(tmp_path / "d")
+    options = HubConfig(root=str(tmp_path / "d"), id_column="name")
+    corpus = read_corpus(options)
+    assert [u.id for u in corpus.utterances][:4] == ["train/a", "train/b", "train/c", "train/d"]
+    assert len(corpus.utterances) == (8 if dictionary else 4)
+    assert len(corpus.read_audio(corpus.utterances[0])[0]) == 9600
+    assert read_corpus(options).fingerprint == corpus.fingerprint
+    assert read_corpus(HubConfig(root=str(tmp_path / "d"))).fingerprint != corpus.fingerprint
+
+
+def test_rows_without_text_or_with_a_second_id_are_faults_and_without_audio_too(tmp_path: Path) -> None:
+    columns = table(4, name=["a", "a", "b", "c"])
+    columns["text"] = ["ក", "ខ", " ", "គ"]
+    columns["audio"][3] = None
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    corpus = read_corpus(HubConfig(root=str(tmp_path / "a.parquet"), id_column="name"))
+    assert [(f.id, f.reason) for f in corpus.faults] == [("train/a", "its id occurs twice"), ("train/b", "no text")]
+    with pytest.raises(ValueError, match="it has no audio"):
+        corpus.read_audio(corpus.utterances[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: HubConfig(), r"data\.dataset=ID"),
+        (lambda p: HubConfig(root=str(p / "absent")), "does not exist"),
+        (lambda p: HubConfig(root=str(p)), r"has no files \*\*/\*\.parquet"),
+        (
+            lambda p: HubConfig(root=str(write_parquet(p / "a.parquet", 1)), text_column="t"),
+            "no column t; it has audio, text",
+        ),
+    ],
+)
+def test_what_is_no_dataset_is_told(tmp_path: Path, make: Callable[[Path], HubConfig], says: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
+        read_corpus(make(tmp_path))
+
+
+def test_a_loading_script_is_refused_with_the_way_that_works(tmp_path: Path) -> None:
+    (tmp_path / "openslr.py").write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"loading script \(openslr\.py\).*refs/convert/parquet.*save_to_disk"):
+        read_corpus(HubConfig(root=str(tmp_path)))
+
+
+def test_a_parquet_file_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as a dataset"):
+        read_corpus(HubConfig(root=str(tmp_path / "a.parquet")))
+
+
+class Hub:
+    """The hub as far as khasr asks it, with a repository of two files."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files = files
+
+    def list_repo_files(self, *_: object, **__: object) -> list[str]:
+        return self.files
+
+
+def test_a_dataset_of_the_hub_is_fetched_by_its_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = tmp_path / "snapshots" / "c0ffee"
+    for part in ("train", "validation", "test"):
+        write_parquet(snapshot / f"km_kh/{part}/0000.parquet", 2)
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(["fleurs.py", "km_kh/train/0000.parquet"]))
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *a, **k: asked.append({"id": a[0], **k}) or str(snapshot)
+    )
+    options, _ = corpus_options({"data": "fleurs_km", "text_column": "text"}, MixConfig())
+    corpus = read_corpus(options)
+    assert Counter(u.own_part for u in corpus.utterances) == {"train": 2, "val": 2, "test": 2}
+    assert asked[0]["id"] == "google/fleurs"
+    assert (asked[0]["revision"], asked[0]["allow_patterns"]) == ("refs/convert/parquet", ["km_kh/*/*.parquet"])
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path / "empty"))
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(["openslr.py", "README.md"]))
+    with pytest.raises(ValueError, match=r"openslr/openslr is a loading script \(openslr\.py\)"):
+        read_corpus(HubConfig(dataset="openslr/openslr"))
+
+
+def test_without_the_network_a_dataset_that_was_not_fetched_is_told() -> None:
+    with pytest.raises(ConnectionError, match=r"cannot be reached\. data\.root="):
+        read_corpus(HubConfig(dataset="nobody/nothing"))
+
+
+# ------------------------------------------------------------------------------------------------------------- mixes
+
+
+def mixed(small: Callable[..., Config], tmp_path: Path, weight: float) -> CorpusDataModule:
+    folder = write_corpus(tmp_path / "c", count=30)
+    parquet = write_parquet(tmp_path / "a.parquet", 30)
+    parts = f"[{{data:folder,root:'{folder}'}},{{data:hub,root:'{parquet}',weight:{weight}}}]"
+    overrides = ["data=mix", f"data.corpora={parts}", "data.batch_size=4", "data.val_share=0.2"]
+    data = CorpusDataModule(_compose_mix(small, overrides), seed=1)
+    data.prepare(progress=False)
+    return data
+
+
+def _compose_mix(small: Callable[..., Config], overrides: list[str]) -> MixConfig:
+    from hydra import compose
+
+    data = to_config(compose("train", overrides=overrides)).data
+    assert isinstance(data, MixConfig)
+    return data
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.0, 0.5])
+def test_a_mix_keeps_corpus_and_speaker_and_draws_by_weight(
+    small: Callable[..., Config], tmp_path: Path, weight: float
+) -> None:
+    data = mixed(small, tmp_path, weight)
+    train = data.parts["train"]
+    assert sum(len(part) for part in data.parts.values()) == 60
+    of = {str(row["id"]): (str(row["corpus"]), str(row["speaker"])) for row in train.audio}
+    assert {(id_.split("/")[0], corpus) for id_, (corpus, _) in of.items()} == {("folder", "c"), ("hub", "a")}
+    assert {speaker for _, speaker in of.values()} == {"folder/s0", "folder/s1", ""}
+    order = data.training_order()
+    names = [str(id_) for id_ in train.audio["id"]]
+    drawn: Counter[str] = Counter()
+    sizes = set()
+    for epoch in range(40):
+        epoch_s = [index for batch in order.epoch(epoch) for index in batch]
+        sizes.add(len(order.epoch(epoch)))
+        drawn.update(names[index] for index in epoch_s)
+    assert len(sizes) == 1
+    rates = {corpus: np.mean([drawn[n] for n in names if n.startswith(corpus)]) / 40 for corpus in ("folder", "hub")}
+    assert rates["hub"] / rates["folder"] == pytest.approx(weight, rel=0.1)
+    if weight == 2.0:
+        assert all(drawn[n] >= 70 for n in names if n.startswith("hub"))
+
+
+def test_a_mix_survives_being_written(small: Callable[..., Config]) -> None:
+    options = _compose_mix(small, ["data=mix", "data.corpora=[{data:openslr_km,weight:2},{data:fleurs_km}]"])
+    assert json.loads(json.dumps(to_plain(options)))["corpora"] == [
+        {"data": "openslr_km", "weight": 2},
+        {"data": "fleurs_km"},
+    ]
+    one, other = corpora_of(options)
+    assert (one.weight, one.prefix, other.weight) == (2.0, "openslr_km/", 1.0)
+    assert other.options.text.segment, "a preset's text options are its own"
+    assert not one.options.text.segment
+
+
+@pytest.mark.parametrize(
+    ("corpora", "says"),
+    [
+        ([], r"data=mix needs data\.corpora"),
+        ([{"root": "x"}], "names no corpus. Expected data: and one of dev_data_km, fleurs_km, folder"),
+        ([{"data": "mix"}], "names no corpus"),
+        ([{"data": "folder", "weight": 0}], "the weight of folder is 0"),
+        ([{"data": "folder", "rooot": "x"}], "rooot"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_told(corpora: list[dict[str, object]], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        corpora_of(MixConfig(corpora=corpora))
+
+
+def test_the_same_corpus_twice_keeps_its_ids_apart() -> None:
+    members = corpora_of(MixConfig(corpora=[{"data": "folder", "root": "a"}, {"data": "folder", "root": "b"}]))
+    assert [m.prefix for m in members] == ["folder/", "folder2/"]
+    assert [m.options.root for m in members if isinstance(m.options, FolderConfig)] == ["a", "b"]

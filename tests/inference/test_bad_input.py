@@ -1,0 +1,255 @@
+"""Everything that may be wrong with a corpus on disk, and the machine under it: one message, or a counted skip."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from khasr.cli.errors import FAILED, _tell
+from khasr.config import DataConfig, FolderConfig, OpenslrKmConfig
+from khasr.data.corpora import read_corpus
+from khasr.data.datamodule import CorpusDataModule
+from tests.conftest import tones
+
+GOOD = 8
+TEXT = "កខ គ"
+
+
+def write(path: Path, seconds: float = 0.5, rate: int = 16_000, channels: int = 1, subtype: str = "PCM_16") -> None:
+    if seconds == 0:
+        soundfile.write(path, np.zeros(0), rate)
+        return
+    samples = np.resize(tones("កខគង"), int(seconds * 16_000))
+    samples = np.interp(np.arange(int(seconds * rate)) * 16_000 / rate, np.arange(len(samples)), samples)
+    soundfile.write(path, np.stack([samples] * channels, 1), rate, subtype=subtype)
+
+
+def cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def truncated_flac(path: Path) -> None:
+    flac = path.with_suffix(".flac")
+    write(flac, 3)
+    flac.rename(path)
+    cut(path, 0.5)
+
+
+def not_finite(path: Path) -> None:
+    soundfile.write(path, np.array([0.1, np.nan] * 5000, np.float32), 16_000, subtype="FLOAT")
+
+
+# What lies at bad.wav; why it is left out, None where it is fine; what the message says.
+AUDIO: list[tuple[str, Callable[[Path], object], str | None, str]] = [
+    ("missing", lambda p: None, "no audio", r"utterances\.tsv:10: bad\.wav is no file in "),
+    ("empty file", lambda p: p.write_bytes(b""), "unreadable audio", r"utterances\.tsv:10: the audio of bad: "),
+    ("no samples", lambda p: write(p, 0), "unreadable audio", "the audio of bad: it has no samples"),
+    ("a WAV cut short", lambda p: (write(p), cut(p, 0.6)), "unreadable audio", r"it is cut short: 0\.30 s of 0\.50 s are there"),
+    ("cut in its header", lambda p: (write(p), p.write_bytes(p.read_bytes()[:30])), "unreadable audio", "the audio of bad: "),
+    ("a FLAC cut short", truncated_flac, "unreadable audio", "the audio of bad: "),
+    ("not audio", lambda p: p.write_text("<html>404</html>" * 100), "unreadable audio", "the audio of bad: .*ormat not recogni"),
+    ("a folder", lambda p: p.mkdir(), "no audio", r"bad\.wav is no file"),
+    ("samples that are no numbers", not_finite, "unreadable audio", "it has samples that are not finite"),
+    ("0.02 s", lambda p: write(p, 0.02), "too short", r"bad is 0\.020 s long; data\.min_seconds=0\.1"),
+    ("10 min", lambda p: write(p, 600, rate=4000), "too long", r"bad is 600\.0 s long; data\.max_seconds=30"),
+    ("30 min", lambda p: write(p, 1800, rate=1000), "unreadable audio", "it is 30 min long, which is no utterance"),
+    ("stereo", lambda p: write(p, channels=2), None, ""),
+    ("six channels", lambda p: write(p, channels=6), None, ""),
+    ("8 bit", lambda p: write(p, subtype="PCM_U8"), None, ""),
+    ("float", lambda p: write(p, subtype="FLOAT"), None, ""),
+    ("96 kHz", lambda p: write(p, rate=96_000), None, ""),
+    ("8 kHz mu-law", lambda p: write(p, rate=8_000, subtype="ULAW"), None, ""),
+]  # fmt: skip
+
+HEAD = "audio\ttext\tspeaker\n"
+ROWS = "".join(f"u{i}.wav\t{TEXT}\ts\n" for i in range(GOOD))
+# The table's bytes; why utterances leave, None where none does, "stop" where the table cannot be read; the message.
+TABLES: list[tuple[str, bytes, str | None, str]] = [
+    ("byte order mark", ("\ufeff" + HEAD + ROWS).encode(), None, ""),
+    ("CRLF", (HEAD + ROWS).replace("\n", "\r\n").encode(), None, ""),
+    ("Latin-1 bytes", (HEAD + ROWS).encode() + b"bad.wav\tcaf\xe9\ts\n", "stop", r"utterances\.tsv:10: byte 0xe9 is not UTF-8"),
+    ("UTF-16", (HEAD + ROWS).encode("utf-16"), "stop", r"utterances\.tsv:1: byte 0xff is not UTF-8"),
+    ("missing column", (HEAD + ROWS).replace("text", "sentence").encode(), "stop", "no column text; it has audio, sentence, speaker"),
+    ("no rows", HEAD.encode(), "stop", "0 utterances of 0 speakers are too few"),
+    ("empty", b"", "stop", "no column audio, text, speaker; it has nothing"),
+    ("duplicate id", (HEAD + ROWS + f"u0.wav\t{TEXT}\ts\n").encode(), "its id occurs twice", r"utterances\.tsv:10: u0\.wav occurs a second time"),
+    ("empty text", (HEAD + ROWS + "bad.wav\t \ts\n").encode(), "no text", r"utterances\.tsv:10: bad\.wav has no text"),
+    ("short row", (HEAD + ROWS + "bad.wav\n").encode(), "no text", r"utterances\.tsv:10: bad\.wav has no text"),
+]  # fmt: skip
+
+
+def scene(root: Path) -> Path:
+    root.mkdir()
+    for i in range(GOOD):
+        write(root / f"u{i}.wav", 0.4 + i / 100)
+    (root / "utterances.tsv").write_text(HEAD + ROWS, encoding="utf-8")
+    return root
+
+
+def prepared(options: DataConfig) -> CorpusDataModule:
+    data = CorpusDataModule(options, seed=0)
+    data.prepare(progress=False)
+    return data
+
+
+def check(root: Path, cache: Path, reason: str | None, says: str, usable: int) -> None:
+    """Raising, the message; skipping, the count; and a cache that is whole, now and when it is read again."""
+    if reason is not None:
+        with pytest.raises((ValueError, FileNotFoundError), match=says) as caught:
+            prepared(FolderConfig(root=str(root), cache_dir=str(cache)))
+        assert "\n" not in str(caught.value)
+        if reason == "stop":
+            return
+        assert re.search(r"1 of \d+ utterances cannot be used.*data\.on_error=skip", str(caught.value))
+    for _ in range(2):
+        data = prepared(FolderConfig(root=str(root), cache_dir=str(cache), on_error="skip"))
+        assert Counter(fault.reason for fault in data.faults) == ({reason: 1} if reason else {})
+        assert sum(map(len, data.parts.values())) == usable
+    assert not list(cache.glob("*.partial-*"))
+
+
+@pytest.mark.parametrize(("make", "reason", "says"), [case[1:] for case in AUDIO], ids=[case[0] for case in AUDIO])
+def test_audio(tmp_path: Path, make: Callable[[Path], object], reason: str | None, says: str) -> None:
+    root = scene(tmp_path / "c")
+    make(root / "bad.wav")
+    with (root / "utterances.tsv").open("a", encoding="utf-8") as table:
+        table.write(f"bad.wav\t{TEXT}\ts\n")
+    check(root, tmp_path / "cache", reason, says, GOOD + (reason is None))
+
+
+@pytest.mark.parametrize(("content", "reason", "says"), [case[1:] for case in TABLES], ids=[case[0] for case in TABLES])
+def test_tables(tmp_path: Path, content: bytes, reason: str | None, says: str) -> None:
+    root = scene(tmp_path / "c")
+    write(root / "bad.wav")
+    (root / "utterances.tsv").write_bytes(content)
+    check(root, tmp_path / "cache", reason, says, GOOD)
+
+
+def test_a_symbol_that_training_never_shows_is_told_with_its_utterance_or_mapped(tmp_path: Path) -> None:
+    root = scene(tmp_path / "c")
+    options = FolderConfig(root=str(root), cache_dir=str(tmp_path / "cache"), val_share=0.3)
+    validated = next(iter(prepared(options).parts["val"].audio["id"]))
+    table = root / "utterances.tsv"
+    table.write_text(
+        table.read_text(encoding="utf-8").replace(f"{validated}.wav\t", f"{validated}.wav\tឆ"), encoding="utf-8"
+    )
+    data = prepared(options)
+    assert data.vocabulary
+    assert data.unknown["val"] == {"ឆ": 1}
+    options.text.unknown_symbols = "raise"
+    with pytest.raises(ValueError, match=rf"val utterance {validated} has 'ឆ' \(U\+1786\)"):
+        _ = prepared(options).vocabulary
+
+
+# ------------------------------------------------------------------------------------------------ the machine beneath
+
+PREPARE = """
+import sys
+from pathlib import Path
+from khasr.config import FolderConfig
+from khasr.data.cache import load_audio
+from khasr.data.corpora import read_corpus
+corpus = read_corpus(FolderConfig(root=sys.argv[1]))
+read, reads = corpus.read_audio, []
+def counted(utterance):
+    reads.append(utterance.id)
+    if len(sys.argv) > 3 and len(reads) == 5:
+        import os, signal, time
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(utterance)
+corpus.read_audio = counted
+audio, faults = load_audio(corpus, Path(sys.argv[2]), progress=False)
+print(len(reads), len(audio), len(faults))
+"""
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def start(*words: object) -> "subprocess.Popen[str]":
+    # A process of its own: a fork of one that has used threads may hang.
+    return subprocess.Popen(
+        [sys.executable, "-c", PREPARE, *map(str, words)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def test_two_processes_prepare_at_once_and_one_does_the_work(tmp_path: Path) -> None:
+    root = scene(tmp_path / "c")
+    said = sorted(p.communicate(timeout=120)[0].split() for p in [start(root, tmp_path / "cache") for _ in range(2)])
+    assert said == [["0", "8", "0"], ["8", "8", "0"]]
+
+
+def test_a_process_killed_midway_leaves_no_entry_and_the_next_clears_up(tmp_path: Path) -> None:
+    root, cache = scene(tmp_path / "c"), tmp_path / "cache"
+    killed = start(root, cache, "die")
+    killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(cache.glob("*.partial-*"))
+    assert not list(cache.glob("*/made.json"))[1:]
+    assert sum(map(len, prepared(FolderConfig(root=str(root), cache_dir=str(cache))).parts.values())) == GOOD
+    assert not list(cache.glob("*.partial-*"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    root, disk = scene(tmp_path / "c"), tmp_path / "disk"
+    disk.mkdir()
+    for i in range(GOOD):
+        write(root / f"u{i}.wav", 4)
+    in_small_tmpfs = [
+        "unshare", "--map-root-user", "--mount", "sh", "-c",
+        f"mount -t tmpfs -o size=300k tmpfs '{disk}' || exit 99; {sys.executable} -m khasr.prepare data=folder "
+        f"data.root={root} data.cache_dir={disk}/cache hydra.run.dir={tmp_path}/out; code=$?; ls -A {disk}/cache; exit $code",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(in_small_tmpfs, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if done.returncode in (1, 99) and ("unshare" in done.stderr or "mount" in done.stderr):
+        pytest.skip("no mounts here")
+    assert done.returncode == 1
+    told = done.stderr.strip().splitlines()
+    assert len(told) == 1, done.stderr
+    assert re.match(r"No space left on device: .*cache.*data\.cache_dir", told[0])
+    assert [name for name in done.stdout.split() if not name.endswith(".lock")] == []
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = scene(tmp_path / "c")
+    root.chmod(0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        with pytest.raises(PermissionError, match=r"Permission denied: '.*/c") as caught:
+            read_corpus(FolderConfig(root=str(root)))
+    finally:
+        os.seteuid(user)
+        root.chmod(0o755)
+    assert _tell(caught.value) == FAILED
+    assert re.fullmatch(r"Permission denied: .*utterances\.tsv\.", capsys.readouterr().err.strip())
+
+
+@pytest.mark.parametrize(
+    ("member", "says"),
+    [
+        (("../../etc/passwd", b"x"), "which leads out of it"),
+        (("/etc/passwd", b"x"), "which leads out of it"),
+        (("km_kh_male/wavs/bomb.wav", bytes(2**24)), r"would unpack to 16,777,216 bytes, [\d,]+ times"),
+    ],
+)
+def test_an_archive_that_is_a_trap_is_refused(tmp_path: Path, member: tuple[str, bytes], says: str) -> None:
+    path = tmp_path / "km_kh_male.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("km_kh_male/line_index.tsv", "khm_1_1\t\tក\n")
+        archive.writestr(*member)
+    with pytest.raises(ValueError, match=says):
+        prepared(OpenslrKmConfig(root=str(path)))

@@ -1,0 +1,199 @@
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from khasr.config import ArchitectureConfig, Config, FinetuneConfig, LoraConfig, ModelConfig
+from khasr.model.ctc import CtcModel
+from khasr.model.finetune import apply_finetune, encoder_layers, plain_weights, remove_adapters
+from khasr.model.weights import load_start
+from khasr.run.folder import RunFolder
+from khasr.training.fit import fit
+from tests.training.test_fit import RANDOM, finished, read_results, resumed, same, stop_after  # noqa: F401
+
+SHAPE = ArchitectureConfig(
+    hidden_size=32, layers=3, heads=2, intermediate_size=64, conv_dim=[16] * 7, pos_conv_kernel=8, pos_conv_groups=2
+)
+OPTIONS = ModelConfig(init="random", checkpoint=None, architecture=SHAPE, gradient_checkpointing=False)
+Small = Callable[..., Config]
+
+
+def build() -> CtcModel:
+    torch.manual_seed(0)
+    return CtcModel(load_start(OPTIONS).encoder, 7, OPTIONS).eval()
+
+
+def trained_names(model: CtcModel) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+def checkpoint(folder: Path, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return loaded
+
+
+def test_full_trains_every_weight_and_a_frozen_feature_encoder_all_but_its_own() -> None:
+    model = build()
+    told = apply_finetune(model, FinetuneConfig(freeze_feature_encoder=False), OPTIONS)
+    total = sum(p.numel() for p in model.parameters())
+    assert told == f"{total:,} of {total:,} parameters are trained (100.0%)"
+    apply_finetune(model, FinetuneConfig(), OPTIONS)
+    frozen = {n for n, _ in model.named_parameters()} - trained_names(model)
+    assert frozen == {n for n, _ in model.named_parameters() if "feature_extractor" in n}
+
+
+def test_dropped_layers_are_the_top_ones_and_the_configuration_knows() -> None:
+    model, whole = build(), build()
+    told = apply_finetune(model, FinetuneConfig(drop_layers=1), OPTIONS)
+    assert told.startswith("the 1 top layers are dropped, 2 are left\n")
+    assert model.encoder.config.num_hidden_layers == len(encoder_layers(model.encoder)) == 2
+    for ours, theirs in zip(encoder_layers(model.encoder), encoder_layers(whole.encoder), strict=False):
+        same(dict(ours.state_dict()), dict(theirs.state_dict()))
+    with pytest.raises(ValueError, match=r"drop_layers=3: the encoder has 3 layers"):
+        apply_finetune(build(), FinetuneConfig(drop_layers=3), OPTIONS)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_reinitialised_layers_are_new_all_different_and_drawn_as_the_architecture_has_it(count: int) -> None:
+    model, before = build(), build()
+    for parameter in model.encoder.parameters():
+        parameter.data += 1.0  # as if pretrained
+        parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers spares such
+    before = copy.deepcopy(model)
+    apply_finetune(model, FinetuneConfig(reinit_layers=count), OPTIONS)
+    layers, old = encoder_layers(model.encoder), encoder_layers(before.encoder)
+    for index in range(3):
+        weight, was = (m[index].feed_forward.output_dense.weight for m in (layers, old))
+        if index < 3 - count:
+            assert torch.equal(weight, was)
+        else:
+            assert weight.std().item() == pytest.approx(0.02, rel=0.1)  # initializer_range
+            assert abs(weight.mean().item()) < 0.005
+            assert layers[index].layer_norm.weight.eq(1).all()
+    firsts = {tuple(layer.attention.q_proj.weight[0].tolist()) for layer in layers}
+    assert len(firsts) == 3
+    same(dict(model.encoder.feature_extractor.state_dict()), dict(before.encoder.feature_extractor.state_dict()))
+    with pytest.raises(ValueError, match="reinit_layers=4"):
+        apply_finetune(build(), FinetuneConfig(reinit_layers=4), OPTIONS)
+
+
+# ------------------------------------------------------------------------------------------------------- frozen at first
+
+
+def test_only_the_head_moves_while_the_encoder_is_frozen_and_all_afterwards(small: Small, tmp_path: Path) -> None:
+    changes = [
+        "finetune.freeze_encoder_steps=3",
+        "trainer.max_steps=5",
+        "trainer.val_every_steps=3",
+        "optimizer.weight_decay=0.1",
+    ]
+    fit(small(*changes), RunFolder(tmp_path / "run"))
+    # `best` is of step 3 or 5; the weights at 3 are those of a run that ends there.
+    fit(small(*changes, "trainer.max_steps=3", "schedule=constant"), RunFolder(tmp_path / "frozen"))
+    fit(small(*changes, "trainer.max_steps=1", "schedule=constant", "optimizer.lr=0"), RunFolder(tmp_path / "start"))
+    start, frozen, last = (checkpoint(tmp_path / n, "last")["state_dict"] for n in ("start", "frozen", "run"))
+    moved = {n for n in start if not torch.equal(start[n], frozen[n])}
+    assert moved == {"model.head.weight", "model.head.bias"}
+    moved = {n for n in start if not torch.equal(start[n], last[n])}
+    assert len(moved) > 0.9 * len(start)
+    steps = checkpoint(tmp_path / "run", "last")["optimizer_states"][0]["state"]
+    assert {int(s["step"]) for s in steps.values()} == {2, 5}
+
+
+def test_how_long_it_is_frozen_is_told(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(small("finetune.freeze_encoder_steps=0.5"), RunFolder(tmp_path))
+    assert "6 steps, 0.9 epochs; warm-up 1 steps; the encoder is frozen for the first 3" in capsys.readouterr().out
+
+
+# A run's levers, each of which holds something that going on must find again.
+LEVERS = {
+    "frozen": ["finetune.freeze_encoder_steps=6"],
+    "layers": ["finetune.drop_layers=1", "finetune.reinit_layers=1", "optimizer.layer_decay=0.8", "optimizer.head_lr=0.01"],
+    "kept features": ["finetune=feature_encoder_frozen", "data.augment.speed=[]"],
+    "averaged": ["optimizer.ema_decay=0.9", "optimizer.average_checkpoints=2"],
+    "lora": ["finetune=lora", "finetune.rank=2", "optimizer.ema_decay=0.9"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_resumed_equals_uninterrupted_bit_for_bit_with_each_lever(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lever: str
+) -> None:
+    import signal
+
+    from khasr.run.interrupts import Interrupted
+
+    changes = [*RANDOM, *LEVERS[lever]]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(small(*changes), RunFolder(whole))
+    for batches in (8, 15):  # before and after the encoder thaws
+        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+            stop_after(patch, batches, signal.SIGTERM)
+            config = small(*changes)
+            config.resume = str(parts) if (parts / "checkpoints").is_dir() else None
+            fit(config, RunFolder(parts))
+    config = small(*changes)
+    config.resume = str(parts)
+    fit(config, RunFolder(parts))
+    for name in ("last", "best"):
+        ours, theirs = checkpoint(parts, name), checkpoint(whole, name)
+        for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "window", "average"):
+            same(ours.get(key), theirs.get(key), key)
+    assert read_results(parts)["val"] == read_results(whole)["val"]
+
+
+# ------------------------------------------------------------------------------------------------------------- adapters
+
+
+def test_adapters_train_alone_beside_the_head_and_start_as_nothing() -> None:
+    model, plain = build(), build()
+    told = apply_finetune(model, LoraConfig(rank=4), OPTIONS)
+    assert told.startswith("adapters of rank 4 beside 6 linear layers (q_proj, v_proj)\n")
+    names = trained_names(model)
+    assert all("lora_" in n or n.startswith("head.") for n in names)
+    assert len(names) == 6 * 2 + 2
+    waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
+    torch.testing.assert_close(model(waveforms, lengths)[0], plain(waveforms, lengths)[0])
+
+
+def test_merged_weights_compute_what_the_adapters_did() -> None:
+    model = build()
+    apply_finetune(model, LoraConfig(rank=4, alpha=12.0, modules=["k_proj", "output_dense"]), OPTIONS)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 3000])
+    adapted = model(waveforms, lengths)[0]
+    weights = dict(plain_weights(model.state_dict(), model.adapter_scale))
+    remove_adapters(model)
+    assert not torch.allclose(model(waveforms, lengths)[0], adapted, atol=1e-2)
+    model.load_state_dict(weights)
+    torch.testing.assert_close(model(waveforms, lengths)[0], adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_module_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match=r"no linear layer qq; there are intermediate_dense, k_proj, out_proj.*v_proj"):
+        apply_finetune(build(), LoraConfig(modules=["qq", "q_proj"]), OPTIONS)
+
+
+def test_a_lora_run_s_best_checkpoint_is_a_plain_model_s(finished: Path, small: Small, tmp_path: Path) -> None:  # noqa: F811
+    changes = [f"model.checkpoint='{finished}'", "finetune=lora", "optimizer.lr=1e-2", "trainer.max_steps=4"]
+    results = fit(small(*changes), RunFolder(tmp_path / "run"))
+    best, start = checkpoint(tmp_path / "run", "best"), checkpoint(finished, "best")
+    assert set(best["state_dict"]) == set(start["state_dict"])
+    changed = {n for n in best["state_dict"] if not torch.equal(best["state_dict"][n], start["state_dict"][n])}
+    assert changed == {n for n in changed if "q_proj.weight" in n or "v_proj.weight" in n or "head" in n}
+    assert any("q_proj" in n for n in changed)
+    # What was scored is what the file gives: as another run's start, whose first step changes nothing.
+    again = fit(
+        small(f"model.checkpoint='{tmp_path / 'run'}'", "optimizer.lr=0", "trainer.max_steps=1"),
+        RunFolder(tmp_path / "again"),
+    )
+    assert again["val"] == results["val"]
+    # Without a best checkpoint the last one serves, its adapters merged.
+    (tmp_path / "run/checkpoints/best.ckpt").unlink()
+    start_again = load_start(small(f"model.checkpoint='{tmp_path / 'run'}'").model)
+    assert not any("lora" in n for n in start_again.encoder.state_dict())

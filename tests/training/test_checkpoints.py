@@ -1,0 +1,80 @@
+"""A checkpoint is there whole or as it was, whatever happens to the process that writes it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+# The parent imports once and never computes; each child writes one checkpoint after another, each of one number only,
+# and is killed at a random moment. A file that holds two numbers, or does not load, was not whole.
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from khasr.training.checkpoints import WholeFileIO
+
+folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+path = folder / "last.ckpt"
+random.seed(0)
+torch.set_num_threads(1)
+
+def write_for_ever():
+    weights = [torch.empty(200_000) for _ in range(20)]
+    number = 0
+    while True:
+        number += 1
+        for tensor in weights:
+            tensor.fill_(number)
+        WholeFileIO().save_checkpoint({"state_dict": {str(i): t for i, t in enumerate(weights)}, "step": number}, path)
+
+midway = 0
+for kill in range(kills):
+    path.unlink(missing_ok=True)
+    child = os.fork()
+    if child == 0:
+        write_for_ever()
+    while not path.is_file():
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.05))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    midway += path.with_name("last.ckpt.partial").is_file()
+    loaded = torch.load(path, weights_only=True)
+    found = {float(v) for tensor in loaded["state_dict"].values() for v in (tensor.min(), tensor.max())}
+    assert found == {float(loaded["step"])}, (kill, found)
+print(f"{kills} kills, {midway} while a file was being written, {kills} whole checkpoints")
+"""
+
+
+def test_a_kill_at_20_random_moments_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS, str(tmp_path), "20"],
+        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "20 whole checkpoints" in done.stdout
+    midway = int(done.stdout.split(", ")[1].split()[0])
+    assert midway >= 5, f"most of the time goes to writing, and so should most kills: {done.stdout}"
+    print(done.stdout)
+
+
+def test_what_a_killed_process_left_half_written_is_no_hindrance(tmp_path: Path) -> None:
+    from khasr.training.checkpoints import WholeFileIO
+
+    (tmp_path / "last.ckpt.partial").write_bytes(b"half")
+    WholeFileIO().save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"step": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_checkpoint_is_read_mapped(tmp_path: Path) -> None:
+    """Resuming a 1B reads 11 GB beside a model of 4: the file's pages, not a copy of them."""
+    from khasr.training.checkpoints import WholeFileIO
+
+    path = tmp_path / "last.ckpt"
+    WholeFileIO().save_checkpoint({"state_dict": {"weight": torch.zeros(300_000)}}, path)
+    loaded = WholeFileIO().load_checkpoint(path)
+    maps = Path("/proc/self/maps")
+    assert not maps.is_file() or str(path) in maps.read_text()
+    assert loaded["state_dict"]["weight"].shape == (300_000,)

@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.strategies import FSDPStrategy
+
+from khasr.config import Config
+from khasr.model.ctc import CtcModel
+from khasr.model.weights import load_start
+from khasr.run.folder import RunFolder
+from khasr.training.devices import build_strategy, check_devices
+from khasr.training.fit import fit
+from tests.conftest import SMALL
+from tests.training.test_fit import read_results, read_rows
+
+Small = Callable[..., Config]
+CPU = ["trainer.accelerator=cpu"]
+# Masks and dropouts on: they too are the same on the second of two devices as in the second of two batches.
+DRAWN = [
+    "model.mask_time_prob=0.3", "model.mask_time_length=2", "model.hidden_dropout=0.1", "trainer.log_every_steps=1",
+    "data.order=random", "score_test=false",
+]  # fmt: skip
+
+
+def test_two_processes_train_as_one_that_accumulates_two_batches(
+    small: Small, corpus: Path, cache: Path, tmp_path: Path
+) -> None:
+    fit(small(*CPU, *DRAWN, "trainer.accumulate_grad_batches=2"), RunFolder(tmp_path / "one"))
+    words = [*SMALL, *CPU, *DRAWN, f"data.root='{corpus}'", "trainer=ddp", "trainer.devices=2"]
+    words.append(f"hydra.run.dir='{tmp_path}/two'")
+    done = subprocess.run(
+        [sys.executable, "-m", "khasr.train", *words],
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "KHASR_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("vocabulary:") == 1, "the first process alone tells"
+    one, two = read_rows(tmp_path / "one"), read_rows(tmp_path / "two")
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for name in ("train/loss", "train/grad_norm", "train/lr", "val/loss", "val/wer"):
+        ours, theirs = ([float(row[name]) for row in rows if row[name]] for rows in (two, one))
+        assert ours == pytest.approx(theirs, rel=1e-5), name
+    assert read_results(tmp_path / "two")["val"] == read_results(tmp_path / "one")["val"]
+
+
+def test_layerdrop_with_recomputing_on_several_devices_is_refused(small: Small) -> None:
+    asked = ["trainer=ddp", "trainer.devices=2", "model.layerdrop=0.1", "model.gradient_checkpointing=true"]
+    with pytest.raises(ValueError, match=r"each drops other layers.*model.layerdrop=0 or"):
+        check_devices(small(*CPU, *asked))
+    for change in ("model.layerdrop=0", "model.gradient_checkpointing=false", "trainer.devices=1"):
+        check_devices(small(*CPU, *asked, change))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["precision=fp16"], "precision=fp32"),
+        (["trainer=fsdp"], "GPUs"),
+        (["trainer=ddp"], "devices=2"),
+        (["trainer.accelerator=gpu"], "accelerator=auto"),
+    ],
+)
+def test_what_cannot_be_here_is_told_with_a_way_out(small: Small, changes: list[str], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        check_devices(small(*changes))
+
+
+def test_fsdp_wraps_the_layers_and_writes_whole_checkpoints(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small("trainer=fsdp", "trainer.devices=2")
+    model = CtcModel(load_start(config.model).encoder, 5, config.model)
+    strategy = build_strategy(config.trainer, model, False)
+    assert isinstance(strategy, FSDPStrategy)
+    assert strategy._state_dict_type == "full"
+    assert strategy.kwargs["auto_wrap_policy"]._module_classes == {type(model.encoder.encoder.layers[0])}
+
+
+def test_layers_that_are_dropped_are_not_waited_for(small: Small) -> None:
+    config = small("trainer=ddp", "trainer.devices=2")
+    model = CtcModel(load_start(config.model).encoder, 5, config.model)
+    assert build_strategy(config.trainer, model, True) == "ddp_find_unused_parameters_true"
+    assert build_strategy(config.trainer, model, False) == "ddp"
+    config.trainer.devices, config.trainer.strategy = 1, "auto"
+    assert build_strategy(config.trainer, model, False) == "auto"

@@ -1,0 +1,147 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from khasr.config import Config
+from khasr.optim.averaging import WeightAverage, average_weights
+from khasr.run.folder import RunFolder
+from khasr.training.checkpoints import Checkpoints
+from khasr.training.fit import fit
+from khasr.training.module import CtcModule
+from tests.training.test_fit import read_results
+
+Small = Callable[..., Config]
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def test_a_running_average_forgets_as_fast_as_asked_and_faster_when_young() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    average = WeightAverage({"w": parameter}, 0.9)
+    parameter.data.fill_(1.0)
+    average.update(1000)
+    assert average.weights["w"].tolist() == pytest.approx([0.1, 0.1])
+    average.update(1)  # 2 / 11 of it is kept
+    assert average.weights["w"].tolist() == pytest.approx([1 - 0.9 * 2 / 11] * 2)
+
+
+def test_an_average_in_place_leaves_the_parameters_as_they_were() -> None:
+    parameter = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    average = WeightAverage({"w": parameter}, 0.999)
+    for _ in range(100):  # steps too small for a bfloat16 average to move
+        parameter.data.fill_(1.0)
+        average.update(10**6)
+    average.put_in()
+    assert parameter.dtype == torch.bfloat16
+    assert parameter[0].item() == pytest.approx(1 - 0.999**100, rel=0.01)
+    average.take_out()
+    assert parameter.tolist() == [1.0] * 3
+
+
+def test_the_mean_of_weights_keeps_their_types() -> None:
+    states = [{"a": torch.tensor([float(i)]), "b": torch.tensor([2.0 * i], dtype=torch.bfloat16)} for i in range(4)]
+    mean = average_weights(states)  # type: ignore[arg-type]
+    assert (mean["a"].item(), mean["b"].item(), mean["b"].dtype) == (1.5, 3.0, torch.bfloat16)
+    assert states[0]["a"].item() == 0.0
+
+
+def test_the_average_is_what_is_validated_and_kept_as_the_best(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(small("trainer.max_steps=1", "optimizer.lr=0"), RunFolder(tmp_path / "start"))
+    validated: dict[str, torch.Tensor] = {}
+    step = CtcModule.validation_step
+
+    def looking(self: CtcModule, batch: Any, batch_idx: int) -> None:
+        validated["head"] = self.model.head.weight.detach().clone()
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(CtcModule, "validation_step", looking)
+    changes = ["optimizer.ema_decay=0.99", "trainer.max_steps=1", "schedule.warmup=0"]
+    fit(small(*changes), RunFolder(tmp_path / "run"))
+    start, last, best = (
+        weights(tmp_path / "start", "last"),
+        weights(tmp_path / "run", "last"),
+        weights(tmp_path / "run", "best"),
+    )
+    for name, weight in best.items():
+        torch.testing.assert_close(weight, start[name] + (last[name] - start[name]) * 9 / 11)
+    assert not torch.equal(best["model.head.weight"], last["model.head.weight"])
+    assert torch.equal(validated["head"], best["model.head.weight"])
+
+
+def test_the_best_weights_are_kept_and_averaged_at_the_end(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Validation scores as if step 2 and then step 3 were the best of four.
+    wers = iter([0.9, 0.5, 0.6, 0.8])
+    end = CtcModule.on_validation_epoch_end
+
+    def scored(self: CtcModule) -> None:
+        end(self)
+        self.validation["wer"] = next(wers)
+
+    monkeypatch.setattr(CtcModule, "on_validation_epoch_end", scored)
+    changes = ["optimizer.average_checkpoints=2", "trainer.max_steps=4", "trainer.val_every_steps=1"]
+    fit(small(*changes), RunFolder(tmp_path))
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "start.ckpt",
+        "kept_2.ckpt",
+        "kept_3.ckpt",
+    }
+    told = capsys.readouterr().out
+    assert "the weights of steps 2, 3 averaged: WER" in told
+    # The average's own WER on val is 1 or so, so the best alone stays.
+    assert "best.ckpt is the best of them" in told
+    assert torch.equal(weights(tmp_path, "best")["model.head.weight"], weights(tmp_path, "kept_2")["model.head.weight"])
+
+
+def test_an_average_with_the_lower_wer_becomes_the_best(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = CtcModule.on_validation_epoch_end
+
+    def scored(self: CtcModule) -> None:
+        end(self)
+        self.validation["wer"] = 50.0 + self.global_step
+
+    monkeypatch.setattr(CtcModule, "on_validation_epoch_end", scored)
+    fit(
+        small("optimizer.average_checkpoints=3", "trainer.max_steps=4", "trainer.val_every_steps=1"),
+        RunFolder(tmp_path),
+    )
+    kept = [weights(tmp_path, f"kept_{step}") for step in (1, 2, 3)]
+    for name, weight in weights(tmp_path, "best").items():
+        torch.testing.assert_close(weight, sum(k[name] for k in kept) / 3)
+    assert read_results(tmp_path)["status"] == "completed"
+
+
+def test_what_the_last_checkpoint_names_is_there_at_any_time(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    keep = Checkpoints._keep_weights
+
+    def looking(self: Checkpoints, trainer: Any, found: list[float]) -> list[int]:
+        dropped = keep(self, trainer, found)
+        if (tmp_path / "checkpoints/last.ckpt").is_file():
+            # A run that were killed here would go on from the last.ckpt of the validation before.
+            saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["Checkpoints"]
+            looks.append([(tmp_path / f"checkpoints/kept_{int(row[-1])}.ckpt").is_file() for row in saved["kept"]])
+        return dropped
+
+    monkeypatch.setattr(Checkpoints, "_keep_weights", looking)
+    monkeypatch.setattr(Checkpoints, "state_key", "Checkpoints")
+    changes = ["optimizer.average_checkpoints=2", "trainer.max_steps=5", "trainer.val_every_steps=1"]
+    fit(small(*changes), RunFolder(tmp_path))
+    assert looks == [[True], [True, True], [True, True], [True, True]]
+    assert len(list((tmp_path / "checkpoints").glob("kept_*"))) == 2
