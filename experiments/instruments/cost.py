@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import khasr.model.module as module_of_steps
+import khasr.training.module as module_of_steps
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir

@@ -32,8 +32,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 import yaml
 from khasr.config import to_plain
-from khasr.door import run
-from khasr.training.interrupts import Interrupted, StopSignals
+from khasr.cli.run import run
+from khasr.run.interrupts import Interrupted, StopSignals
 
 def task(config, folder):
     (folder / "checkpoints").mkdir(exist_ok=True)

@@ -156,7 +156,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from khasr.config import FolderConfig
-from khasr.data.cache import load_audio
+from khasr.data.audio_cache import load_audio
 from khasr.data.corpora import read_corpus
 corpus = read_corpus(FolderConfig(root=sys.argv[1]))
 read, reads = corpus.read_audio, []

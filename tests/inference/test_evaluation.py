@@ -137,7 +137,7 @@ def test_chunks_say_every_frame_once(samples: int, monkeypatch: pytest.MonkeyPat
         held.append(len(waveform))
         return waveform[: len(waveform) // 320 * 320 : 320, None].repeat(3, axis=1)
 
-    monkeypatch.setattr("khasr.scoring.long_audio._hear", hear)
+    monkeypatch.setattr("khasr.inference.long_audio._hear", hear)
     wave = np.arange(samples, dtype=np.float32)
     pieces = list(long_log_probs(Counting(), lambda a, b: wave[a:b], samples, 2.0, 0.5))  # type: ignore[arg-type]
     assert np.concatenate(pieces)[:, 0].tolist() == [320.0 * i for i in range(samples // 320)]
