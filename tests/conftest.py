@@ -1,7 +1,7 @@
 """A corpus, a model and a run, all small, made for the tests: no network, no GPU."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,16 +74,11 @@ SMALL = [
 
 
 @pytest.fixture(scope="session")
-def compose() -> Iterator[Callable[..., object]]:
+def compose() -> Callable[..., object]:
     """Typed options from overrides, as the command line would give them."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
+    from khasr.config import compose
 
-    from khasr.config import CONF_DIR, register_schemas, to_config
-
-    register_schemas()
-    with initialize_config_dir(str(CONF_DIR)):
-        yield lambda *overrides: to_config(hydra_compose("train", overrides=list(overrides)))
+    return compose
 
 
 @pytest.fixture

@@ -7,23 +7,20 @@ import inspect
 import sys
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from khasr.cli.errors import _tell
-from khasr.config import CONF_DIR, check_ranges, options, register_schemas
+from khasr.config import CONF_DIR, check_ranges, compose_root, options
 
 # ---------------------------------------------------------------------------------------------------------------- help
 
 
 def _tell_help(command: str, overrides: list[str], root: str) -> int:
     """Prints the groups' choices and every option with its value, as composed, and its documentation."""
-    register_schemas()
     try:
-        with initialize_config_dir(str(CONF_DIR)):
-            composed = compose(root, overrides=overrides)
+        composed = compose_root(root, overrides)
         required = OmegaConf.missing_keys(composed)
         for key in required:
             OmegaConf.update(composed, key, "")  # a placeholder: only objects without missing values can be built

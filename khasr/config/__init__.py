@@ -31,7 +31,17 @@ from khasr.config.options import (
     WandbLoggerConfig,
     WarmupHoldDecayConfig,
 )
-from khasr.config.schemas import CONF_DIR, SCHEMAS, from_plain, register_schemas, roots, to_config, to_plain
+from khasr.config.schemas import (
+    CONF_DIR,
+    SCHEMAS,
+    compose,
+    compose_root,
+    from_plain,
+    register_schemas,
+    roots,
+    to_config,
+    to_plain,
+)
 
 __all__ = [
     "CONF_DIR",
@@ -65,6 +75,8 @@ __all__ = [
     "WandbLoggerConfig",
     "WarmupHoldDecayConfig",
     "check_ranges",
+    "compose",
+    "compose_root",
     "from_plain",
     "register_schemas",
     "roots",

@@ -1,9 +1,11 @@
 """TODO."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,6 +57,23 @@ def register_schemas() -> None:
         for name, schema in schemas.items():
             # In a group of its own, so that `data=` lists only the choices that are files under conf/.
             store.store(group=f"schema/{group}", name=name, node=schema, replace=True)
+
+
+def compose(*overrides: str) -> Config:
+    """The options of a training run, as `python -m khasr.train *overrides` has them.
+
+    Raises:
+        hydra.errors.HydraException: an override that names no option or choice.
+        omegaconf.errors.OmegaConfBaseException: a value of the wrong type.
+    """
+    return to_config(compose_root("train", overrides))
+
+
+def compose_root(root: str, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
+    """The untyped composition of a file directly under conf/, by its name; `with_hydra` keeps Hydra's own section."""
+    register_schemas()
+    with hydra.initialize_config_dir(str(CONF_DIR)):
+        return hydra.compose(root, overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 def to_config(composed: DictConfig) -> Config:

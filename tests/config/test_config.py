@@ -18,6 +18,7 @@ from khasr.config import (
     FolderConfig,
     TriStageConfig,
     check_ranges,
+    compose_root,
     from_plain,
     options,
     to_config,
@@ -241,19 +242,17 @@ def test_every_sweep_file_in_the_readme_has_runs(file: str, overrides: str) -> N
     assert hydra_words(ROOT / file, shlex.split(overrides))[0] == "-m"
 
 
-def test_every_option_of_hydra_s_in_the_readme_is_one(compose: Compose) -> None:
-    from hydra import compose as hydra_compose
-
+def test_every_option_of_hydra_s_in_the_readme_is_one() -> None:
     for word in HYDRA_WORDS:
         if word.startswith("hydra/"):
-            hydra_compose("train", overrides=[word], return_hydra_config=True)
+            compose_root("train", [word], with_hydra=True)
             continue
         launchers = [f"launcher={name}" for name in ("joblib", "submitit_local", "submitit_slurm")]
         choices = ["sweeper=optuna"] if word.startswith("hydra.sweeper.") else launchers  # one of them has it
         told = []
         for choice in choices:
             try:
-                hydra_compose("train", overrides=[f"hydra/{choice}", word], return_hydra_config=True)
+                compose_root("train", [f"hydra/{choice}", word], with_hydra=True)
             except HydraException as error:
                 told.append(str(error))
         assert len(told) < len(choices), told
