@@ -31,7 +31,7 @@ for backend in ("compiled", "pyctcdecode"):
     start = time.perf_counter()
     texts = search.texts(log_probs)
     seconds = time.perf_counter() - start
-    wer = sum(word_edits(r, t)[0] for r, t in zip(references, texts, strict=True)) / words
+    wer = sum(word_edits(r, t).total for r, t in zip(references, texts, strict=True)) / words
     found[backend] = (seconds, texts)
     print(
         f"{backend:12s} {seconds:8.2f} s  WER {100 * wer:.2f} %  ("

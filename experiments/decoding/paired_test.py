@@ -6,33 +6,30 @@ False alarms: two runs' hypotheses swapped at random utterance by utterance, so 
 below 0.05? Power: one run's edits, and the same with a 2-point difference planted; how often is it seen?
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from khasr.scoring.alignments import error_segments
-from khasr.scoring.error_rates import count_edits
+from khasr.scoring.hypotheses import Hypothesis, read_hypotheses
 from khasr.scoring.significance import matched_pairs, paired_difference
 
 TRIALS, POINTS = 1000, 0.02
 
 
-def read(folder: str) -> list[dict[str, str]]:
-    with (Path(folder) / "hypotheses.tsv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+def read(folder: str) -> list[Hypothesis]:
+    parts, _ = read_hypotheses(Path(folder) / "hypotheses.tsv")
+    return [hypothesis for hypotheses in parts.values() for hypothesis in hypotheses]
 
 
 one, other = read(sys.argv[1]), read(sys.argv[2])
-references = [r["reference"] for r in one]
-assert references == [r["reference"] for r in other]
-edits = np.array(
-    [[count_edits(r["reference"].split(), r["hypothesis"].split()).total for r in run] for run in (one, other)]
-)
+references = [h.reference for h in one]
+assert references == [h.reference for h in other]
+edits = np.array([[h.edits for h in run] for run in (one, other)])
 words = np.array([len(r.split()) for r in references])
 segments = [
-    np.array(error_segments(r, a["hypothesis"], b["hypothesis"]) or np.zeros((0, 2), int))
+    np.array(error_segments(r, a.hypothesis, b.hypothesis) or np.zeros((0, 2), int))
     for r, a, b in zip(references, one, other, strict=True)
 ]
 print(

@@ -12,7 +12,7 @@ import yaml
 
 from khasr.config import DecoderConfig
 from khasr.data.datamodule import read_parts
-from khasr.decoding.decoder import _texts
+from khasr.decoding.decoder import texts
 from khasr.inference.recogniser import load_recogniser, recognise_part
 from khasr.run.folder import keep_folder, read_config
 from khasr.scoring.error_rates import count_edits
@@ -40,9 +40,9 @@ found = {}
 print(f"{len(words)} utterances, {sum(words):,} words\n")
 print("| decoder | WER, % | 95 % | CER, % | against the row above, points |\n| --- | ---: | --- | ---: | --- |")
 for name, options in rows:
-    texts = _texts(options, recogniser.vocabulary, test.log_probs)
-    edits = [count_edits(r.split(), t.split()).total for r, t in zip(test.references, texts, strict=True)]
-    characters = [count_edits(r, t).total for r, t in zip(test.references, texts, strict=True)]
+    decoded = texts(options, recogniser.vocabulary, test.log_probs)
+    edits = [count_edits(r.split(), t.split()).total for r, t in zip(test.references, decoded, strict=True)]
+    characters = [count_edits(r, t).total for r, t in zip(test.references, decoded, strict=True)]
     wer = rate_interval(edits, words)
     cer = sum(characters) / sum(map(len, test.references))
     step = (

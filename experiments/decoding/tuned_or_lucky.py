@@ -38,7 +38,7 @@ rates = []
 for trial in trials:
     search.weigh(replace(options, **{name: trial[name] for name in names}))
     rates.append([
-        100 * sum(word_edits(r, t)[0] for r, t in zip(part.references, search.texts(part.log_probs), strict=True))
+        100 * sum(word_edits(r, t).total for r, t in zip(part.references, search.texts(part.log_probs), strict=True))
         / sum(len(r.split()) for r in part.references)
         for part in heard
     ])  # fmt: skip

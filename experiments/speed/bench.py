@@ -19,6 +19,7 @@ from peer import composed
 
 from khasr.data.datamodule import CorpusDataModule
 from khasr.scoring.error_rates import word_edits
+from khasr.scoring.hypotheses import read_hypotheses
 from khasr.scoring.significance import paired_difference, rate_interval
 
 HERE = Path(__file__).resolve().parent
@@ -37,8 +38,8 @@ def ours(overrides: list[str], steps_per_epoch: int, folder: Path) -> tuple[list
     )  # fmt: skip
     rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["train/loss"]]
     results = json.loads((folder / "results.json").read_text())
-    lines = csv.DictReader((folder / "hypotheses.tsv").open(), delimiter="\t", quoting=csv.QUOTE_NONE)
-    heard = sorted((x["id"], x["reference"], x["hypothesis"]) for x in lines if x["part"] == "test")
+    parts, _ = read_hypotheses(folder / "hypotheses.tsv")
+    heard = sorted((h.id, h.reference, h.hypothesis) for h in parts["test"])
     speeds = [float(row["train/audio_seconds_per_second"]) for row in rows]
     return speeds, results["train"]["peak_memory_gib"], float(rows[-1]["train/loss"]), heard
 
@@ -83,15 +84,15 @@ def main() -> None:
     counts = {}
     for name, (_, peak, loss, heard) in last.items():
         counts[name] = [word_edits(reference, hypothesis) for _, reference, hypothesis in heard]
-        wer = rate_interval([e for e, _ in counts[name]], [n for _, n in counts[name]])
+        wer = rate_interval([e.total for e in counts[name]], [e.units for e in counts[name]])
         low, high, speed = min(speeds[name]), max(speeds[name]), statistics.harmonic_mean(speeds[name])
         print(
             f"| {name} | {speed:.1f} ({low:.1f} to {high:.1f}) | {peak:.2f} | {loss:.3f} "
             f"| {100 * wer.value:.1f} | {100 * wer.low:.1f} to {100 * wer.high:.1f} |"
         )
-    words = [n for _, n in counts["khasr"]]
-    assert [n for _, n in counts["transformers"]] == words, "they were scored on other utterances"
-    difference = paired_difference([e for e, _ in counts["khasr"]], [e for e, _ in counts["transformers"]], words)
+    words = [e.units for e in counts["khasr"]]
+    assert [e.units for e in counts["transformers"]] == words, "they were scored on other utterances"
+    difference = paired_difference([e.total for e in counts["khasr"]], [e.total for e in counts["transformers"]], words)
     print(
         f"\nratio {', '.join(f'{ratio:.2f}' for ratio in ratios)}; WER of khasr minus that of transformers "
         f"{100 * difference.value:+.1f} points ({100 * difference.low:+.1f} to {100 * difference.high:+.1f})"

@@ -23,6 +23,7 @@ class Example(NamedTuple):
     reference: str
     waveform: Tensor
     targets: Tensor
+    speaker: str = ""
 
 
 class Batch(NamedTuple):
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     """
 
     ids: list[str]
+    speakers: list[str]
     references: list[str]
     waveforms: Tensor
     waveform_lengths: Tensor
@@ -53,6 +55,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     pad = torch.nn.utils.rnn.pad_sequence
     return Batch(
         ids=[e.id for e in examples],
+        speakers=[e.speaker for e in examples],
         references=[e.reference for e in examples],
         waveforms=pad([e.waveform for e in examples], batch_first=True),
         waveform_lengths=torch.tensor([len(e.waveform) for e in examples]),

@@ -61,7 +61,7 @@ class PartDataset(Dataset[Example]):
         else:
             generator = np.random.default_rng([self._seed, epoch, index])
             waveform = amplify(standardise(augment(waveform, self._augment, generator)), self._augment, generator)
-        return self._example(str(row["id"]), self._part.texts[index], waveform)
+        return self._example(str(row["id"]), self._part.texts[index], waveform, str(row["speaker"]))
 
     def __getitems__(self, batch: list[tuple[int, int]] | list[int]) -> list[Example]:
         """The examples of one batch; in training joined, where the options say so."""
@@ -83,6 +83,6 @@ class PartDataset(Dataset[Example]):
             join([example.waveform.numpy() for example in group]),
         )
 
-    def _example(self, id_: str, text: str, waveform: NDArray[np.float32]) -> Example:
+    def _example(self, id_: str, text: str, waveform: NDArray[np.float32], speaker: str = "") -> Example:
         targets = torch.tensor(self._vocabulary.encode(text), dtype=torch.long)
-        return Example(id=id_, reference=text, waveform=torch.from_numpy(waveform), targets=targets)
+        return Example(id_, text, torch.from_numpy(waveform), targets, speaker)

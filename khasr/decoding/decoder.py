@@ -16,7 +16,7 @@ from khasr.text.vocabulary import Vocabulary
 Decoder = Callable[[Tensor, Tensor], list[str]]
 
 
-def _texts(decoder: DecoderConfig, vocabulary: Vocabulary, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
+def texts(decoder: DecoderConfig, vocabulary: Vocabulary, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
     if decoder.name != "greedy":
         return BeamSearch(decoder, vocabulary).texts(log_probs)
     return [decode_greedy(torch.from_numpy(rows)[None], torch.tensor([len(rows)]), vocabulary)[0] for rows in log_probs]

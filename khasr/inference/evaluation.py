@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from khasr.config import DecoderConfig, EvaluateConfig, to_plain
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import check_decoder
-from khasr.decoding.decoder import _texts, n_best
+from khasr.decoding.decoder import n_best, texts
 from khasr.inference.long_audio import RATE, long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import Recognised, Recogniser, check_there, load_recogniser, recognise_part
 from khasr.run.folder import keep_folder
-from khasr.scoring.hypotheses import Scored, write_hypotheses
+from khasr.scoring.hypotheses import Hypothesis, write_hypotheses
 from khasr.scoring.report import compare, describe, tell
 from khasr.text.vocabulary import Vocabulary
 
@@ -41,7 +41,7 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
             heard = _hear_joined(recogniser, part, config, decoder)
         else:
             recognised = recognise_part(recogniser, part, config.data, keep_folder(run))
-            heard = _scored(recognised, _texts(decoder, recogniser.vocabulary, recognised.log_probs))
+            heard = _scored(recognised, texts(decoder, recogniser.vocabulary, recognised.log_probs))
             if config.n_best and run == config.run:
                 _write_n_best(folder / "n_best.jsonl", decoder, recogniser.vocabulary, recognised, config.n_best)
         scored.append(heard)
@@ -52,7 +52,8 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         results["against"] = {"run": config.against} | compare(scored[0], scored[1], config.resamples)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    write_hypotheses(folder / "hypotheses.tsv", scored)
+    against = scored[1] if config.against else None
+    write_hypotheses(folder / "hypotheses.tsv", {config.part: scored[0]}, against)
     print(tell(results, folder))
     return results
 
@@ -67,9 +68,9 @@ def _decoder_of(run: str, config: EvaluateConfig) -> DecoderConfig:
     return config.decoder
 
 
-def _scored(recognised: Recognised, texts: Sequence[str]) -> list[Scored]:
-    rows = zip(recognised.ids, recognised.speakers, recognised.seconds, recognised.references, texts, strict=True)
-    return [Scored(*row) for row in rows]
+def _scored(recognised: Recognised, decoded: Sequence[str]) -> list[Hypothesis]:
+    rows = zip(recognised.ids, recognised.speakers, recognised.seconds, recognised.references, decoded, strict=True)
+    return [Hypothesis(*row) for row in rows]
 
 
 def _write_n_best(
@@ -83,27 +84,27 @@ def _write_n_best(
             file.write(json.dumps({"id": id_, "n_best": beams}, ensure_ascii=False) + "\n")
 
 
-def _hear_joined(recogniser: Recogniser, part: Any, config: EvaluateConfig, decoder: DecoderConfig) -> list[Scored]:
+def _hear_joined(recogniser: Recogniser, part: Any, config: EvaluateConfig, decoder: DecoderConfig) -> list[Hypothesis]:
     """Utterances joined, in order, to recordings of join_seconds or a little more, heard as long audio is."""
     joined: list[tuple[list[NDArray[np.int16]], list[str]]] = [([], [])]
     for row, text in zip(part.audio, part.texts, strict=True):
-        waveforms, texts = joined[-1]
+        waveforms, references = joined[-1]
         if sum(map(len, waveforms)) >= (config.join_seconds or 0) * RATE:
             joined.append(([], []))
-            waveforms, texts = joined[-1]
+            waveforms, references = joined[-1]
         waveforms.append(np.asarray(row["waveform"], np.int16))
-        texts.append(text)
+        references.append(text)
     scored = []
-    for number, (waveforms, texts) in enumerate(joined):
+    for number, (waveforms, references) in enumerate(joined):
         whole = np.concatenate(waveforms)
 
         def read(start: int, end: int, whole: NDArray[np.int16] = whole) -> NDArray[np.float32]:
             return whole[start:end].astype(np.float32) / 32768
 
         pieces = long_log_probs(recogniser, read, len(whole), config.chunk_seconds, config.stride_seconds)
-        heard = _texts(decoder, recogniser.vocabulary, [r for _, r in pieces_at_pauses(pieces, recogniser.vocabulary)])
+        heard = texts(decoder, recogniser.vocabulary, [r for _, r in pieces_at_pauses(pieces, recogniser.vocabulary)])
         seconds = len(whole) / RATE
         between = recogniser.vocabulary.between_words
-        said, heard_whole = between.join(texts), between.join(h for h in heard if h)
-        scored.append(Scored(f"joined_{number:04d}", "joined", seconds, said, heard_whole))
+        said, heard_whole = between.join(references), between.join(h for h in heard if h)
+        scored.append(Hypothesis(f"joined_{number:04d}", "joined", seconds, said, heard_whole))
     return scored

@@ -21,7 +21,6 @@ from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
 from khasr.run.folder import BEST, LAST, read_config
-from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import Hypothesis
 from khasr.text.vocabulary import Vocabulary
 
@@ -160,14 +159,12 @@ def recognise(model: CtcModel, batches: Iterable[Batch], decode: Decoder) -> lis
     model.eval()
     device = next(model.parameters()).device
     dtype = next(model.parameters()).dtype
-    hypotheses = []
+    hypotheses: list[Hypothesis] = []
     with torch.inference_mode():
         for batch in batches:
             waveforms, lengths = batch.waveforms.to(device, dtype), batch.waveform_lengths.to(device)
             texts = decode(*model(waveforms, lengths))
-            for id_, reference, text, samples in zip(
-                batch.ids, batch.references, texts, batch.waveform_lengths.tolist(), strict=True
-            ):
-                edits, _ = word_edits(reference, text)
-                hypotheses.append(Hypothesis(id_, reference, text, edits, samples / SAMPLE_RATE))
+            seconds = [samples / SAMPLE_RATE for samples in batch.waveform_lengths.tolist()]
+            rows = zip(batch.ids, batch.speakers, seconds, batch.references, texts, strict=True)
+            hypotheses += [Hypothesis(*row) for row in rows]
     return sorted(hypotheses, key=lambda h: h.id)

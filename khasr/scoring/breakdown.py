@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from khasr.scoring.alignments import align
 from khasr.scoring.error_rates import word_edits
-from khasr.scoring.hypotheses import Scored
+from khasr.scoring.hypotheses import Hypothesis
 
 _SECONDS = (2, 4, 6, 8, 12, 20)
 
@@ -29,12 +29,12 @@ class Row:
         return self.edits / self.words if self.words else float("nan")
 
 
-def by_speaker(scored: Sequence[Scored]) -> list[Row]:
+def by_speaker(scored: Sequence[Hypothesis]) -> list[Row]:
     """WER of each speaker, the worst first."""
     return sorted(_rows(scored, [s.speaker for s in scored]), key=lambda r: -r.rate)
 
 
-def by_duration(scored: Sequence[Scored]) -> list[Row]:
+def by_duration(scored: Sequence[Hypothesis]) -> list[Row]:
     """WER of utterances of like length."""
     names = []
     for s in scored:
@@ -44,7 +44,7 @@ def by_duration(scored: Sequence[Scored]) -> list[Row]:
     return sorted(_rows(scored, names), key=lambda r: r.name)
 
 
-def by_oov(scored: Sequence[Scored], trained: Counter[str]) -> list[Row]:
+def by_oov(scored: Sequence[Hypothesis], trained: Counter[str]) -> list[Row]:
     """WER of utterances with and without a word that training never had."""
     names = []
     for s in scored:
@@ -54,7 +54,7 @@ def by_oov(scored: Sequence[Scored], trained: Counter[str]) -> list[Row]:
     return sorted(_rows(scored, names), key=lambda r: order.index(r.name))
 
 
-def by_frequency(scored: Sequence[Scored], trained: Counter[str]) -> list[Row]:
+def by_frequency(scored: Sequence[Hypothesis], trained: Counter[str]) -> list[Row]:
     """How many reference words were not recognised, by how often training had them; insertions are of no word."""
     words, wrong = Counter[int](), Counter[int]()
     for s in scored:
@@ -71,11 +71,11 @@ def by_frequency(scored: Sequence[Scored], trained: Counter[str]) -> list[Row]:
     return [Row(names[k], 0, words[k], wrong[k]) for k in range(len(_TIMES)) if words[k]]
 
 
-def _rows(scored: Sequence[Scored], names: Sequence[str]) -> list[Row]:
+def _rows(scored: Sequence[Hypothesis], names: Sequence[str]) -> list[Row]:
     sums: dict[str, list[int]] = {}
     for s, name in zip(scored, names, strict=True):
-        edits, words = word_edits(s.reference, s.hypothesis)
+        edits = word_edits(s.reference, s.hypothesis)
         row = sums.setdefault(name, [0, 0, 0])
-        for i, value in enumerate((1, words, edits)):
+        for i, value in enumerate((1, edits.units, edits.total)):
             row[i] += value
     return [Row(name, *row) for name, row in sums.items()]

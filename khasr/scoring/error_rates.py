@@ -1,13 +1,10 @@
-"""Edits of an utterance in every unit that WER and CER are told in."""
+"""Edits between a reference and a hypothesis, in words, characters and the other units that are reported."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import torch
 from rapidfuzz.distance import Levenshtein
-from torch import Tensor
-from torchmetrics import Metric
 
 from khasr.scoring.alignments import align
 from khasr.text.segment import segment_words
@@ -15,7 +12,7 @@ from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables
 
 
 class Edits(NamedTuple):
-    """Substitutions, deletions and insertions against a reference of so many units, as jiwer counts them."""
+    """Substitutions, deletions and insertions, counted as jiwer does, and the number of units in the reference."""
 
     substitutions: int
     deletions: int
@@ -29,32 +26,32 @@ class Edits(NamedTuple):
 
 
 def count_edits(reference: Sequence[str] | str, hypothesis: Sequence[str] | str) -> Edits:
-    """The fewest edits between two sequences of units: words, or the characters of a string."""
+    """The minimum number of edits between two sequences of units: lists of words, or strings of characters."""
     kinds = Counter(op.tag for op in Levenshtein.editops(reference, hypothesis))
     return Edits(kinds["replace"], kinds["delete"], kinds["insert"], len(reference))
 
 
 def words(text: str) -> list[str]:
-    """The words as they stand apart."""
+    """Words separated by spaces."""
     return text.split()
 
 
 def characters(text: str) -> str:
-    """The code points, spaces between words counted."""
+    """Code points, spaces included."""
     return text
 
 
 def letters(text: str) -> str:
-    """The code points without spaces: no segmentation is in it."""
+    """Code points without spaces, so that word segmentation does not count."""
     return text.replace(" ", "")
 
 
 def resegmented(text: str) -> list[str]:
-    """The words that the segmenter cuts the text into once its spaces are gone: both sides are cut by the same rule."""
+    """Words of the text without its spaces, as the segmenter cuts it: the same rule for reference and hypothesis."""
     return segment_words(text.replace(" ", ""))
 
 
-# What is told of every evaluation, by the name it has in evaluation.json.
+# The error rates of an evaluation, by their names in evaluation.json.
 RATES: dict[str, Callable[[str], Sequence[str] | str]] = {
     "wer": words,
     "cer": characters,
@@ -64,12 +61,15 @@ RATES: dict[str, Callable[[str], Sequence[str] | str]] = {
 
 
 def look_alike(text: str) -> str:
-    """The text with spellings that are drawn alike written alike: coeng-DA as coeng-TA, signs in one order."""
+    """The text with spellings that render alike made equal: coeng DA as coeng TA, vowels and signs in one order."""
     return fold_coeng_da(join_vowels(order_syllables(text)))
 
 
 def confusions(pairs: Iterable[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], int]:
-    """Word edits (reference, hypothesis; "" where there is none), and how many substitutions look alike."""
+    """Counts of word edits, and how many substitutions are between spellings that render alike.
+
+    Keys are (reference word, hypothesis word); "" stands for an insertion's reference and a deletion's hypothesis.
+    """
     counted: Counter[tuple[str, str]] = Counter()
     alike = 0
     for reference, hypothesis in pairs:
@@ -83,43 +83,15 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> tuple[Counter[tuple[str, str
     return counted, alike
 
 
-def _padded(words: list[str], width: int) -> list[str]:
-    return words + [""] * (width - len(words))
+def _padded(row: list[str], width: int) -> list[str]:
+    return row + [""] * (width - len(row))
 
 
-def word_edits(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Word edits (substitutions, deletions, insertions) and reference words."""
-    words = reference.split()
-    return Levenshtein.distance(words, hypothesis.split()), len(words)
+def word_edits(reference: str, hypothesis: str) -> Edits:
+    """Edits in words."""
+    return count_edits(words(reference), words(hypothesis))
 
 
-def character_edits(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Code point edits and reference code points, spaces between words counted as characters."""
-    return Levenshtein.distance(reference, hypothesis), len(reference)
-
-
-class ErrorRates(Metric):
-    """Corpus-level WER and CER, as fractions, across batches and ranks; an utterance counts once."""
-
-    full_state_update = False
-    counts: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Word edits, words, character edits, characters, utterances. Sums of int64: exact on any number of ranks.
-        self.add_state("counts", default=torch.zeros(5, dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, references: Sequence[str], hypotheses: Sequence[str]) -> None:
-        """Counts utterances, the reference first."""
-        for reference, hypothesis in zip(references, hypotheses, strict=True):
-            counted = [*word_edits(reference, hypothesis), *character_edits(reference, hypothesis), 1]
-            self.counts += torch.tensor(counted, device=self.counts.device)
-
-    def compute(self) -> dict[str, float]:
-        """`wer` and `cer`, nan where there is no reference unit, and the number of `utterances`."""
-        word, words, character, characters, utterances = self.counts.tolist()
-        return {
-            "wer": word / words if words else float("nan"),
-            "cer": character / characters if characters else float("nan"),
-            "utterances": utterances,
-        }
+def character_edits(reference: str, hypothesis: str) -> Edits:
+    """Edits in code points, spaces included."""
+    return count_edits(characters(reference), characters(hypothesis))

@@ -9,7 +9,7 @@ from typing import Any
 from khasr.scoring.alignments import error_segments
 from khasr.scoring.breakdown import Row, by_duration, by_frequency, by_oov, by_speaker
 from khasr.scoring.error_rates import RATES, Edits, confusions, count_edits
-from khasr.scoring.hypotheses import Scored
+from khasr.scoring.hypotheses import Hypothesis
 from khasr.scoring.significance import matched_pairs, paired_difference, rate_interval
 
 _SHOWN = 10
@@ -18,7 +18,7 @@ _SHOWN = 10
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
-def describe(scored: Sequence[Scored], trained: Counter[str] | None, resamples: int) -> dict[str, Any]:
+def describe(scored: Sequence[Hypothesis], trained: Counter[str] | None, resamples: int) -> dict[str, Any]:
     """Rates with intervals, breakdowns and confusions of what was heard.
 
     Args:
@@ -64,7 +64,7 @@ def rate(counted: Sequence[Edits], speakers: Sequence[str], resamples: int) -> d
     return found
 
 
-def compare(scored: Sequence[Scored], against: Sequence[Scored], resamples: int) -> dict[str, Any]:
+def compare(scored: Sequence[Hypothesis], against: Sequence[Hypothesis], resamples: int) -> dict[str, Any]:
     """The difference of two runs on the same utterances: intervals, p-values, and the utterances that changed.
 
     Raises:
@@ -99,7 +99,7 @@ def compare(scored: Sequence[Scored], against: Sequence[Scored], resamples: int)
     return found
 
 
-def _word_errors(scored: Scored) -> int:
+def _word_errors(scored: Hypothesis) -> int:
     return count_edits(scored.reference.split(), scored.hypothesis.split()).total
 
 

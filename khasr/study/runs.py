@@ -1,6 +1,5 @@
 """A study's runs as one tidy table: from run folders, wandb's offline folders and its exported tables."""
 
-import csv
 import json
 import math
 from collections import Counter
@@ -12,6 +11,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from khasr.scoring.error_rates import word_edits
+from khasr.scoring.hypotheses import read_hypotheses
 from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
 
 STATUSES = ("completed", "interrupted", "diverged", "failed", "unreadable")
@@ -279,26 +280,23 @@ def _metric_rows(path: Path) -> list[dict[str, float]]:
 
 
 def _hypotheses(path: Path) -> tuple[list[dict[str, Any]], int]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    header, found, cut = lines[0] if lines else [], [], 0
-    for line in lines[1:]:
-        row = dict(zip(header, line, strict=False))
-        try:
-            found.append(
+    parts, skipped = read_hypotheses(path)
+    rows = []
+    for part, hypotheses in parts.items():
+        for h in hypotheses:
+            edits = word_edits(h.reference, h.hypothesis)
+            rows.append(
                 {
-                    "part": row.get("part", "val"),
-                    "id": row["id"],
-                    "reference": row["reference"],
-                    "hypothesis": row["hypothesis"],
-                    "edits": int(row["edits"]),
-                    "words": len(row["reference"].split()),
-                    "seconds": float(row["seconds"]),
+                    "part": part or "val",
+                    "id": h.id,
+                    "reference": h.reference,
+                    "hypothesis": h.hypothesis,
+                    "edits": edits.total,
+                    "words": edits.units,
+                    "seconds": h.seconds,
                 }
             )
-        except (KeyError, ValueError):
-            cut += 1
-    return found, cut
+    return rows, skipped
 
 
 # -------------------------------------------------------------------------------------------------------------- columns

@@ -29,7 +29,7 @@ from khasr.run.interrupts import Interrupted, StopSignals, preempting_signals
 from khasr.run.learning_curve import draw_learning_curve
 from khasr.run.published import CARD_CURVE, is_published_recipe
 from khasr.run.results import new_results, peak_memory_gib
-from khasr.scoring.hypotheses import Hypothesis, score, write_run_hypotheses
+from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
 from khasr.training.best import _average_kept, _let_go
 from khasr.training.callbacks import Diverged, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
@@ -239,7 +239,7 @@ def _run(
     for part in parts:
         hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
         results[part] = score(hypotheses[part])
-    write_run_hypotheses(folder.hypotheses, hypotheses.items())
+    write_hypotheses(folder.hypotheses, hypotheses)
     if config.logger.wandb is not None:
         log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder, config.logger.wandb.utterances)
         if config.logger.wandb.log_checkpoint:

@@ -21,7 +21,7 @@ from khasr.model.finetune import plain_weights
 from khasr.optim.averaging import WeightAverage
 from khasr.optim.parameters import build_optimizer, parts
 from khasr.optim.schedules import build_schedule
-from khasr.scoring.error_rates import ErrorRates
+from khasr.scoring.metric import ErrorRates
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.diagnostics import clip_gradients, count_blanks
 

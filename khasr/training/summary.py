@@ -13,7 +13,7 @@ from khasr.data.datamodule import CorpusDataModule
 from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder
 from khasr.scoring.alignments import mark_differences
-from khasr.scoring.hypotheses import Hypothesis, evenly
+from khasr.scoring.hypotheses import Hypothesis, sample_evenly
 from khasr.text.vocabulary import describe_symbol
 
 _PAIRS = 5
@@ -72,7 +72,7 @@ def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[H
     if results["test"] is None:
         console.print("test was not read (score_test=true reads it)")
     console.print("\nWhat was said, and what was heard; words that differ stand in [brackets]:")
-    for hypothesis in evenly(hypotheses, _PAIRS):
+    for hypothesis in sample_evenly(hypotheses, _PAIRS):
         reference, heard = mark_differences(hypothesis.reference, hypothesis.hypothesis)
         for label, text in (("reference ", reference), ("hypothesis", heard)):
             line = Text(f"  {label} {text}")

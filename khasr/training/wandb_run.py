@@ -15,7 +15,7 @@ from khasr.data.audio import SAMPLE_RATE
 from khasr.data.parts import Part
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted
-from khasr.scoring.hypotheses import Hypothesis, evenly
+from khasr.scoring.hypotheses import Hypothesis, sample_evenly
 
 
 def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
@@ -68,7 +68,7 @@ def log_utterances(
         return
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
         row_of = {str(id_): row for row, id_ in enumerate(part.audio["id"])}
-        shown = [(h, np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)) for h in evenly(hypotheses, count)]
+        shown = [(h, np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)) for h in sample_evenly(hypotheses, count)]
         with _without_wandb("the table of utterances"), _staged_in(folder):
             table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
             for h, waveform in shown:

@@ -18,15 +18,15 @@ from khasr.inference.recogniser import load_recogniser
 from khasr.inference.transcription import hear, subtitles
 from khasr.inference.tuning import describe_gain, tune
 from khasr.scoring.breakdown import by_frequency, by_oov, by_speaker
-from khasr.scoring.hypotheses import Scored
+from khasr.scoring.hypotheses import Hypothesis
 from khasr.scoring.report import compare, describe
 from khasr.scoring.significance import Difference
 from khasr.text.vocabulary import Vocabulary
 from tests.decoding.test_greedy import VOCABULARY, frames, write_lm
 
 
-def scored(hypotheses: list[str], speakers: int = 8) -> list[Scored]:
-    return [Scored(f"u{i}", f"s{i % speakers}", 2.0, "a b c", h) for i, h in enumerate(hypotheses)]
+def scored(hypotheses: list[str], speakers: int = 8) -> list[Hypothesis]:
+    return [Hypothesis(f"u{i}", f"s{i % speakers}", 2.0, "a b c", h) for i, h in enumerate(hypotheses)]
 
 
 def test_an_evaluation_tells_rates_intervals_and_where_the_errors_are() -> None:

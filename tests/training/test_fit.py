@@ -101,7 +101,7 @@ def test_hypotheses_add_up_to_the_results(finished: Path) -> None:
     assert list(rows[0])[:5] == ["id", "reference", "hypothesis", "edits", "seconds"]
     for part in ("val", "test"):
         mine = [row for row in rows if row["part"] == part]
-        edits = sum(word_edits(row["reference"], row["hypothesis"])[0] for row in mine)
+        edits = sum(word_edits(row["reference"], row["hypothesis"]).total for row in mine)
         assert edits == sum(int(row["edits"]) for row in mine)
         words = sum(len(row["reference"].split()) for row in mine)
         assert read_results(finished)[part]["wer"] == pytest.approx(edits / words)
