@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from khasr.data.audio import standardise
+from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE, standardise
 from khasr.data.datamodule import read_parts
 from khasr.decoding.greedy import decode_greedy
-from khasr.inference.long_audio import RATE, long_log_probs, pieces_at_pauses
+from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import load_recogniser
 from khasr.run.folder import read_config
 from khasr.scoring.error_rates import RATES, count_edits
@@ -33,7 +33,7 @@ waves: list[Wave] = [np.asarray(row["waveform"], np.int16).astype(np.float32) / 
 def grouped(order: Sequence[int], speakers: Sequence[str] | None = None) -> list[list[int]]:
     found: list[list[int]] = [[]]
     for i in order:
-        full = sum(len(waves[j]) for j in found[-1]) >= seconds * RATE
+        full = sum(len(waves[j]) for j in found[-1]) >= seconds * SAMPLE_RATE
         if full or (speakers and found[-1] and speakers[found[-1][0]] != speakers[i]):
             found.append([])
         found[-1].append(i)
@@ -69,17 +69,17 @@ def tell(label: str, texts: list[str]) -> None:
 
 def joined(group: list[int], parts: list[Wave] = waves, pause: float = 0.0) -> Wave:
     # The twin's own noise: no microphone gives zeros.
-    silence = np.random.default_rng(0).normal(0, 0.002, int(pause * RATE)).astype(np.float32)
+    silence = np.random.default_rng(0).normal(0, 0.002, int(pause * SAMPLE_RATE)).astype(np.float32)
     return np.concatenate([x for i in group for x in (parts[i], silence)])
 
 
 def with_ends(wave: Wave) -> Wave:
-    noise = np.random.default_rng(0).normal(0, 0.002, 2 * int(0.15 * RATE)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.002, 2 * int(0.15 * SAMPLE_RATE)).astype(np.float32)
     return np.concatenate([noise[: len(noise) // 2], wave, noise[len(noise) // 2 :]])
 
 
 def running(wave: Wave, seconds: float) -> Wave:
-    length = int(seconds * RATE)
+    length = int(seconds * SAMPLE_RATE)
     centred = wave - uniform_filter1d(wave.astype(np.float64), length)
     return (centred / np.sqrt(uniform_filter1d(centred**2, length) + 1e-7)).astype(np.float32)
 
@@ -88,7 +88,7 @@ def per_group(texts: list[str]) -> list[str]:
     return [" ".join(texts[i] for i in group if texts[i]) for group in groups]
 
 
-print(f"{len(waves)} utterances of {name}, {sum(map(len, waves)) / RATE / 60:.1f} min, in {len(groups)} recordings\n")
+print(f"{len(waves)} utterances of {name}, {sum(map(len, waves)) / SAMPLE_RATE / 60:.1f} min, in {len(groups)} recordings\n")
 print("| heard | CER, % | CER without spaces, % | WER, % |\n| --- | ---: | ---: | ---: |")
 tell("utterances alone", per_group([said(hear(standardise(w))) for w in waves]))
 loudness = []
@@ -97,13 +97,13 @@ for group in groups:
     at = 0
     for i in group:
         middle = at + len(waves[i]) // 2
-        around = whole[max(0, middle - 15 * RATE) : middle + 15 * RATE]
+        around = whole[max(0, middle - 15 * SAMPLE_RATE) : middle + 15 * SAMPLE_RATE]
         loudness.append(said(hear((waves[i] - around.mean()) / np.sqrt(around.var() + 1e-7))))
         at += len(waves[i])
 tell("alone, standardised by the 30 s around", per_group(loudness))
 whole_rows = [np.concatenate(list(chunks(joined(g)))) for g in groups]
 tell("joined, in chunks of 30 s", [said(r) for r in whole_rows])
-edges = [np.cumsum([len(waves[i]) for i in g])[:-1] // 320 for g in groups]
+edges = [np.cumsum([len(waves[i]) for i in g])[:-1] // FRAME_STRIDE for g in groups]
 tell(
     "the same frames, cut at the true joins",
     [

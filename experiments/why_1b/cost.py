@@ -12,12 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Model
 
 from khasr.config import CONF_DIR, ArchitectureConfig, FinetuneConfig, ModelConfig, register_schemas, to_config
-from khasr.data.audio import SAMPLE_RATE
+from khasr.data.audio import FRAMES_PER_SECOND, SAMPLE_RATE
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import listen
 from khasr.model.finetune import apply_finetune
 from khasr.model.weights import load_start
-from khasr.study.runs import FRAMES_PER_SECOND
 
 SHAPES = {"xlsr_300m": ArchitectureConfig(1024, 24, 16, 4096), "xlsr_1b": ArchitectureConfig()}
 SYMBOLS = 72  # OpenSLR 42's 70 code points, blank and <unk>

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchaudio.functional import melscale_fbanks
 
 from khasr.config import ArchitectureConfig, ModelConfig, OpenslrKmConfig
-from khasr.data.audio import SAMPLE_RATE
+from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE
 from khasr.data.batching import Batch
 from khasr.data.datamodule import CorpusDataModule
 from khasr.model.encoders import frame_lengths, listen, transform
@@ -31,7 +31,7 @@ SHAPES = {
     "small": ArchitectureConfig(80, 3, 4, 240, conv_dim=[40, 80, 96], **FRONT_END),
     "large": ArchitectureConfig(128, 6, 4, 384, conv_dim=[56, 112, 128], **FRONT_END),
 }
-WINDOW, SHIFT = 420, 320  # samples that a frame of the feature encoder hears, and from one frame to the next
+WINDOW = 420  # samples that a frame of the feature encoder hears
 MELS, PROJECTED, CODES, CODEBOOKS = 40, 16, 512, 4
 MASKED, SPAN = 0.6, 8  # share of frames, were there no overlaps; frames of 20 ms in a span
 BATCH = 8
@@ -49,7 +49,7 @@ class RandomQuantiser(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(frames, codebooks) of a waveform, (samples,)."""
-        frames = waveform.unfold(0, WINDOW, SHIFT) * torch.hann_window(WINDOW)
+        frames = waveform.unfold(0, WINDOW, FRAME_STRIDE) * torch.hann_window(WINDOW)
         mel = (torch.fft.rfft(frames, 512).abs().square() @ self.filters + 1e-5).log()
         mel = (mel - mel.mean(dim=0)) / (mel.std(dim=0) + 1e-3)
         projected = F.normalize(torch.einsum("tm,cmp->ctp", mel, self.projection), dim=-1)

@@ -5,9 +5,12 @@ import soxr
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
+"""Hz, of every waveform inside khasr."""
 
+FRAME_STRIDE = 320
+"""Samples from one encoder frame to the next: the product of the feature encoder's strides."""
 
-FRAME = 320  # samples
+FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_STRIDE
 
 
 def to_16k(samples: NDArray[np.float32], rate: int) -> NDArray[np.int16]:

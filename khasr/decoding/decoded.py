@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
-FRAME_SECONDS = 0.02
+from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE
+
+FRAME_SECONDS = FRAME_STRIDE / SAMPLE_RATE
 
 
 class Word(NamedTuple):

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.config import DecoderConfig, EvaluateConfig, to_plain
+from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import check_decoder
 from khasr.decoding.decoder import n_best, texts
-from khasr.inference.long_audio import RATE, long_log_probs, pieces_at_pauses
+from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import Recognised, Recogniser, check_there, load_recogniser, recognise_part
 from khasr.run.folder import keep_folder
 from khasr.scoring.hypotheses import Hypothesis, write_hypotheses
@@ -89,7 +90,7 @@ def _hear_joined(recogniser: Recogniser, part: Any, config: EvaluateConfig, deco
     joined: list[tuple[list[NDArray[np.int16]], list[str]]] = [([], [])]
     for row, text in zip(part.audio, part.texts, strict=True):
         waveforms, references = joined[-1]
-        if sum(map(len, waveforms)) >= (config.join_seconds or 0) * RATE:
+        if sum(map(len, waveforms)) >= (config.join_seconds or 0) * SAMPLE_RATE:
             joined.append(([], []))
             waveforms, references = joined[-1]
         waveforms.append(np.asarray(row["waveform"], np.int16))
@@ -103,7 +104,7 @@ def _hear_joined(recogniser: Recogniser, part: Any, config: EvaluateConfig, deco
 
         pieces = long_log_probs(recogniser, read, len(whole), config.chunk_seconds, config.stride_seconds)
         heard = texts(decoder, recogniser.vocabulary, [r for _, r in pieces_at_pauses(pieces, recogniser.vocabulary)])
-        seconds = len(whole) / RATE
+        seconds = len(whole) / SAMPLE_RATE
         between = recogniser.vocabulary.between_words
         said, heard_whole = between.join(references), between.join(h for h in heard if h)
         scored.append(Hypothesis(f"joined_{number:04d}", "joined", seconds, said, heard_whole))

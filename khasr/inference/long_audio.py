@@ -6,12 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from khasr.data.audio import FRAME, standardise
+from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE, standardise
 from khasr.inference.recogniser import Recogniser
 from khasr.text.vocabulary import Vocabulary
-
-RATE = 16_000
-
 
 # Between two pieces that are decoded apart: the longest pause of a window of this many frames (30 s).
 _WINDOW = 1500
@@ -29,8 +26,8 @@ def long_log_probs(
     Raises:
         ValueError: chunks that are all stride.
     """
-    chunk = int(chunk_seconds * RATE) // FRAME * FRAME
-    stride = int(stride_seconds * RATE) // FRAME * FRAME
+    chunk = int(chunk_seconds * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE
+    stride = int(stride_seconds * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE
     step = chunk - 2 * stride
     if step <= 0:
         raise ValueError(
@@ -43,14 +40,14 @@ def long_log_probs(
     for start in range(0, samples, step):
         first, last = max(0, start - stride), min(samples, start + step + stride)
         rows = _hear(recogniser, read(first, last))
-        end = len(rows) if start + step >= samples else (start - first + step) // FRAME
-        yield rows[(start - first) // FRAME : end]
+        end = len(rows) if start + step >= samples else (start - first + step) // FRAME_STRIDE
+        yield rows[(start - first) // FRAME_STRIDE : end]
         if start + step >= samples:
             break
 
 
 def _hear(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    if len(waveform) < 2 * FRAME:
+    if len(waveform) < 2 * FRAME_STRIDE:
         return np.zeros((0, len(recogniser.vocabulary)), np.float32)
     standard = torch.from_numpy(standardise(waveform))
     return recogniser.log_probs(standard[None], torch.tensor([len(standard)]))[0]

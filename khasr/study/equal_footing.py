@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from khasr.data.audio import FRAMES_PER_SECOND
 from khasr.study.design import LEARNED_BELOW, Design
-from khasr.study.runs import FRAMES_PER_SECOND
 from khasr.study.statistics import (
     Array,
     Estimate,

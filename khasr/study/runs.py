@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from khasr.data.audio import FRAMES_PER_SECOND
 from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import read_hypotheses
 from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
@@ -23,9 +24,6 @@ COLUMNS = (
     "run", "source", "folder", "status", "error", "model", "parameters", "wer", "cer", "best_step", "test_wer",
     "test_cer", "steps", "audio_seconds", "train_seconds", "lr_area", "flops",
 )  # fmt: skip
-
-
-FRAMES_PER_SECOND = 50
 
 
 _MODEL = "model.name"

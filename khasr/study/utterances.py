@@ -9,11 +9,10 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from khasr.data.audio import SAMPLE_RATE
 from khasr.scoring.alignments import align, error_segments
 from khasr.scoring.significance import Difference, MatchedPairs, matched_pairs, paired_difference
 from khasr.study.design import Design
-
-_RATE = 16_000
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _recordings(config: dict[str, Any], ids: Sequence[str]) -> tuple[dict[str, s
         places = [i for i, id_ in enumerate(audio["id"]) if id_ in wanted]
         for row in audio.select(places).with_format("numpy"):
             file = io.BytesIO()
-            soundfile.write(file, np.asarray(row["waveform"], np.int16), _RATE, format="MP3")
+            soundfile.write(file, np.asarray(row["waveform"], np.int16), SAMPLE_RATE, format="MP3")
             found[str(row["id"])] = "data:audio/mpeg;base64," + base64.b64encode(file.getvalue()).decode()
     except Exception as error:  # a page without audio is better than none, and says why
         return {}, f"the corpus could not be read here: {' '.join(str(error).split())[:300]}"
