@@ -12,14 +12,15 @@ from khasr.config import DecoderConfig
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch
 from khasr.inference.recogniser import load_recogniser, recognise_part
-from khasr.run.folder import keep_folder, read_config
+from khasr.run.folder import RunFolder, read_config
 from khasr.scoring.error_rates import word_edits
 
 run, lm = sys.argv[1], sys.argv[2]
 most = int(sys.argv[3]) if len(sys.argv) > 3 else 300
 config = read_config(Path(run))
+cache = RunFolder.at(run).log_probs
 recogniser = load_recogniser(run)
-recognised = recognise_part(recogniser, read_parts(config.data, config.seed)["test"], config.data, keep_folder(run))
+recognised = recognise_part(recogniser, read_parts(config.data, config.seed)["test"], config.data, cache)
 log_probs, references = recognised.log_probs[:most], recognised.references[:most]
 words = sum(len(r.split()) for r in references)
 found = {}

@@ -8,22 +8,22 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from khasr.config import DecoderConfig
 from khasr.data.datamodule import read_parts
 from khasr.decoding.decoder import texts
 from khasr.inference.recogniser import load_recogniser, recognise_part
-from khasr.run.folder import keep_folder, read_config
+from khasr.run.folder import RunFolder, read_config
 from khasr.scoring.error_rates import count_edits
 from khasr.scoring.significance import paired_difference, rate_interval
 
 run, lm = sys.argv[1], sys.argv[2]
 config = read_config(Path(run))
+cache = RunFolder.at(run).log_probs
 recogniser = load_recogniser(run)
-test = recognise_part(recogniser, read_parts(config.data, config.seed)["test"], config.data, keep_folder(run))
+test = recognise_part(recogniser, read_parts(config.data, config.seed)["test"], config.data, cache)
 card = DecoderConfig(name="beam_lm", lm=lm)
-tuned = DecoderConfig(**yaml.safe_load((Path(run) / "decoder.yaml").read_text(encoding="utf-8")))
+tuned = RunFolder.at(run).read_decoder()
+assert tuned is not None, "tune the run first: python -m khasr.tune run=RUN lm=LM"
 weights = {"alpha": tuned.alpha, "beta": tuned.beta, "unk_score_offset": tuned.unk_score_offset,
                "token_min_logp": tuned.token_min_logp, "beam_prune_logp": tuned.beam_prune_logp}  # fmt: skip
 rows = [

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
@@ -21,16 +20,19 @@ from khasr.config import DecoderConfig
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch
 from khasr.inference.recogniser import load_recogniser, recognise_part
-from khasr.run.folder import decoder_file, keep_folder, read_config
+from khasr.run.folder import RunFolder, read_config
 from khasr.scoring.error_rates import word_edits
 
 run = sys.argv[1]
 config = read_config(Path(run))
+cache = RunFolder.at(run).log_probs
 recogniser = load_recogniser(run)
 parts = read_parts(config.data, config.seed)
-heard = [recognise_part(recogniser, parts[name], config.data, keep_folder(run)) for name in ("val", "test")]
-trials = json.loads((Path(run) / "tuning.json").read_text(encoding="utf-8"))["trials"]
-lm = yaml.safe_load(decoder_file(run).read_text(encoding="utf-8"))["lm"]
+heard = [recognise_part(recogniser, parts[name], config.data, cache) for name in ("val", "test")]
+trials = json.loads(RunFolder.at(run).tuning.read_text(encoding="utf-8"))["trials"]
+tuned = RunFolder.at(run).read_decoder()
+assert tuned is not None, "tune the run first: python -m khasr.tune run=RUN lm=LM"
+lm = tuned.lm
 options = DecoderConfig(name="beam_lm", lm=lm)
 search = BeamSearch(options, recogniser.vocabulary)
 names = ["alpha", "beta", "unk_score_offset", "token_min_logp", "beam_prune_logp"]

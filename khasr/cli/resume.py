@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from khasr.config import Config, from_plain, to_config
+from khasr.run.folder import RunFolder
 
 # What of a resumed run may be changed: not what it is, but how long, where and how it is told.
 _RESUMABLE = (
@@ -38,7 +39,7 @@ def _into_own_folder(arguments: list[str]) -> list[str]:
                     f"-m with resume={folder}: a sweep makes new runs. Without -m that run goes on; the command of a "
                     "sweep, started again, goes on with all of its runs."
                 )
-            if not (folder / "config.yaml").is_file():
+            if not RunFolder(folder).is_run:
                 raise FileNotFoundError(
                     f"resume={folder}: no config.yaml there. Expected the folder of a run, as `python -m khasr.train` "
                     "prints it."
@@ -62,7 +63,7 @@ def _resumed(folder: str, overrides: list[str]) -> Config:
         ValueError: an override that would make it another run.
         OmegaConfBaseException: an option that does not exist.
     """
-    path = Path(folder).expanduser() / "config.yaml"
+    path = RunFolder.at(folder).config
     typed = from_plain(yaml.safe_load(path.read_text(encoding="utf-8")))
     for override in _parse(list(overrides)):
         key = override.key_or_group

@@ -4,13 +4,12 @@ import functools
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from khasr.cli.run import Root
-from khasr.config import DecoderConfig, from_plain, roots, to_plain
-from khasr.run.folder import read_config
+from khasr.config import from_plain, roots, to_plain
+from khasr.run.folder import RunFolder, read_config
 
 
 def root_of_run(name: str) -> Root:
@@ -27,7 +26,7 @@ def _values(arguments: list[str]) -> dict[str, Any]:
 def _own(run: Any) -> Path | None:
     """The run's folder where it is khasr's, with its config.yaml."""
     folder = Path(str(run)).expanduser()
-    return folder if (folder / "config.yaml").is_file() else None
+    return folder if RunFolder(folder).is_run else None
 
 
 def _complete(name: str, arguments: list[str]) -> list[str]:
@@ -77,9 +76,8 @@ def _to_typed(name: str, composed: DictConfig, overrides: list[str]) -> Any:
         if plain["data"]["name"] == own["name"]:
             plain["data"] = own
         plain["data"]["text"] = dict(own["text"])
-        tuned = folder / "decoder.yaml"
-        if name == "evaluate" and "decoder" not in values and tuned.is_file():
-            plain["decoder"] = to_plain(DecoderConfig(**yaml.safe_load(tuned.read_text(encoding="utf-8"))))
+        if name == "evaluate" and "decoder" not in values and (tuned := RunFolder(folder).read_decoder()):
+            plain["decoder"] = to_plain(tuned)
         typed = from_plain(plain, roots()[name])
         for key, value in values.items():
             if key.startswith(("data.", "decoder.")):

@@ -1,4 +1,4 @@
-"""A trained model, ready to be scored: a khasr run's or a Hugging Face folder's, and what it hears."""
+"""A trained model ready for inference, from a khasr run or a Hugging Face folder, and its log-probabilities."""
 
 import hashlib
 import json
@@ -20,18 +20,18 @@ from khasr.decoding.decoder import Decoder
 from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
-from khasr.run.folder import BEST, LAST, read_config
+from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis
 from khasr.text.vocabulary import Vocabulary
 
 
 @dataclass
 class Recogniser:
-    """A model in evaluation mode with what it says.
+    """A model in evaluation mode with its vocabulary.
 
     Attributes:
-        weights: the file or folder that its weights came from.
-        text: how its transcripts were written; None where a Hugging Face folder does not tell.
+        weights: the file or folder that the weights were read from.
+        text: the text options that it was trained with; None for a Hugging Face folder.
     """
 
     model: CtcModel
@@ -41,12 +41,17 @@ class Recogniser:
 
     @property
     def identity(self) -> list[str | int]:
-        """What tells it from another: its weights' place, size and time of change."""
+        """Cache key: path, size and mtime of the weights."""
         files = [self.weights] if self.weights.is_file() else sorted(self.weights.glob("*.safetensors"))
         return [x for f in files for x in (str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns)]
 
     def log_probs(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> list[NDArray[np.float32]]:
-        """Log-probabilities of each of a batch, (frames, vocab) float32."""
+        """Log-probabilities of each utterance of a batch, (frames, vocab).
+
+        Args:
+            waveforms: (batch, samples), standardised, at 16 kHz.
+            lengths: (batch,) in samples.
+        """
         parameter = next(self.model.parameters())
         with torch.inference_mode():
             found, frames = self.model(waveforms.to(parameter.device, parameter.dtype), lengths.to(parameter.device))
@@ -54,11 +59,12 @@ class Recogniser:
 
 
 @dataclass
-class Recognised:
-    """A part's utterances with their log-probabilities, in the corpus's order.
+class PartLogProbs:
+    """The utterances of a part with their log-probabilities, in the order of the corpus.
 
     Attributes:
-        log_probs: (frames, vocab) each.
+        seconds: durations.
+        log_probs: (frames, vocab) of each utterance.
     """
 
     ids: list[str]
@@ -67,49 +73,51 @@ class Recognised:
     seconds: list[float]
     log_probs: list[NDArray[np.float32]]
 
+    def hypotheses(self, texts: Iterable[str]) -> list[Hypothesis]:
+        """The utterances with their decoded texts."""
+        rows = zip(self.ids, self.speakers, self.seconds, self.references, texts, strict=True)
+        return [Hypothesis(*row) for row in rows]
 
-def check_there(run: str) -> Path:
-    """The path that a run or Hugging Face model is named by; an id of the hub, USER/NAME, is left to be looked up.
+
+def resolve_run(run: str) -> Path:
+    """The path of `run=`: a folder, or the id of a model on the Hugging Face hub (USER/NAME), which is not looked up.
 
     Raises:
-        FileNotFoundError: what can only be a path is no folder.
+        FileNotFoundError: it is not a folder and cannot be an id.
     """
     path = Path(run).expanduser()
     if not path.is_dir() and (path.is_absolute() or run.startswith(".") or run.count("/") != 1):
         raise FileNotFoundError(
-            f"run={run} is not there; expected the folder of a run, as `python -m khasr.train` prints it, or of a "
+            f"run={run} does not exist. Expected the folder of a run, as printed by `python -m khasr.train`, or of a "
             "Hugging Face CTC model."
         )
     return path
 
 
-def load_recogniser(folder: str) -> Recogniser:
-    """The model in a khasr run's folder (its best checkpoint, else its last), or of a Hugging Face CTC folder or id.
+def load_recogniser(run: str) -> Recogniser:
+    """Loads a khasr run (its best checkpoint, or its last if it has no best), or a Hugging Face CTC model.
 
     Raises:
-        FileNotFoundError: no weights there.
+        FileNotFoundError: no weights.
         ValueError: weights without a CTC head and its vocabulary.
     """
-    path = check_there(folder)
-    is_run = (path / BEST).is_file() or (path / LAST).is_file()
+    path = resolve_run(run)
     text = None
-    if is_run:
-        config = read_config(path)
+    run_folder = RunFolder(path)
+    if run_folder.weights is not None:
+        config = run_folder.read_config()
         options, text = config.model, config.data.text
-        options.checkpoint = str(path)
-        weights = path / BEST if (path / BEST).is_file() else path / LAST
+        options.checkpoint, weights = str(path), run_folder.weights
     elif path.is_dir() and not (path / "config.json").is_file():
         raise FileNotFoundError(
-            f"run={folder} holds neither checkpoints/best.ckpt (a khasr run that has validated once) nor config.json "
-            "(a Hugging Face model)."
+            f"run={run} contains neither checkpoints/best.ckpt (written by the first validation of a khasr run) nor "
+            "config.json (of a Hugging Face model)."
         )
     else:
-        options, weights = ModelConfig(name=path.name, checkpoint=folder), path
+        options, weights = ModelConfig(name=path.name, checkpoint=run), path
     start = load_start(options)
     if start.vocabulary is None:
-        raise ValueError(
-            f"run={folder} has no CTC head with its vocabulary; expected a model that was fine-tuned with CTC."
-        )
+        raise ValueError(f"run={run} has no CTC head with a vocabulary. Expected a model fine-tuned with CTC.")
     model, vocabulary, _ = build_model(start, start.vocabulary, options, "keep")
     set_allocator(model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -117,28 +125,33 @@ def load_recogniser(folder: str) -> Recogniser:
 
 
 def recognise_part(
-    recogniser: Recogniser, part: Part, options: DataConfig, keep_in: Path | None = None, progress: bool = True
-) -> Recognised:
-    """The log-probabilities of a part's utterances; computed once and kept where there is a folder to keep them in."""
+    recogniser: Recogniser, part: Part, options: DataConfig, cache: Path | None = None, progress: bool = True
+) -> PartLogProbs:
+    """The log-probabilities of a part.
+
+    Args:
+        cache: folder that they are read from if they are there, and written to otherwise; None: no cache.
+        progress: show a progress bar.
+    """
     speakers = [str(s) for s in part.audio["speaker"]]
     ids = [str(i) for i in part.audio["id"]]
     seconds = [n / SAMPLE_RATE for n in part.lengths]
-    described = [recogniser.identity, to_plain(options.text), ids, part.lengths, recogniser.vocabulary.symbols]
-    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
-    kept = keep_in / f"log_probs-{part.name}-{digest}.npz" if keep_in is not None else None
-    if kept is None or not kept.is_file():
+    key = [recogniser.identity, to_plain(options.text), ids, part.lengths, recogniser.vocabulary.symbols]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    file = cache / f"log_probs-{part.name}-{digest}.npz" if cache is not None else None
+    if file is None or not file.is_file():
         rows = _compute(recogniser, part, options, progress)
         packed = {"rows": np.concatenate(rows), "frames": np.array([len(r) for r in rows])}
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_name(f".{kept.name}.partial.npz")
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_name(f".{file.name}.partial.npz")
             np.savez(partial, **packed)
-            partial.replace(kept)
+            partial.replace(file)
     else:
-        packed = dict(np.load(kept))
+        packed = dict(np.load(file))
     ends = np.cumsum(packed["frames"])
     log_probs = np.split(packed["rows"], ends[:-1])
-    return Recognised(ids, list(part.texts), speakers, seconds, log_probs)
+    return PartLogProbs(ids, list(part.texts), speakers, seconds, log_probs)
 
 
 def _compute(recogniser: Recogniser, part: Part, options: DataConfig, progress: bool) -> list[NDArray[np.float32]]:
@@ -155,7 +168,7 @@ def _compute(recogniser: Recogniser, part: Part, options: DataConfig, progress: 
 
 
 def recognise(model: CtcModel, batches: Iterable[Batch], decode: Decoder) -> list[Hypothesis]:
-    """The hypotheses of all utterances, by id; the model is left in evaluation mode."""
+    """The hypotheses of all utterances, sorted by id. Leaves the model in evaluation mode."""
     model.eval()
     device = next(model.parameters()).device
     dtype = next(model.parameters()).dtype

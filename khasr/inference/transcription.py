@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
-import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -21,7 +20,7 @@ from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word
 from khasr.decoding.decoder import n_best
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import Recogniser, load_recogniser
-from khasr.run.folder import decoder_file
+from khasr.run.folder import RunFolder
 
 _ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".oga", ".aif"}
 
@@ -95,10 +94,8 @@ def find_audio(names: Sequence[str]) -> list[str]:
 
 
 def _decoder(arguments: Namespace) -> DecoderConfig:
-    tuned = decoder_file(arguments.run)
-    options = DecoderConfig()
-    if tuned.is_file() and arguments.decoder is None:
-        options = DecoderConfig(**yaml.safe_load(tuned.read_text(encoding="utf-8")))
+    tuned = RunFolder.at(arguments.run).read_decoder() if arguments.decoder is None else None
+    options = tuned or DecoderConfig()
     if arguments.decoder is not None:
         options.name = arguments.decoder
     if arguments.lm is not None:

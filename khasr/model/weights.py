@@ -14,7 +14,7 @@ from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.finetune import plain_weights
 from khasr.model.hub import folder_or_id, load_pretrained, read_config
-from khasr.run.folder import BEST, LAST
+from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
 
 _OURS = "khasr"
@@ -66,9 +66,9 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
     """
     if resumed is not None:
         return _of_checkpoint(resumed, options)
-    if _is_run(options):
+    if (checkpoint := _run_checkpoint(options)) is not None:
         # Asked for by name, so whatever model.init is: model=tiny sets it to random.
-        return _of_checkpoint(_run_checkpoint(options), options)
+        return _of_checkpoint(checkpoint, options)
     if options.init == "random":
         encoder = Wav2Vec2Model(_encoder_config(options))
         return Start(encoder, None, {}, f"{options.name}: random weights")
@@ -78,8 +78,8 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
 
 def start_files(options: ModelConfig) -> list[Path]:
     """The files with the pretrained weights that a run starts from, as they lie on disk; none where it does not."""
-    if _is_run(options):
-        return [_run_checkpoint(options)]
+    if (checkpoint := _run_checkpoint(options)) is not None:
+        return [checkpoint]
     if options.init == "random" or options.checkpoint is None:
         return []
     name = folder_or_id(options)
@@ -148,14 +148,13 @@ def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return dict(plain_weights(weights, checkpoint[_OURS].get("adapter_scale", 0.0)))
 
 
-def _run_checkpoint(options: ModelConfig) -> Path:
-    """The best checkpoint of the run that model.checkpoint may name, else its last."""
-    folder = Path(str(options.checkpoint)).expanduser()
-    return folder / BEST if (folder / BEST).is_file() else folder / LAST
+def _run_checkpoint(options: ModelConfig) -> Path | None:
+    """The best checkpoint of the run that model.checkpoint names, else its last; None if it names no run."""
+    return RunFolder.at(str(options.checkpoint)).weights
 
 
 def _is_run(options: ModelConfig) -> bool:
-    return _run_checkpoint(options).is_file()
+    return _run_checkpoint(options) is not None
 
 
 def _of_checkpoint(path: Path, options: ModelConfig) -> Start:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from transformers import (
@@ -20,7 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from khasr.config import Config, DecoderConfig, from_plain, to_config
+from khasr.config import Config, DecoderConfig
 from khasr.decoding.beam import lm_file
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
@@ -51,7 +50,7 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluat
             )
     if out.exists():
         raise ValueError(f"--out {out} exists already; name a folder that does not, nothing is written over.")
-    config = to_config(from_plain(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
+    config = run.read_config()
     card = write_card(card_of_run(run, name, read_evaluation(evaluation, run.path) if evaluation else None))
     model, vocabulary, _ = build_model(
         load_start(config.model, run.best), Vocabulary.of_texts([]), config.model, "keep"
@@ -169,8 +168,7 @@ def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> Decoder
         FileNotFoundError: the n-gram is not there.
     """
     options = config.decoder
-    if (run.path / "decoder.yaml").is_file():
-        options = DecoderConfig(**yaml.safe_load((run.path / "decoder.yaml").read_text(encoding="utf-8")))
+    options = run.read_decoder() or options
     if lm is not None:
         options.name, options.lm = "beam_lm", str(lm)
     if options.name != "beam_lm":

@@ -1,27 +1,28 @@
-"""A run's folder: what lies where, and how it is written."""
+"""The layout of a run's folder: the path of each file, and reading and writing the small ones."""
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from khasr.config import Config, from_plain, to_plain
-
-BEST = "checkpoints/best.ckpt"
-
-
-LAST = "checkpoints/last.ckpt"
+from khasr.config import Config, DecoderConfig, from_plain, to_plain
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run."""
+    """The files of a run, whether or not they exist yet."""
 
     path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> "RunFolder":
+        """The folder at a path as a user writes it, where `~` is the home directory."""
+        return cls(Path(path).expanduser())
 
     @property
     def config(self) -> Path:
@@ -40,87 +41,149 @@ class RunFolder:
 
     @property
     def hypotheses(self) -> Path:
-        """What the best checkpoint heard."""
+        """The hypotheses of the best checkpoint."""
         return self.path / "hypotheses.tsv"
 
     @property
     def split(self) -> Path:
-        """The part of each utterance; data.split=PATH gives it to another run."""
+        """The part of each utterance; data.split=PATH gives the same split to another run."""
         return self.path / "split.tsv"
 
     @property
     def results(self) -> Path:
-        """What came of the run."""
+        """Status, scores, training statistics and versions."""
         return self.path / "results.json"
 
     @property
+    def traceback(self) -> Path:
+        """The traceback of a run that failed."""
+        return self.path / "traceback.txt"
+
+    @property
+    def decoder(self) -> Path:
+        """The tuned decoder options; written by `khasr.tune`."""
+        return self.path / "decoder.yaml"
+
+    @property
+    def tuning(self) -> Path:
+        """The trials that `decoder` was selected from."""
+        return self.path / "tuning.json"
+
+    @property
+    def tuning_picture(self) -> Path:
+        """The trials' WER over alpha and beta."""
+        return self.path / "tuning.png"
+
+    @property
+    def log_probs(self) -> Path | None:
+        """The folder of cached log-probabilities; None for a folder that is not a run, which is not written to."""
+        return self.path / "log_probs" if self.is_run else None
+
+    @property
+    def wandb(self) -> Path:
+        """The folder of wandb's files."""
+        return self.path / "wandb"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
     def best(self) -> Path:
-        """Weights with the lowest WER on val."""
-        return self.path / BEST
+        """The weights with the lowest WER on val."""
+        return self.checkpoints / "best.ckpt"
 
     @property
     def last(self) -> Path:
-        """All that resuming needs."""
-        return self.path / LAST
+        """Everything that resuming needs."""
+        return self.checkpoints / "last.ckpt"
 
     @property
     def start(self) -> Path:
-        """Weights that the run began with and no pretrained file holds."""
-        return self.best.with_name("start.ckpt")
+        """The initial weights that are in no pretrained file."""
+        return self.checkpoints / "start.ckpt"
 
     def kept(self, step: int) -> Path:
-        """Weights kept to be averaged at the run's end."""
-        return self.best.with_name(f"kept_{step}.ckpt")
+        """The weights of a step that is kept for averaging at the end of the run."""
+        return self.checkpoints / f"kept_{step}.ckpt"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether the folder is the folder of a khasr run: it has a config.yaml."""
+        return self.config.is_file()
+
+    @property
+    def weights(self) -> Path | None:
+        """The best checkpoint, or the last if there is no best; None without checkpoints."""
+        return next((path for path in (self.best, self.last) if path.is_file()), None)
+
+    def read_config(self) -> Config:
+        """The options of the run.
+
+        Raises:
+            FileNotFoundError: no config.yaml.
+        """
+        if not self.is_run:
+            raise FileNotFoundError(
+                f"{self.path} has no config.yaml; expected the folder of a run, as `python -m khasr.train` prints it."
+            )
+        return cast(Config, OmegaConf.to_object(from_plain(yaml.safe_load(self.config.read_text(encoding="utf-8")))))
 
     def write_config(self, config: Config) -> None:
-        """Writes config.yaml."""
+        """Writes config.yaml; creates the folder if it does not exist."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.config, yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False))
 
-    def write_results(self, results: dict[str, Any]) -> None:
-        """Writes results.json, whole or not at all."""
-        write_whole(self.results, json.dumps(results, ensure_ascii=False, indent=2) + "\n")
+    def read_decoder(self) -> DecoderConfig | None:
+        """The tuned decoder options; None if the run has not been tuned.
+
+        Raises:
+            ValueError: decoder.yaml does not hold decoder options.
+        """
+        if not self.decoder.is_file():
+            return None
+        try:
+            options = yaml.safe_load(self.decoder.read_text(encoding="utf-8"))
+            if not isinstance(options, dict):
+                raise TypeError(f"a mapping is expected, not {type(options).__name__}")
+            typed = OmegaConf.merge(OmegaConf.structured(DecoderConfig), OmegaConf.create(options))
+            return cast(DecoderConfig, OmegaConf.to_object(typed))
+        except (yaml.YAMLError, UnicodeDecodeError, TypeError, OmegaConfBaseException) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{self.decoder} does not hold decoder options: {reason} Delete the file, or write it again with "
+                f"python -m khasr.tune run={self.path} lm=LM."
+            ) from error
+
+    def write_decoder(self, options: DecoderConfig) -> None:
+        """Writes decoder.yaml."""
+        write_whole(self.decoder, yaml.safe_dump(asdict(options), sort_keys=False))
 
     def read_results(self) -> dict[str, Any]:
-        """What results.json holds."""
+        """The contents of results.json."""
         results: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
         return results
 
+    def write_results(self, results: dict[str, Any]) -> None:
+        """Writes results.json atomically."""
+        write_whole(self.results, json.dumps(results, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_config(folder: str | Path) -> Config:
+    """The options of the run in a folder; see `RunFolder.read_config`."""
+    return RunFolder.at(folder).read_config()
+
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a text file beside its place and renames it: it is there whole or as it was."""
+    """Writes a text file atomically: a reader finds the old contents or the new ones, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
-def read_config(folder: Path) -> Config:
-    """The options of the run in that folder, as its config.yaml has them.
-
-    Raises:
-        FileNotFoundError: it is not a run's folder.
-    """
-    path = folder.expanduser() / "config.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no config.yaml; expected the folder of a run, as `python -m khasr.train` prints it."
-        )
-    return cast(Config, OmegaConf.to_object(from_plain(yaml.safe_load(path.read_text(encoding="utf-8")))))
-
-
-def decoder_file(run: str) -> Path:
-    """Where tuning leaves what it found for a run."""
-    return Path(run).expanduser() / "decoder.yaml"
-
-
-def keep_folder(run: str) -> Path | None:
-    """Where a run's log-probabilities are kept: in its folder, and nowhere for what is not a khasr run."""
-    path = Path(run).expanduser()
-    return path / "log_probs" if (path / "config.yaml").is_file() else None
-
-
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv, each with the columns it has a value for; a row cut short by a crash is left out."""
+    """The rows of a metrics.csv, each with the columns that have a value; rows cut short by a crash are left out."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [{k: v for k, v in row.items() if k and v} for row in csv.DictReader(file)]
     return [row for row in rows if row.get("step", "").isdigit() and all(map(_is_number, row.values()))]

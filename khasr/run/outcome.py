@@ -1,12 +1,11 @@
 """TODO."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from khasr.config import Config, to_plain
-from khasr.run.folder import read_config
+from khasr.run.folder import RunFolder
 
 DIVERGED_WER = 1.0
 """What sweepers are told of a run that diverged: as bad as one that writes nothing, so that they keep away."""
@@ -40,7 +39,7 @@ class Outcome:
 def read_outcome(folder: Path) -> Outcome | None:
     """What came of the run in that folder, as its results.json says; None without one."""
     try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = RunFolder(folder).read_results()
     except FileNotFoundError:
         return None
     status = results["status"]
@@ -55,9 +54,10 @@ def is_unfinished(folder: Path, config: Config) -> bool:
     Raises:
         ValueError: the folder has a run with other options.
     """
-    if not (folder / "config.yaml").is_file() or not (folder / "results.json").is_file():
+    run = RunFolder(folder)
+    if not run.is_run or not run.results.is_file():
         return False
-    there, here = (_flat(to_plain(options)) for options in (read_config(folder), config))
+    there, here = (_flat(to_plain(options)) for options in (run.read_config(), config))
     other = [key for key in there.keys() | here.keys() if there.get(key) != here.get(key)]
     other = sorted(key for key in other if not key.startswith(_NOT_THE_RUN))
     if other:
@@ -69,7 +69,7 @@ def is_unfinished(folder: Path, config: Config) -> bool:
         )
     outcome = read_outcome(folder)
     finished = outcome is not None and outcome.status in ("completed", "diverged")
-    return (folder / "checkpoints" / "last.ckpt").is_file() and not finished
+    return run.last.is_file() and not finished
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

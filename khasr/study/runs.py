@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from khasr.data.audio import FRAMES_PER_SECOND
+from khasr.run.folder import RunFolder, read_metrics
 from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import read_hypotheses
 from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
@@ -163,7 +164,7 @@ def _find(place: Path, seen: set[str]) -> Iterator[_Found]:
         return
     resumed: dict[str, _Found] = {}
     folders = [place, *sorted(p for p in place.rglob("*") if p.is_dir() and not p.is_symlink())]
-    run_folders = [f for f in folders if (f / "results.json").is_file() or (f / "config.yaml").is_file()]
+    run_folders = [f for f in folders if RunFolder(f).results.is_file() or RunFolder(f).is_run]
     # A wandb folder has a config.yaml of its own, in files/.
     run_folders = [f for f in run_folders if "wandb" not in f.relative_to(place).parts and f.name != "files"]
     for folder in run_folders:
@@ -190,23 +191,23 @@ def _unique(names: Counter[str], name: str) -> str:
 
 
 def _read_folder(found: _Found) -> _Read:
-    folder = found.path
+    folder = RunFolder(found.path)
     config: dict[str, Any] = {}
     notes: list[str] = []
-    if (folder / "config.yaml").is_file():
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
+    if folder.is_run:
+        config = yaml.safe_load(folder.config.read_text(encoding="utf-8")) or {}
         if not isinstance(config, dict):
             raise ValueError(f"config.yaml holds a {type(config).__name__}, not options.")
     results: dict[str, Any] = {"status": "failed", "error": "it left no results.json"}
-    if (folder / "results.json").is_file():
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    if folder.results.is_file():
+        results = json.loads(folder.results.read_text(encoding="utf-8"))
         if not isinstance(results, dict):
             raise ValueError(f"results.json holds a {type(results).__name__}, not results.")
     status = str(results.get("status"))
     if status not in STATUSES:
         notes.append(f"status {status!r} is not one of {', '.join(STATUSES)}; taken as failed")
         status = "failed"
-    rows = _metric_rows(folder / "metrics.csv")
+    rows = _metric_rows(folder.metrics)
     options = flatten(config)
     options.setdefault("seed", results.get("seed"))
     options.setdefault(_MODEL, results.get("model"))
@@ -217,8 +218,8 @@ def _read_folder(found: _Found) -> _Read:
     row |= {key: train[key] for key in ("steps", "parameters", "audio_seconds") if train.get(key) is not None}
     row["train_seconds"] = train.get("seconds")
     hypotheses: list[dict[str, Any]] = []
-    if (folder / "hypotheses.tsv").is_file():
-        hypotheses, cut = _hypotheses(folder / "hypotheses.tsv")
+    if folder.hypotheses.is_file():
+        hypotheses, cut = _hypotheses(folder.hypotheses)
         if cut:
             notes.append(f"hypotheses.tsv: {cut} lines have not the columns of the first; left out")
     return _Read(row, _points(rows), hypotheses, config, notes)
@@ -271,9 +272,6 @@ def _points(rows: list[dict[str, float]]) -> list[dict[str, Any]]:
 def _metric_rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
-    # Here, since it brings torch with it.
-    from khasr.run.folder import read_metrics
-
     return [{key: float(value) for key, value in row.items()} for row in read_metrics(path)]
 
 

@@ -17,6 +17,7 @@ import yaml
 from khasr.cli.errors import FAILED, _tell
 from khasr.cli.multirun.sweep import as_part_of_a_sweep
 from khasr.config import Config, check_ranges, to_plain
+from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, preempting_signals
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
 
@@ -46,9 +47,9 @@ def _run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sh
                 typed.resume = str(folder)
             elif (there := read_outcome(folder)) and there.status in ("completed", "diverged"):
                 return there  # a scheduler has started it once more
-            elif not (folder / "checkpoints" / "last.ckpt").is_file():
+            elif not RunFolder(folder).last.is_file():
                 # Weights without all that going on needs: of a run that was killed between writing the two.
-                (folder / "checkpoints" / "best.ckpt").unlink(missing_ok=True)
+                RunFolder(folder).best.unlink(missing_ok=True)
             begun = True
             wer = task(typed, folder)
     except Exception as error:
