@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import sys
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from khasr.cli.errors import _tell
-from khasr.config import CONF_DIR, check_ranges, compose_root, options
+from khasr.config import CONF_DIR, check_ranges, compose_root
 
 # ---------------------------------------------------------------------------------------------------------------- help
 
@@ -40,7 +41,7 @@ def _tell_help(command: str, overrides: list[str], root: str) -> int:
     for group in sorted(of_command):
         lines.append(f"  {group.name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
     lines += ["", "Options, with their values under the choices made here:"]
-    lines += _describe(config, "", required)
+    lines += describe_options(config, "", required)
     lines += [
         "",
         "--cfg job prints the composed configuration; -m runs every combination of comma-separated values;",
@@ -50,30 +51,38 @@ def _tell_help(command: str, overrides: list[str], root: str) -> int:
     return 0
 
 
-def _describe(section: Any, prefix: str, required: set[str]) -> list[str]:
-    documentation = _field_documentation()
+def describe_options(section: Any, prefix: str = "", required: set[str] | None = None) -> list[str]:
+    """Two lines for each option of a section: its name with its value, and its documentation."""
+    documentation = field_documentation(type(section))
     lines = []
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         name = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            lines += _describe(value, f"{name}.", required)
+            lines += describe_options(value, f"{name}.", required)
             continue
-        owner = next(k for k in type(section).__mro__ if field.name in documentation.get(k.__name__, {}) or k is object)
-        text = documentation.get(owner.__name__, {}).get(field.name, (type(section).__doc__ or "").split("\n")[0])
-        shown = "??? (required)" if name in required else "null" if value is None else value
+        text = documentation.get(field.name, (type(section).__doc__ or "").split("\n")[0])
+        shown = "??? (required)" if name in (required or ()) else "null" if value is None else value
         lines.append(f"  {name}={shown}\n      {text}")
     return lines
 
 
+def field_documentation(section: type) -> dict[str, str]:
+    """The string under each field of a dataclass, with those of the classes it extends; Python itself drops them."""
+    found: dict[str, str] = {}
+    for kind in reversed(section.__mro__):
+        if dataclasses.is_dataclass(kind):
+            found |= _module_documentation(kind.__module__).get(kind.__name__, {})
+    return found
+
+
 @functools.cache
-def _field_documentation() -> dict[str, dict[str, str]]:
-    """The string under each field of each class in config.py: Python itself drops it."""
+def _module_documentation(module: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(options)).body:
+    for node in ast.parse(inspect.getsource(sys.modules[module])).body:
         if isinstance(node, ast.ClassDef):
             fields = found.setdefault(node.name, {})
-            for before, after in zip(node.body, node.body[1:], strict=False):
+            for before, after in itertools.pairwise(node.body):
                 if (
                     isinstance(before, ast.AnnAssign)
                     and isinstance(before.target, ast.Name)

@@ -1,36 +1,18 @@
 """Every option of khasr, how Hydra composes them, and which values they take. Imports no torch."""
 
 from khasr.config.checks import check_ranges
-from khasr.config.options import (
-    ArchitectureConfig,
+from khasr.config.data_options import (
     AugmentConfig,
-    Config,
-    CosineConfig,
-    CsvLoggerConfig,
     DataConfig,
-    DecoderConfig,
-    EvaluateConfig,
-    FinetuneConfig,
     FolderConfig,
     HubConfig,
-    LoggerConfig,
-    LoraConfig,
     MixConfig,
-    ModelConfig,
     OpenslrKmConfig,
-    OptimizerConfig,
-    PrecisionConfig,
-    ScheduleConfig,
-    SweepConfig,
     SyntheticConfig,
-    TensorboardLoggerConfig,
     TextConfig,
-    TrainerConfig,
-    TriStageConfig,
-    TuneConfig,
-    WandbLoggerConfig,
-    WarmupHoldDecayConfig,
 )
+from khasr.config.model_options import ArchitectureConfig, FinetuneConfig, LoraConfig, ModelConfig
+from khasr.config.options import Config, DecoderConfig, EvaluateConfig, PrepareConfig, TuneConfig
 from khasr.config.schemas import (
     CONF_DIR,
     SCHEMAS,
@@ -40,7 +22,22 @@ from khasr.config.schemas import (
     register_schemas,
     roots,
     to_config,
+    to_options,
     to_plain,
+)
+from khasr.config.training_options import (
+    CosineConfig,
+    CsvLoggerConfig,
+    LoggerConfig,
+    OptimizerConfig,
+    PrecisionConfig,
+    ScheduleConfig,
+    SweepConfig,
+    TensorboardLoggerConfig,
+    TrainerConfig,
+    TriStageConfig,
+    WandbLoggerConfig,
+    WarmupHoldDecayConfig,
 )
 
 __all__ = [
@@ -64,6 +61,7 @@ __all__ = [
     "OpenslrKmConfig",
     "OptimizerConfig",
     "PrecisionConfig",
+    "PrepareConfig",
     "ScheduleConfig",
     "SweepConfig",
     "SyntheticConfig",
@@ -81,5 +79,6 @@ __all__ = [
     "register_schemas",
     "roots",
     "to_config",
+    "to_options",
     "to_plain",
 ]

@@ -1,6 +1,7 @@
-"""TODO."""
+"""Composes options with Hydra, and converts them between dataclasses, plain dicts and OmegaConf."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,29 +10,16 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from khasr.config.options import (
-    Config,
-    CosineConfig,
-    EvaluateConfig,
-    FolderConfig,
-    HubConfig,
-    LoraConfig,
-    MixConfig,
-    OpenslrKmConfig,
-    SyntheticConfig,
-    TriStageConfig,
-    TuneConfig,
-    WarmupHoldDecayConfig,
-)
+from khasr.config.data_options import FolderConfig, HubConfig, MixConfig, OpenslrKmConfig, SyntheticConfig
+from khasr.config.model_options import LoraConfig
+from khasr.config.options import Config, EvaluateConfig, PrepareConfig, TuneConfig
+from khasr.config.training_options import CosineConfig, TriStageConfig, WarmupHoldDecayConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-
-
-# Inside a wheel conf/ lies in the package; in a checkout beside it.
+# A wheel has conf/ inside the package, a checkout beside it.
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
-
-# Choices of a group whose options differ from those of the group's other choices; all others have the group's own.
+# Choices whose options differ from those of the group's other choices, which have the group's own type.
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {
         "openslr_km": OpenslrKmConfig,
@@ -47,16 +35,21 @@ SCHEMAS: dict[str, dict[str, type]] = {
 }
 
 
+def roots() -> dict[str, type]:
+    """The options of each command, by the name of its file under conf/."""
+    return {"train": Config, "prepare": PrepareConfig, "evaluate": EvaluateConfig, "tune": TuneConfig}
+
+
+@functools.cache
 def register_schemas() -> None:
-    """Tells Hydra the types, so that a mistyped key or value is refused when the configuration is composed."""
+    """Registers the types with Hydra, so that composing refuses unknown keys and values of the wrong type."""
     store = ConfigStore.instance()
-    # replace: called once more in a process, it says the same.
     for name, root in roots().items():
-        store.store(name=f"{name}_schema", node=root, replace=True)
+        store.store(name=f"{name}_schema", node=root)
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
-            # In a group of its own, so that `data=` lists only the choices that are files under conf/.
-            store.store(group=f"schema/{group}", name=name, node=schema, replace=True)
+            # In a separate group, so that `data=` lists only the choices that are files under conf/.
+            store.store(group=f"schema/{group}", name=name, node=schema)
 
 
 def compose(*overrides: str) -> Config:
@@ -77,27 +70,27 @@ def compose_root(root: str, overrides: Sequence[str], with_hydra: bool = False) 
 
 
 def to_config(composed: DictConfig) -> Config:
-    """Typed options from what Hydra composed; the one place where a DictConfig ends.
+    """Typed options of a training run from what Hydra composed.
 
     Raises:
-        omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have (Hydra lets `+key=` pass).
+        omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have (`+key=` gets past Hydra).
     """
+    return cast(Config, to_options(composed, Config))
+
+
+def to_options(composed: DictConfig, root: type) -> Any:
+    """Typed options of a command, by its type in `roots`, from what Hydra composed. Raises as `to_config`."""
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
-    return cast(Config, OmegaConf.to_object(from_plain(plain)))
-
-
-def roots() -> dict[str, type]:
-    """Each command's options, by the name of its file under conf/."""
-    return {"train": Config, "evaluate": EvaluateConfig, "tune": TuneConfig}
+    return OmegaConf.to_object(from_plain(plain, root))
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """Any section, or the whole, as dicts of plain values."""
+    """All options, or a section of them, as dicts of plain values."""
     return dataclasses.asdict(config)
 
 
 def from_plain(plain: dict[str, Any], root: type = Config) -> DictConfig:
-    """What `to_plain` wrote, typed again: the schemas of the choices named in it.
+    """The typed form of what `to_plain` returned, with the schemas of the choices that it names.
 
     Raises:
         omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from khasr.config import options
+from khasr import config as options
 from khasr.study.runs import Runs
 from khasr.study.wandb_files import flatten
 from khasr.study.wording import say
