@@ -1,4 +1,4 @@
-"""Audio of any length: heard in chunks, with context at each end, as the event's eval.py does (transformers)."""
+"""Log-probabilities of audio of any length, in chunks with context, as transformers' pipeline computes them."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,43 +10,49 @@ from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE, standardise
 from khasr.inference.recogniser import Recogniser
 from khasr.text.vocabulary import Vocabulary
 
-# Between two pieces that are decoded apart: the longest pause of a window of this many frames (30 s).
-_WINDOW = 1500
+# Frames of the longest piece that is decoded at once (30 s).
+_LONGEST_PIECE = 1500
 
-
-# Samples from `start` to `end` at 16 kHz, float32; fewer where the audio ends.
+# The samples from `start` to `end` at 16 kHz, full scale at 1; fewer at the end of the audio.
 Read = Callable[[int, int], NDArray[np.float32]]
 
 
 def long_log_probs(
     recogniser: Recogniser, read: Read, samples: int, chunk_seconds: float, stride_seconds: float
 ) -> Iterator[NDArray[np.float32]]:
-    """Log-probabilities of one recording, piece after piece, (frames, vocab) each; one chunk is in memory at a time.
+    """Yields the log-probabilities of one recording in consecutive pieces, (frames, vocab) each.
+
+    One chunk is in memory at a time.
+
+    Args:
+        samples: length of the recording at 16 kHz.
+        chunk_seconds: audio per forward pass, context included.
+        stride_seconds: context at each end of a chunk; its output is discarded.
 
     Raises:
-        ValueError: chunks that are all stride.
+        ValueError: chunks that consist of context only.
     """
     chunk = int(chunk_seconds * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE
     stride = int(stride_seconds * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE
     step = chunk - 2 * stride
     if step <= 0:
         raise ValueError(
-            f"chunk_seconds={chunk_seconds:g} with stride_seconds={stride_seconds:g} at both ends leaves nothing to "
-            "hear; expected chunks of more than two strides."
+            f"chunk_seconds={chunk_seconds:g} with stride_seconds={stride_seconds:g} of context at both ends leaves no "
+            "output. Expected chunk_seconds of more than twice stride_seconds."
         )
     if samples <= chunk:
-        yield _hear(recogniser, read(0, samples))
+        yield _log_probs(recogniser, read(0, samples))
         return
     for start in range(0, samples, step):
         first, last = max(0, start - stride), min(samples, start + step + stride)
-        rows = _hear(recogniser, read(first, last))
+        rows = _log_probs(recogniser, read(first, last))
         end = len(rows) if start + step >= samples else (start - first + step) // FRAME_STRIDE
         yield rows[(start - first) // FRAME_STRIDE : end]
         if start + step >= samples:
             break
 
 
-def _hear(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+def _log_probs(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(waveform) < 2 * FRAME_STRIDE:
         return np.zeros((0, len(recogniser.vocabulary)), np.float32)
     standard = torch.from_numpy(standardise(waveform))
@@ -56,14 +62,14 @@ def _hear(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.f
 def pieces_at_pauses(
     pieces: Iterator[NDArray[np.float32]], vocabulary: Vocabulary
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The same frames cut at pauses, with the frame each piece starts at: so that a beam search's work stays flat."""
+    """Yields the same frames cut at pauses, each piece with its first frame; at most 30 s, to bound the beam search."""
     silent = [0, *(i for i, symbol in enumerate(vocabulary.symbols) if symbol == " ")]
     held: NDArray[np.float32] | None = None
     start = 0
     for piece in pieces:
         held = piece if held is None else np.concatenate([held, piece])
-        while len(held) > _WINDOW:
-            cut = _longest_pause(held[:_WINDOW], silent)
+        while len(held) > _LONGEST_PIECE:
+            cut = _longest_pause(held[:_LONGEST_PIECE], silent)
             yield start, held[:cut]
             start, held = start + cut, held[cut:]
     if held is not None and len(held):
@@ -71,9 +77,9 @@ def pieces_at_pauses(
 
 
 def _longest_pause(rows: NDArray[np.float32], silent: list[int]) -> int:
-    """The middle of the longest run of blanks and spaces in the second half; the end where there is none.
+    """The middle of the longest run of blanks and spaces in the second half; the last frame if there is none.
 
-    Runs with a space in them come first: the pieces are words apart, and a letter may be said on both sides of blanks.
+    Runs with a space are preferred: pieces are joined by a space, and blanks alone may be within a word.
     """
     half = len(rows) // 2
     best = rows[half:].argmax(axis=1)

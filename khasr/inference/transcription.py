@@ -1,4 +1,4 @@
-"""Audio files as text, JSON or subtitles with word times."""
+"""Transcription of audio files to text, JSON with word times, or subtitles."""
 
 import io
 import json
@@ -25,15 +25,15 @@ from khasr.run.folder import RunFolder
 _ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".oga", ".aif"}
 
 
-# A subtitle ends at a pause this long, or at this length.
+# A subtitle ends before a pause of this length, and at this duration, in seconds.
 _PAUSE, _LONGEST = 0.6, 5.0
 
 
 def transcribe(arguments: Namespace) -> int:
-    """Transcribes the files of the command line and returns how many failed; those are named on standard error.
+    """Transcribes the files of the command line; returns the number that failed, which are named on standard error.
 
     Raises:
-        FileNotFoundError, ValueError: a run or language model that cannot be used, or no audio.
+        FileNotFoundError, ValueError: a run or language model that cannot be used, or no audio files.
     """
     files = find_audio(arguments.files)
     decoder = _decoder(arguments)
@@ -45,9 +45,9 @@ def transcribe(arguments: Namespace) -> int:
     failed = 0
     for name in tqdm(files, "transcribing", unit=" files", disable=None, leave=False):
         try:
-            pieces = hear(recogniser, name, arguments.chunk_seconds, arguments.stride_seconds)
+            pieces = recognise_file(recogniser, name, arguments.chunk_seconds, arguments.stride_seconds)
             decoded = [(start, read(rows)) for start, rows in pieces]
-            told = _written(name, decoded, arguments.format, recogniser.vocabulary.between_words)
+            transcript = _format(name, decoded, arguments.format, recogniser.vocabulary.between_words)
         except (soundfile.LibsndfileError, OSError, _NoAudioError) as error:
             # libsndfile's message begins with the file, or with a buffer's address where it is standard input.
             why = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
@@ -57,26 +57,26 @@ def transcribe(arguments: Namespace) -> int:
         if arguments.out is None:
             prefix = f"{name}\t" if arguments.format == "text" and len(files) > 1 else ""
             after = "\n" if arguments.format == "srt" else ""  # subtitles end with an empty line
-            print(f"{prefix}{told}{after}", flush=True)
+            print(f"{prefix}{transcript}{after}", flush=True)
         else:
             ending = {"text": "txt", "json": "json", "srt": "srt"}[arguments.format]
             (arguments.out / f"{'stdin' if name == '-' else Path(name).name}.{ending}").write_text(
-                f"{told}\n", encoding="utf-8"
+                f"{transcript}\n", encoding="utf-8"
             )
     if failed:
-        print(f"{failed} of {len(files)} files could not be transcribed; the others were.", file=sys.stderr)
+        print(f"{failed} of {len(files)} files could not be transcribed.", file=sys.stderr)
     return failed
 
 
 class _NoAudioError(Exception):
-    """A file whose samples cannot be used."""
+    """A file without usable samples."""
 
 
 def find_audio(names: Sequence[str]) -> list[str]:
-    """The files that the names mean: themselves, and the audio in folders, by name.
+    """The named files, and the audio files in the named folders, sorted.
 
     Raises:
-        FileNotFoundError: a folder without audio.
+        FileNotFoundError: a folder without audio files.
     """
     files: list[str] = []
     for name in names:
@@ -87,7 +87,7 @@ def find_audio(names: Sequence[str]) -> list[str]:
         inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
         if not inside:
             raise FileNotFoundError(
-                f"{name} has no audio in it; expected files that libsndfile reads (wav, flac, ogg, mp3)."
+                f"{name} contains no audio files. Expected files that libsndfile reads (wav, flac, ogg, mp3)."
             )
         files += inside
     return files
@@ -103,15 +103,15 @@ def _decoder(arguments: Namespace) -> DecoderConfig:
     return options
 
 
-def hear(
+def recognise_file(
     recogniser: Recogniser, name: str, chunk_seconds: float, stride_seconds: float
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Log-probabilities of a file (`-` is standard input), piece after piece, each with the frame it starts at.
+    """Yields the log-probabilities of a file (`-`: standard input) in pieces, each with its first frame.
 
-    The file is read as it is heard, so that memory does not grow with its length.
+    The file is read while it is recognised, so memory does not grow with its length.
     """
     if name != "-" and not Path(name).is_file():
-        raise _NoAudioError("it is not there")
+        raise _NoAudioError("the file does not exist")
     source: str | BinaryIO = io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name
     with soundfile.SoundFile(source) as audio:
         samples = audio.frames * SAMPLE_RATE // audio.samplerate
@@ -130,7 +130,7 @@ def hear(
         yield from pieces_at_pauses(rows, recogniser.vocabulary)
 
 
-def _written(name: str, pieces: Sequence[tuple[int, list[Decoded]]], format_: str, between: str) -> str:
+def _format(name: str, pieces: Sequence[tuple[int, list[Decoded]]], format_: str, between: str) -> str:
     best = [(start * FRAME_SECONDS, decoded[0]) for start, decoded in pieces]
     words = [Word(w.text, w.start + at, w.end + at, w.confidence) for at, decoded in best for w in decoded.words]
     if format_ == "srt":
@@ -158,7 +158,7 @@ def _rounded(word: Word) -> dict[str, Any]:
 
 
 def subtitles(words: Sequence[Word], between: str = " ") -> str:
-    """SubRip: words together until a pause, or for five seconds."""
+    """The words as SubRip subtitles, which end at pauses and after five seconds."""
     groups: list[list[Word]] = []
     for word in words:
         if groups and word.start - groups[-1][-1].end < _PAUSE and word.end - groups[-1][0].start <= _LONGEST:

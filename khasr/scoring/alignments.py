@@ -1,4 +1,4 @@
-"""A reference and a hypothesis side by side: which words are the same, replaced, left out or put in."""
+"""Word alignments of a reference and a hypothesis."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from rapidfuzz.distance import Levenshtein
 
 
 class Pair(NamedTuple):
-    """A run of words: equal, replace, delete (in the reference alone) or insert (in the hypothesis alone)."""
+    """Consecutive words of one kind: equal, replace, delete (reference only) or insert (hypothesis only)."""
 
     kind: str
     reference: list[str]
@@ -15,7 +15,7 @@ class Pair(NamedTuple):
 
 
 def align(reference: list[str], hypothesis: list[str]) -> list[Pair]:
-    """The fewest word edits that turn the reference into the hypothesis, in order."""
+    """An alignment with the minimum number of word edits, in order."""
     return [
         Pair(op.tag, reference[op.src_start : op.src_end], hypothesis[op.dest_start : op.dest_end])
         for op in Levenshtein.opcodes(reference, hypothesis)
@@ -23,7 +23,7 @@ def align(reference: list[str], hypothesis: list[str]) -> list[Pair]:
 
 
 def mark_differences(reference: str, hypothesis: str, before: str = "[", after: str = "]") -> tuple[str, str]:
-    """Both texts with the words that differ between marks; a word missing from one side is an empty mark there."""
+    """Both texts with differing words between marks; where one side has no word, its marks are empty."""
     marked: tuple[list[str], list[str]] = ([], [])
     for pair in align(reference.split(), hypothesis.split()):
         for words, side in zip((pair.reference, pair.hypothesis), marked, strict=True):
@@ -31,15 +31,15 @@ def mark_differences(reference: str, hypothesis: str, before: str = "[", after: 
     return " ".join(marked[0]), " ".join(marked[1])
 
 
-# Words that both systems have right between two segments: errors nearer than that may have to do with each other.
+# Words that both systems have right between two segments: errors closer than that may depend on each other.
 _GOOD_WORDS = 2
 
 
 def error_segments(reference: str, hypothesis: str, against: str) -> list[tuple[int, int]]:
-    """The word errors of two systems in each stretch of an utterance where either is wrong, for the matched-pairs test.
+    """Word errors of two systems in each segment of an utterance where either has an error.
 
-    Stretches are parted by two or more words that both have right, as NIST's scoring toolkit parts them, so that
-    errors in one have nothing to do with those in the next (Gillick and Cox 1989, sec. 3).
+    Segments are separated by at least two words that both systems have right, as in NIST's scoring toolkit, so that
+    errors in different segments can be taken as independent (Gillick and Cox 1989, sec. 3).
     """
     words = reference.split()
     errors = [_errors_by_place(words, text.split()) for text in (hypothesis, against)]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""An evaluation in numbers, and as the text that is printed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,30 +12,34 @@ from khasr.scoring.error_rates import RATES, Edits, confusions, count_edits
 from khasr.scoring.hypotheses import Hypothesis
 from khasr.scoring.significance import matched_pairs, paired_difference, rate_interval
 
-_SHOWN = 10
+# Rows of a printed table: breakdowns, confusions, utterances whose hypotheses differ.
+_BREAKDOWN_ROWS, _CONFUSION_ROWS, _CHANGED_ROWS = 20, 10, 5
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
-def describe(scored: Sequence[Hypothesis], trained: Counter[str] | None, resamples: int) -> dict[str, Any]:
-    """Rates with intervals, breakdowns and confusions of what was heard.
+def describe(hypotheses: Sequence[Hypothesis], trained: Counter[str] | None, resamples: int) -> dict[str, Any]:
+    """Error rates with intervals, breakdowns and confusions, as in evaluation.json.
 
     Args:
-        trained: how often each word is in the training transcripts; None where that is not known.
+        trained: count of each word in the training transcripts; None if unknown.
+        resamples: of each bootstrap.
     """
+    speakers = [h.speaker for h in hypotheses]
     rates = {}
     for name, unit in RATES.items():
-        counted = [count_edits(unit(s.reference), unit(s.hypothesis)) for s in scored]
-        rates[name] = rate(counted, [s.speaker for s in scored], resamples)
-    pairs, alike = confusions((s.reference, s.hypothesis) for s in scored)
-    tables: dict[str, list[Row]] = {"speaker": by_speaker(scored), "duration": by_duration(scored)}
+        rates[name] = rate(
+            [count_edits(unit(h.reference), unit(h.hypothesis)) for h in hypotheses], speakers, resamples
+        )
+    pairs, alike = confusions((h.reference, h.hypothesis) for h in hypotheses)
+    tables: dict[str, list[Row]] = {"speaker": by_speaker(hypotheses), "duration": by_duration(hypotheses)}
     if trained:
-        tables |= {"new words": by_oov(scored, trained), "times in training": by_frequency(scored, trained)}
+        tables |= {"new words": by_oov(hypotheses, trained), "times in training": by_frequency(hypotheses, trained)}
     return {
-        "utterances": len(scored),
-        "speakers": len({s.speaker for s in scored}),
-        "seconds": sum(s.seconds for s in scored),
+        "utterances": len(hypotheses),
+        "speakers": len(set(speakers)),
+        "seconds": sum(h.seconds for h in hypotheses),
         "rates": rates,
         "look_alike_substitutions": alike,
         "confusions": [{"reference": a, "hypothesis": b, "count": n} for (a, b), n in pairs.most_common(50)],
@@ -43,42 +47,45 @@ def describe(scored: Sequence[Hypothesis], trained: Counter[str] | None, resampl
     }
 
 
-def rate(counted: Sequence[Edits], speakers: Sequence[str], resamples: int) -> dict[str, Any]:
-    """A corpus-level rate, its substitutions, deletions and insertions, with intervals over utterances and speakers."""
-    units = [c.units for c in counted]
-    found: dict[str, Any] = {"units": sum(units), "edits": sum(c.total for c in counted)}
+def rate(edits: Sequence[Edits], speakers: Sequence[str], resamples: int) -> dict[str, Any]:
+    """A corpus-level rate and its substitutions, deletions and insertions, with intervals over utterances and speakers.
+
+    An interval that cannot be computed is the reason, in words.
+    """
+    units = [e.units for e in edits]
+    found: dict[str, Any] = {"units": sum(units), "edits": sum(e.total for e in edits)}
     kinds = {
-        "all": [c.total for c in counted],
-        "substitutions": [c.substitutions for c in counted],
-        "deletions": [c.deletions for c in counted],
-        "insertions": [c.insertions for c in counted],
+        "all": [e.total for e in edits],
+        "substitutions": [e.substitutions for e in edits],
+        "deletions": [e.deletions for e in edits],
+        "insertions": [e.insertions for e in edits],
     }
-    for name, edits in kinds.items():
-        here: dict[str, Any] = {"count": sum(edits), "rate": sum(edits) / sum(units) if sum(units) else float("nan")}
+    for name, counts in kinds.items():
+        here: dict[str, Any] = {"count": sum(counts), "rate": sum(counts) / sum(units) if sum(units) else float("nan")}
         for over, groups in (("utterances", None), ("speakers", speakers)):
             try:
-                here[over] = list(rate_interval(edits, units, groups=groups, resamples=resamples)[1:])
+                here[over] = list(rate_interval(counts, units, groups=groups, resamples=resamples)[1:])
             except ValueError as refused:
                 here[over] = str(refused)
         found |= here if name == "all" else {name: here}
     return found
 
 
-def compare(scored: Sequence[Hypothesis], against: Sequence[Hypothesis], resamples: int) -> dict[str, Any]:
-    """The difference of two runs on the same utterances: intervals, p-values, and the utterances that changed.
+def compare(hypotheses: Sequence[Hypothesis], against: Sequence[Hypothesis], resamples: int) -> dict[str, Any]:
+    """The difference of two systems on the same utterances: intervals, p-values, and the utterances that differ.
 
     Raises:
-        ValueError: they are not the same utterances.
+        ValueError: the ids or the references differ.
     """
-    if [(s.id, s.reference) for s in scored] != [(s.id, s.reference) for s in against]:
+    if [(h.id, h.reference) for h in hypotheses] != [(h.id, h.reference) for h in against]:
         raise ValueError(
             "The two runs were not scored on the same utterances and references; their text options differ."
         )
-    speakers = [s.speaker for s in scored]
+    speakers = [h.speaker for h in hypotheses]
     found: dict[str, Any] = {}
     for name, unit in RATES.items():
-        ours = [count_edits(unit(s.reference), unit(s.hypothesis)) for s in scored]
-        theirs = [count_edits(unit(s.reference), unit(s.hypothesis)) for s in against]
+        ours = [count_edits(unit(h.reference), unit(h.hypothesis)) for h in hypotheses]
+        theirs = [count_edits(unit(h.reference), unit(h.hypothesis)) for h in against]
         edits = ([e.total for e in ours], [e.total for e in theirs], [e.units for e in ours])
         found[name] = {"rate": sum(edits[1]) / sum(edits[2])}
         for over, groups in (("utterances", None), ("speakers", speakers)):
@@ -86,28 +93,22 @@ def compare(scored: Sequence[Hypothesis], against: Sequence[Hypothesis], resampl
                 found[name][over] = paired_difference(*edits, groups=groups, resamples=resamples)._asdict()
             except ValueError as refused:
                 found[name][over] = str(refused)
-    segments = [
-        x for a, b in zip(scored, against, strict=True) for x in error_segments(a.reference, a.hypothesis, b.hypothesis)
-    ]
+    pairs = list(zip(hypotheses, against, strict=True))
+    segments = [s for a, b in pairs for s in error_segments(a.reference, a.hypothesis, b.hypothesis)]
     found["matched_pairs"] = matched_pairs([a for a, _ in segments], [b for _, b in segments])._asdict()
-    changed = [(a, b) for a, b in zip(scored, against, strict=True) if a.hypothesis != b.hypothesis]
     found["changed"] = [
         {"id": a.id, "reference": a.reference, "hypothesis": a.hypothesis, "against": b.hypothesis,
-         "edits": _word_errors(a), "edits_against": _word_errors(b)}
-        for a, b in changed
+         "edits": a.edits, "edits_against": b.edits}
+        for a, b in pairs if a.hypothesis != b.hypothesis
     ]  # fmt: skip
     return found
-
-
-def _word_errors(scored: Hypothesis) -> int:
-    return count_edits(scored.reference.split(), scored.hypothesis.split()).total
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
-def tell(results: dict[str, Any], folder: Path) -> str:
-    """What is printed: rates with intervals, breakdowns, confusions, and the difference."""
+def format_report(results: dict[str, Any], written: Sequence[Path]) -> str:
+    """The printed report: rates with intervals, breakdowns, confusions, the difference, and the written files."""
     lines = [f"{results['run']} on {results['part']} of {results['data']}, decoder {results['decoder']['name']}: "
              f"{results['utterances']:,} utterances, {results['speakers']} speakers, "
              f"{results['seconds'] / 60:.1f} min", ""]  # fmt: skip
@@ -121,17 +122,35 @@ def tell(results: dict[str, Any], folder: Path) -> str:
     refused = results["rates"]["wer"]["speakers"]
     if isinstance(refused, str):
         lines.append(f"over speakers: {refused}")
-    lines.append(f"substitutions between spellings that look alike: {results['look_alike_substitutions']}")
+    lines.append(f"substitutions between spellings that render alike: {results['look_alike_substitutions']}")
     for name, rows in results["by"].items():
         lines += ["", f"WER by {name}"]
-        lines += [f"  {r['name']:22s}{100 * r['rate']:8.2f} %  of {r['words']:,} words" for r in rows[:20]]
+        lines += [f"  {r['name']:22s}{100 * r['rate']:8.2f} %  of {r['words']:,} words" for r in rows[:_BREAKDOWN_ROWS]]
+        if len(rows) > _BREAKDOWN_ROWS:
+            lines.append(f"  and {len(rows) - _BREAKDOWN_ROWS} more, in evaluation.json")
     lines += ["", "Most frequent confusions (reference > hypothesis)"]
-    for c in results["confusions"][:_SHOWN]:
+    for c in results["confusions"][:_CONFUSION_ROWS]:
         lines.append(f"  {c['count']:4d}  {c['reference'] or '(nothing)'} > {c['hypothesis'] or '(nothing)'}")
     if "against" in results:
-        lines += ["", *_tell_difference(results)]
-    written = [folder / n for n in ("evaluation.json", "hypotheses.tsv", "n_best.jsonl") if (folder / n).is_file()]
+        lines += ["", *_difference(results["against"])]
     return "\n".join([*lines, "", *(f"  {path}" for path in written)])
+
+
+def _difference(against: dict[str, Any]) -> list[str]:
+    lines = [f"Difference to {against['run']} (this run minus that one, in points)"]
+    for name in RATES:
+        found = against[name]["utterances"]
+        if isinstance(found, dict):
+            lines.append(f"  {name:16s}{100 * found['value']:+8.2f}  {100 * found['low']:+.2f} to "
+                         f"{100 * found['high']:+.2f}  {_p(found['p'])} (paired bootstrap)")  # fmt: skip
+    pairs = against["matched_pairs"]
+    lines.append(f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, {_p(pairs['p'])}, {pairs['segments']} segments")
+    changed = sorted(against["changed"], key=lambda c: -abs(c["edits"] - c["edits_against"]))
+    lines.append(f"{len(changed)} utterances differ" + (", most of all:" if changed else ""))
+    for c in changed[:_CHANGED_ROWS]:
+        lines += [f"  {c['id']}  {c['edits_against']} > {c['edits']} edits", f"    reference {c['reference']}",
+                  f"    that one  {c['against']}", f"    this run  {c['hypothesis']}"]  # fmt: skip
+    return lines
 
 
 def _interval(found: list[float] | str) -> str:
@@ -140,22 +159,3 @@ def _interval(found: list[float] | str) -> str:
 
 def _p(value: float) -> str:
     return "p < 0.0001" if value < 0.0001 else f"p {value:.4f}"
-
-
-def _tell_difference(results: dict[str, Any]) -> list[str]:
-    against = results["against"]
-    lines = [f"Against {against['run']} (this run minus that, points)"]
-    for name in RATES:
-        found = against[name]["utterances"]
-        if isinstance(found, dict):
-            lines.append(f"  {name:16s}{100 * found['value']:+8.2f}  {100 * found['low']:+.2f} to "
-                         f"{100 * found['high']:+.2f}  "
-                         f"{_p(found['p'])} (paired bootstrap)")  # fmt: skip
-    pairs = against["matched_pairs"]
-    lines.append(f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, {_p(pairs['p'])}, {pairs['segments']} segments")
-    lines.append(f"{len(against['changed'])} utterances changed; the most:")
-    most = sorted(against["changed"], key=lambda c: -abs(c["edits"] - c["edits_against"]))[:5]
-    for c in most:
-        lines += [f"  {c['id']}  {c['edits_against']} > {c['edits']} edits", f"    reference {c['reference']}",
-                  f"    that      {c['against']}", f"    this      {c['hypothesis']}"]  # fmt: skip
-    return lines

@@ -1,0 +1,27 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["khasr.evaluate"], "run= is missing"),
+        (["khasr.evaluate", "run=/absent"], "/absent"),
+        (["khasr.evaluate", "run=/absent", "data=folder", "partt=test"], "partt"),
+        (["khasr.tune", "run=/absent", "lm=/absent"], "/absent has no config.yaml"),
+        (["khasr.build_lm", "--out", "lm"], "There is no text"),
+        (["khasr.transcribe", "/absent", "empty"], "empty contains no audio files"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, tmp_path: Path) -> None:
+    """A mistake in the options is one message with exit code 2, without a traceback."""
+    (tmp_path / "empty").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

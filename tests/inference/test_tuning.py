@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from khasr.config import DecoderConfig
+from khasr.inference.tuning import Tuned, describe_gain, draw_trials, tune
+from khasr.scoring.significance import Difference
+from tests.decoding.test_greedy import VOCABULARY, frames, write_lm
+
+
+def test_tuned_not_worse(tmp_path: Path) -> None:
+    """The decoder that was given is the first trial, so the best is at least as good on the same utterances."""
+    rng = np.random.default_rng(1)
+    log_probs = [frames("a-b", 0.6)[0].numpy() + rng.normal(0, 0.5, (3, len(VOCABULARY))) for _ in range(12)]
+    log_probs = [(x - np.log(np.exp(x).sum(1, keepdims=True))).astype(np.float32) for x in log_probs]
+    options = DecoderConfig(name="beam_lm", lm=str(write_lm(tmp_path)))
+    found = tune(options, VOCABULARY, log_probs, ["ab"] * 12, trials=12, seed=0, report=lambda _: None)
+    assert found.wer <= found.untuned
+    assert (sum(found.edits) / 12, sum(found.edits_untuned) / 12) == (found.wer, found.untuned)
+    assert len(found.trials) == 12
+    assert (found.trials[0]["alpha"], found.trials[0]["beta"]) == (0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("interval", "message"), [((-0.03, -0.01), "expect less on another part"), ((-0.03, 0.01), "may be chance")]
+)
+def test_gain(interval: tuple[float, float], message: str) -> None:
+    """The gain on val is reported with its interval, and with what it means for other parts."""
+    sentence = describe_gain(Difference(-0.01, *interval, 0.2))
+    assert message in sentence
+    assert f"-1.00 points (-3.00 to {100 * interval[1]:+.2f})" in sentence
+
+
+def test_picture_stays_on_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tuning.png has colours at the trials only: no surface is drawn where nothing was tried."""
+    trials = [
+        {"alpha": a, "beta": b, "wer": 0.3 + a / 10, "decoded": share}
+        for a, b, share in [(0.5, 1.5, 1.0), (0.1, 5.0, 1.0), (1.4, -1.0, 0.25), (0.9, 2.0, 1.0), (1.2, 4.0, 1.0)]
+    ]
+    drawn = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    best = DecoderConfig(alpha=0.1, beta=5.0)
+    draw_trials(Tuned(best, 0.31, 0.35, [], [], trials), tmp_path / "tuning.png", "WER")
+    monkeypatch.undo()
+    axes = drawn[0].axes[0]
+    (points,) = axes.collections
+    assert points.get_offsets().tolist() == [[t["alpha"], t["beta"]] for t in trials if t["decoded"] == 1]
+    assert (tmp_path / "tuning.png").stat().st_size > 1000
+    plt.close(drawn[0])

@@ -1,0 +1,51 @@
+from collections import Counter
+
+import pytest
+
+from khasr.scoring.breakdown import by_duration, by_frequency, by_oov, by_speaker
+from khasr.scoring.hypotheses import Hypothesis
+from khasr.scoring.report import compare, describe
+
+
+def recognised(texts: list[str], speakers: int = 8) -> list[Hypothesis]:
+    return [Hypothesis(f"u{i}", f"s{i % speakers}", 2.0, "a b c", text) for i, text in enumerate(texts)]
+
+
+def test_describe() -> None:
+    """Rates with intervals over utterances and speakers, and confusions."""
+    found = describe(recognised(["a b c", "a x c"] * 8), Counter("aab"), 500)
+    wer = found["rates"]["wer"]
+    assert (wer["rate"], wer["count"], wer["substitutions"]["count"]) == (8 / 48, 8, 8)
+    assert wer["utterances"][0] < 8 / 48 < wer["utterances"][1]
+    assert isinstance(wer["speakers"], list)
+    assert found["confusions"] == [{"reference": "b", "hypothesis": "x", "count": 8}]
+    few = describe(recognised(["a b c"] * 8, speakers=7), None, 100)
+    assert "7 groups are too few" in few["rates"]["wer"]["speakers"]
+
+
+def test_compare() -> None:
+    """The difference is paired by utterance, and the utterances that differ are listed."""
+    one, other = recognised(["a b c"] * 16), recognised(["a b c", "a x c"] * 8)
+    found = compare(one, other, 500)
+    assert found["wer"]["utterances"]["value"] == pytest.approx(-8 / 48)
+    assert found["wer"]["utterances"]["p"] < 0.01
+    assert found["matched_pairs"]["segments"] == 8
+    assert [c["id"] for c in found["changed"]] == [f"u{i}" for i in range(1, 16, 2)]
+    with pytest.raises(ValueError, match="not scored on the same utterances"):
+        compare(one, other[:-1], 100)
+
+
+def test_breakdowns_complete() -> None:
+    """Every breakdown has every utterance, or every reference word, once."""
+    some = recognised(["a b c", "a x c", "a"] * 4)
+    for rows in (by_speaker(some), by_duration(some), by_oov(some, Counter("ab"))):
+        assert sum(r.utterances for r in rows) == 12
+        assert sum(r.edits for r in rows) == 4 * 3
+    assert sum(r.words for r in by_frequency(some, Counter("ab"))) == 36
+
+
+def test_oov_classes() -> None:
+    some = [Hypothesis("u", "s", 1.0, reference, reference) for reference in ("a", "a x", "x y", "x y z")]
+    assert [(r.name, r.utterances) for r in by_oov(some, Counter("a"))] == [
+        ("no OOV word", 1), ("1 OOV word", 1), ("2 OOV words or more", 2),
+    ]  # fmt: skip
