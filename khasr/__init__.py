@@ -9,4 +9,4 @@ __version__ = "0.1.0"
 # training several times slower; a short spin keeps the speed of an idle machine (experiments/speed, "Beside other
 # processes"). libgomp reads the variable when it is loaded, so it is set here: commands import khasr before torch.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -18,7 +18,8 @@ from pathlib import Path
 SETTINGS = {
     "GNU OpenMP's default": {"GOMP_SPINCOUNT": "300000"},  # what libgomp uses when neither variable is set
     "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
-    "GOMP_SPINCOUNT=1000, khasr's default": {},
+    "GOMP_SPINCOUNT=3000, khasr's default": {},
+    "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
     "OMP_NUM_THREADS=1": {"OMP_NUM_THREADS": "1"},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
 }
