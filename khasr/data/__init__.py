@@ -1,1 +1,1 @@
-
+"""Corpora as batches of utterances: reading, 16 kHz cache, splits, augmentation, batching, audit."""

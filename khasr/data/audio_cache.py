@@ -35,7 +35,6 @@ from khasr.data.corpora.files import digest
 # A change of what an entry holds, or of how audio becomes 16 kHz, must change this.
 _EDITION = 2
 
-
 _SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -52,12 +51,9 @@ _SCHEMA = pa.schema(
     }
 )
 
-
 _WRITE_EVERY_SAMPLES = 2**23  # 16 MiB, however long the corpus and its utterances
 
-
 _EDGE = SAMPLE_RATE // 50
-
 
 # Reading and resampling leave Python's lock, so threads do; more than a few only wait for the disk.
 _THREADS = min(4, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""What there is to know of a corpus before anything is trained on it, in numbers and in words."""
+"""An audit of a corpus before training: sizes, overlap of the parts, text and audio, as numbers and as Markdown."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -15,21 +15,19 @@ from khasr.data.datamodule import CorpusDataModule
 from khasr.data.splits import PARTS
 from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables, split_clusters
 
-# Below a thousandth of full scale there is nothing to hear; a tenth of a per cent of flat tops is heard as clipping; a
-# recording that is as loud at its edge as on the whole was cut while somebody spoke.
+# Below 0.001 of full scale nothing is audible; 0.1 % of samples in flat tops is audible as clipping; a recording
+# that is as loud at its edge as on average was cut during speech.
 _SILENT_LEVEL, _CLIPPED_SHARE, _CUT_EDGE = 1e-3, 1e-3, 1.0
-
 
 # The feature encoder of wav2vec 2.0 (Baevski 2020): kernels and strides in samples of each layer's input.
 _CONVOLUTIONS = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
-
 
 _SHOWN = 10
 
 
 @dataclass
 class Audited:
-    """An utterance as the audit sees it; what is of its audio is None where there is only text."""
+    """An utterance with what the audit needs; the fields of its audio are None if only text is audited."""
 
     id: str
     speaker: str
@@ -45,7 +43,7 @@ class Audited:
 
 
 def audited(data: CorpusDataModule) -> list[Audited]:
-    """The utterances of all parts, as the cache knows them."""
+    """The utterances of all parts, with the measurements of the audio cache."""
     columns = ["id", "speaker", "digest", "peak", "level", "clipped", "edge", "rate"]
     return [
         Audited(part=part.name, text=text, seconds=length / SAMPLE_RATE, **about)
@@ -57,21 +55,21 @@ def audited(data: CorpusDataModule) -> list[Audited]:
 
 
 def count_frames(samples: int) -> int:
-    """Frames of 20 ms that a wav2vec 2.0 encoder makes of so many samples at 16 kHz."""
+    """The number of 20 ms frames that a wav2vec 2.0 encoder computes from that many samples at 16 kHz."""
     for kernel, stride in _CONVOLUTIONS:
         samples = (samples - kernel) // stride + 1
     return max(samples, 0)
 
 
 def count_needed_frames(symbols: Sequence[str]) -> int:
-    """The fewest frames CTC aligns the symbols with: one each, a blank between two alike (Graves 2006, sec. 3)."""
+    """The fewest frames for a CTC alignment: one per symbol, and a blank between equal ones (Graves 2006, sec. 3)."""
     return len(symbols) + sum(a == b for a, b in pairwise(symbols))
 
 
 def audit(
     name: str, utterances: Sequence[Audited], faults: Iterable[Fault] = (), units: str = "code_points"
 ) -> dict[str, Any]:
-    """Everything that `describe` tells, as plain numbers and lists."""
+    """All that `describe` reports, as plain numbers and lists."""
     split: Callable[[str], list[str]] = split_clusters if units == "clusters" else list
     found: dict[str, Any] = {
         "corpus": name,
@@ -128,10 +126,10 @@ def _text(utterances: Sequence[Audited], split: Callable[[str], list[str]]) -> d
     pairs = {a + b for u in utterances for a, b in pairwise(u.text.split())}
     symbols = Counter(c for u in utterances for c in split(u.text))
     train = {c for u in utterances if u.part == "train" for c in split(u.text)}
-    said = defaultdict(list)
+    of_text = defaultdict(list)
     for u in utterances:
-        said[u.text].append(u)
-    repeated = [members for members in said.values() if len(members) > 1]
+        of_text[u.text].append(u)
+    repeated = [members for members in of_text.values() if len(members) > 1]
     return {
         "symbols": dict(symbols.most_common()),
         "symbols_not_in_train": {c: n for c, n in symbols.items() if c not in train},
@@ -189,9 +187,6 @@ def _left_out(faults: Iterable[Fault]) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------ in words
-
-
 def describe(found: dict[str, Any]) -> str:
     """The audit as Markdown."""
     text = found["text"]
@@ -203,9 +198,9 @@ def describe(found: dict[str, Any]) -> str:
             for part, size in [("all", found["all"]), *found["parts"].items()]
         ],
     )
-    lines += ["## What the parts share", ""]
+    lines += ["## Overlap of the parts", ""]
     lines += _table(
-        ["", "speakers", "sentences", "words not heard in training", "types"],
+        ["", "speakers", "sentences", "words unseen in training", "types"],
         [
             [
                 name,
@@ -256,8 +251,8 @@ def _describe_audio(audio: dict[str, Any]) -> list[str]:
         ),
         ("silent", f"silent (level below {_SILENT_LEVEL} of full scale)"),
         ("clipped", f"clipped (over {100 * _CLIPPED_SHARE:g} % of samples in flat tops at full scale)"),
-        ("cut_at_an_edge", "as loud at an edge as on the whole, so perhaps cut while somebody spoke"),
-        ("same_audio", "with the same audio as another"),
+        ("cut_at_an_edge", "as loud at an edge as on average, so possibly cut during speech"),
+        ("same_audio", "with identical audio"),
     ):
         first = ", ".join(map(str, audio[key]["first"][:3]))
         lines.append(f"- {audio[key]['utterances']:,} utterances {what}" + (f": {first}" if first else ""))
@@ -267,7 +262,7 @@ def _describe_audio(audio: dict[str, Any]) -> list[str]:
 def _name(symbol: str) -> str:
     if len(symbol) > 1:
         return symbol
-    # A sign alone would sit on what stands before it.
+    # A combining sign alone would be drawn on the character before it.
     shown = f"◌{symbol}" if unicodedata.category(symbol).startswith("M") else symbol if symbol.strip() else ""
     return f"{shown} U+{ord(symbol):04X} {unicodedata.name(symbol, '').title()}".strip().replace("|", "\\|")
 

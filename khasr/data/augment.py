@@ -1,4 +1,4 @@
-"""What is changed at random in a training waveform."""
+"""Random changes of training waveforms: speed, noise, pauses, gain, joining."""
 
 import functools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from khasr.config import AugmentConfig
 from khasr.data.audio import SAMPLE_RATE, standardise
 
-# Level of a pause's noise against the utterance's, in dB: from a noisy room's to below what 16 bits can tell.
+# Range of a pause's noise level relative to the utterance's, in dB: from a noisy room to below 16-bit resolution.
 _PAUSE_DB = (-60.0, -20.0)
 
 
@@ -23,10 +23,10 @@ def _speed(factor: float) -> torchaudio.transforms.Speed:
 def augment(
     waveform: NDArray[np.float32], options: AugmentConfig, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The waveform at another speed, with noise and with pauses, as the options have it; (samples,), of any length out.
+    """The waveform with speed, noise and pauses changed at random; (samples,) in, (another number of samples,) out.
 
-    Speed is changed as a tape's is, pitch and all (Ko 2015). Noise is white, its level drawn evenly in dB, and so is
-    that of the pauses. One end in two has no pause: speech may begin at once.
+    A change of speed also changes pitch (Ko 2015). Noise is white; its level and that of the pauses are uniform in dB.
+    Each end has a pause with probability 1/2, because speech may also start immediately.
     """
     if options.speed:
         factor = float(generator.choice(options.speed))
@@ -47,7 +47,7 @@ def augment(
 def _noise(
     waveform: NDArray[np.float32], decibels: float, samples: int, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """White noise so many dB above the waveform's level."""
+    """White noise at `decibels` relative to the waveform's level; (samples,)."""
     level = np.sqrt(np.mean(waveform**2)) * 10 ** (decibels / 20)
     return np.float32(level) * generator.standard_normal(samples, dtype=np.float32)
 
@@ -55,7 +55,7 @@ def _noise(
 def amplify(
     waveform: NDArray[np.float32], options: AugmentConfig, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The waveform louder or softer, drawn evenly in dB; for one that is standardised, which would undo it."""
+    """The waveform with a random gain, uniform in dB; apply it after standardising, which would remove it."""
     if not options.gain_db:
         return waveform
     decibels = generator.uniform(options.gain_db[0], options.gain_db[1])
@@ -63,8 +63,8 @@ def amplify(
 
 
 def join(waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """One standardised waveform of several, one after another as they are; pauses are for `augment` to put.
+    """One standardised waveform of several, concatenated without pauses (`augment` adds those).
 
-    What a model hears in a chunk of a long recording: neighbours, and levels that differ within what is standardised.
+    It resembles a chunk of a long recording: several sentences whose levels differ within one standardised waveform.
     """
     return standardise(np.concatenate(waveforms))

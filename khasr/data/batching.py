@@ -1,4 +1,4 @@
-"""Batches: which utterances go together, in which order, and how they are padded."""
+"""Batches: their composition, order and padding."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from khasr.data.audio import SAMPLE_RATE
 
-# The shortest utterance of an evaluation batch, as a share of its longest: padding is about half of what is left.
+# Shortest utterance of an evaluation batch relative to its longest; padding is about half of the rest.
 _LEAST_OF_LONGEST = 0.93
 
 
 class Example(NamedTuple):
-    """One utterance, ready: a standardised waveform and its label ids."""
+    """One utterance for the model: a standardised waveform (samples,) and its label ids (labels,)."""
 
     id: str
     reference: str
@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Utterances padded to the longest.
+    """Utterances padded to the longest one.
 
     Attributes:
         waveforms: (batch, samples) float32 at 16 kHz, zero-padded at the end.
@@ -46,12 +46,12 @@ class Batch(NamedTuple):
 
     @property
     def audio_seconds(self) -> float:
-        """Seconds of audio, padding not counted."""
+        """Seconds of audio, without padding."""
         return float(self.waveform_lengths.sum()) / SAMPLE_RATE
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """The batch of some examples."""
+    """The examples as one batch."""
     pad = torch.nn.utils.rnn.pad_sequence
     return Batch(
         ids=[e.id for e in examples],
@@ -65,24 +65,24 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 class TrainingOrder(Sampler[list[tuple[int, int]]]):
-    """Every batch of a run, epoch after epoch, as (epoch, index) pairs; a function of the seed alone.
+    """Every batch of a run, epoch after epoch, as lists of (epoch, index); determined by the seed.
 
-    The whole run is one pass of the loader: a place in the run is then one number, the count of batches behind, and
-    going on from a checkpoint is starting from there.
+    The whole run is one pass over the loader, so the position in a run is a single number, the number of batches seen,
+    and a resumed run starts at that number.
 
-    Each epoch leaves out the batches that do not fill a last optimizer step (at most accumulate x ranks - 1, others
-    each epoch, since the order is another). On the card's 2,353 utterances that is its 73 updates an epoch.
+    Each epoch drops the batches that do not fill its last optimizer step (at most accumulate x ranks - 1, different
+    ones in each epoch). For the card's 2,353 utterances this gives its 73 optimizer steps per epoch.
 
-    By audio seconds, the utterances are parted once into buckets, longest first, each of some whole batches of as many
-    utterances as the bucket's longest allows; an epoch mixes within each bucket and shuffles all batches. So each epoch
-    has as many batches, and no batch is left half full but the shortest utterances' last.
+    With batch_samples, the utterances are divided once into buckets, longest first. Each bucket holds whole batches of
+    as many utterances as its longest one allows. An epoch shuffles within each bucket and then shuffles all batches. So
+    every epoch has the same number of batches, and only the batch of the shortest utterances may be partly filled.
     """
 
-    # Lengths are sorted within runs of this many batches, as transformers' group_by_length has it: longer runs pad
-    # less, shorter ones mix more.
+    # Lengths are sorted within groups of this many batches, as in transformers' group_by_length: larger groups need
+    # less padding, smaller ones shuffle more.
     _SORTED_RUN = 50
-    # Batches in a bucket of like lengths: fewer pad less, more mix more; and its shortest utterance as a share of its
-    # longest, where that leaves two batches.
+    # Batches in a bucket of similar lengths (fewer need less padding, more shuffle more), and the shortest utterance of
+    # a bucket relative to its longest, if that leaves two batches.
     _BUCKET, _ALIKE = 8, 0.9
 
     def __init__(
@@ -98,15 +98,16 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         weights: Sequence[float] | None = None,
         batch_samples: int | None = None,
     ) -> None:
-        """The order of batches of utterances of these lengths (in samples), for one of several ranks.
+        """The order of batches for one of several ranks.
 
-        With batch_samples a batch has at most that many samples, padding counted, and batch_size is not used.
-
-        With weights, an epoch has each utterance as often as its weight says, on average; each epoch draws anew.
+        Args:
+            lengths: of the utterances, in samples.
+            weights: mean number of times an epoch contains each utterance, drawn anew in each epoch.
+            batch_samples: most samples in a batch, padding included; batch_size is then ignored.
 
         Raises:
-            ValueError: an epoch is too short for one optimizer step, an utterance longer than batch_samples, or
-                batch_samples with weights or without by_length.
+            ValueError: an epoch is too short for one optimizer step, an utterance is longer than batch_samples, or
+                batch_samples is combined with weights or with by_length=False.
         """
         self._lengths = np.asarray(lengths)
         self._batch_size = batch_size
@@ -130,25 +131,25 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
                 of, option = f"{batch_samples / SAMPLE_RATE:g} s", "batch_seconds"
             raise ValueError(
                 f"{len(lengths)} training utterances make {batches} batches of {of}, fewer than one optimizer step "
-                f"takes ({accumulate} x {ranks}). Lower data.{option} or trainer.accumulate_grad_batches."
+                f"needs ({accumulate} x {ranks}). Lower data.{option} or trainer.accumulate_grad_batches."
             )
         self.batches = self.batches_per_epoch
         self.position = 0
 
     def set_steps(self, steps: int) -> None:
-        """Makes the run that many optimizer steps long."""
+        """Sets the length of the run in optimizer steps."""
         self.batches = steps * (self.batches_per_epoch // self.steps_per_epoch)
 
     def epoch_at(self, step: int) -> float:
-        """Epochs behind after that many optimizer steps, as transformers' Trainer counts them.
+        """Epochs completed after that many optimizer steps, counted as transformers' Trainer does.
 
-        Within an epoch a step is its share of all the epoch's batches; those left out are behind at the epoch's end.
+        Within an epoch a step counts as its share of all the epoch's batches; dropped ones count at the epoch's end.
         """
         epochs, rest = divmod(step, self.steps_per_epoch)
         return epochs + rest * self._step_share
 
     def __len__(self) -> int:
-        """Batches of the whole run on this rank, those behind `position` too."""
+        """Batches of the whole run on this rank, including those before `position`."""
         return self.batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -171,7 +172,7 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
             return self._of_rank([batches[i] for i in generator.permutation(len(batches))])
         order = generator.permutation(len(self._lengths))
         if self._weights is not None:
-            # Systematic sampling: each weight's whole part for certain, the rest by chance, always as many in all.
+            # Systematic sampling: the integer part of each weight is certain, the rest random, the total constant.
             ends = np.cumsum(self._weights[order])
             ends *= max(1, round(ends[-1])) / ends[-1]
             counts = np.diff(np.floor(ends + generator.random() * (1 - 1e-9) + 1e-9), prepend=0).astype(int)
@@ -182,7 +183,7 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
             order = np.concatenate([r[np.argsort(-self._lengths[r], kind="stable")] for r in runs])
         batches = [order[i : i + self._batch_size].tolist() for i in range(0, len(order), self._batch_size)]
         if self._by_length:
-            # Else long batches would come first in each run.
+            # Otherwise long batches would come first in each sorted group.
             batches = [batches[i] for i in generator.permutation(len(batches))]
         return self._of_rank(batches)
 
@@ -190,17 +191,18 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
         return batches[: self.batches_per_epoch * self._ranks][self._rank :: self._ranks]
 
     def _by_samples(self, batch_samples: int) -> list[tuple[NDArray[np.int64], int]]:
-        """The buckets, longest first: their utterances, and how many make a batch."""
+        """The buckets, longest first: their utterances, and the number of utterances per batch."""
         longest = int(self._lengths.max())
         if longest > batch_samples:
             raise ValueError(
                 f"data.batch_seconds={batch_samples / SAMPLE_RATE:g}: the longest training utterance has "
-                f"{longest / SAMPLE_RATE:.1f} s. A batch has to hold one (data.max_seconds bounds them)."
+                f"{longest / SAMPLE_RATE:.1f} s and must fit into a batch. Raise data.batch_seconds or lower "
+                "data.max_seconds."
             )
         if self._weights is not None or not self._by_length:
             raise ValueError(
-                "data.batch_seconds goes with data.order=by_length and, in a mix, with weights of 1: else each epoch "
-                "would have another count of batches."
+                "data.batch_seconds requires data.order=by_length and, in a mix, weights of 1: otherwise the number of "
+                "batches would differ between epochs."
             )
         order = np.argsort(-self._lengths, kind="stable")
         buckets, begin = [], 0
@@ -214,7 +216,7 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
 
 
 class TrainingLoader(DataLoader[Any]):
-    """A loader that knows its place in the run, which Lightning puts into checkpoints and gives back."""
+    """A loader with its position in the run, which Lightning saves in checkpoints and restores."""
 
     def __init__(self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int) -> None:
         super().__init__(
@@ -225,28 +227,28 @@ class TrainingLoader(DataLoader[Any]):
             pin_memory=torch.cuda.is_available(),
         )
         self.order = order
-        self.behind = 0
+        self.batches_seen = 0
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self.order.position = self.behind
+        self.order.position = self.batches_seen
         for batch in super().__iter__():
-            # Counted when it is handed out, not when a worker fetches it ahead.
-            self.behind += 1
+            # Counted when it is yielded, not when a worker prefetches it.
+            self.batches_seen += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The count of batches behind."""
-        return {"behind": self.behind}
+        """The number of batches seen, under the key that every khasr checkpoint has."""
+        return {"behind": self.batches_seen}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Starts after that many batches."""
-        self.behind = state["behind"]
+        """Continues after that many batches."""
+        self.batches_seen = state["behind"]
 
 
 def evaluation_batches(lengths: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
-    """Batches of all utterances, longest first, for one of several ranks; each utterance is in one of them.
+    """Batches of all utterances, longest first, for one of several ranks; each utterance occurs once.
 
-    A batch ends early where the next utterance is much shorter than its longest: little of it is padding then.
+    A batch ends early if the next utterance is much shorter than its longest one, to limit padding.
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     batch_size = max(1, min(batch_size, len(order) // ranks))  # Lightning refuses a rank without a batch

@@ -1,4 +1,4 @@
-"""The LightningDataModule: a corpus, parted, normalised, encoded and batched."""
+"""The LightningDataModule: a corpus, normalised, split, encoded and batched."""
 
 from collections import Counter
 from typing import Any
@@ -21,18 +21,28 @@ from khasr.data.splits import PARTS, Row, split
 from khasr.text.normalise import transcript
 from khasr.text.vocabulary import Vocabulary, describe_symbol
 
-# What wav2vec 2.0's convolutions hear of audio for one frame.
+# Receptive field of wav2vec 2.0's feature encoder: the samples that one frame needs.
 _LEAST_SAMPLES = 400
 
 
 class CorpusDataModule(pl.LightningDataModule):
     """A corpus for Lightning.
 
-    `prepare` reads and parts the corpus; the vocabulary is of the training part unless one is given. The test part's
-    texts are looked at only with read_test.
+    `prepare` reads and splits the corpus. The vocabulary is that of the training part unless `use_vocabulary` sets one.
+
+    Attributes:
+        parts: train, val and test, once `prepare` has run.
+        faults: utterances that were left out, with the reason.
+        unknown: for each part, the symbols missing from the vocabulary with their counts.
     """
 
     def __init__(self, options: DataConfig, seed: int, accumulate: int = 1, read_test: bool = False) -> None:
+        """A data module of the corpus that the options name.
+
+        Args:
+            accumulate: batches per optimizer step.
+            read_test: also check the test part's symbols against the vocabulary; training never looks at them.
+        """
         super().__init__()
         self._read = PARTS if read_test else [part for part in PARTS if part != "test"]
         self._options = options
@@ -45,11 +55,11 @@ class CorpusDataModule(pl.LightningDataModule):
         self._steps: int | None = None
 
     def prepare(self, progress: bool = True) -> None:
-        """Reads the corpus (from the cache where it is there) and parts it.
+        """Reads the corpus, or its cache, and splits it into `parts`.
 
         Raises:
-            ValueError: faulty utterances under data.on_error=raise, or too few to part.
-            FileNotFoundError: no corpus where the options say.
+            ValueError: a faulty utterance with data.on_error=raise, or too few utterances for three parts.
+            FileNotFoundError: the corpus does not exist.
         """
         tables, texts, weights = [], [], []
         for member in corpora_of(self._options):
@@ -78,7 +88,7 @@ class CorpusDataModule(pl.LightningDataModule):
         self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in row_of]
 
     def _load(self, member: Member, progress: bool) -> tuple[datasets.Dataset, list[str]]:
-        """A corpus's usable utterances, with its name as a column, and their normalised texts."""
+        """The usable utterances of a corpus, with its name as a column, and their normalised texts."""
         options = member.options
         corpus = read_corpus(options)
         total = len(corpus.utterances) + len(corpus.faults)
@@ -91,14 +101,16 @@ class CorpusDataModule(pl.LightningDataModule):
         for row, (id_, samples, text) in enumerate(zip(ids, lengths, texts, strict=True)):
             seconds = samples / SAMPLE_RATE
             if samples < max(_LEAST_SAMPLES, options.min_seconds * SAMPLE_RATE):
-                least = f"data.min_seconds={options.min_seconds}, and a frame hears {_LEAST_SAMPLES / SAMPLE_RATE} s"
-                detail = f"{id_} is {seconds:.3f} s long; {least}"
+                least = max(_LEAST_SAMPLES / SAMPLE_RATE, options.min_seconds)
+                detail = f"{id_} is {seconds:.3f} s long; the minimum is {least:g} s (data.min_seconds)"
                 faults.append(Fault(id_, "too short", detail))
             elif seconds > options.max_seconds:
-                detail = f"{id_} is {seconds:.1f} s long; data.max_seconds={options.max_seconds}"
+                detail = f"{id_} is {seconds:.1f} s long; the maximum is {options.max_seconds:g} s (data.max_seconds)"
                 faults.append(Fault(id_, "too long", detail))
             elif not text:
-                detail = f"{id_}: nothing is left of its text under data.text: {_column(audio, 'text')[row].as_py()!r}"
+                detail = (
+                    f"{id_}: its text is empty after normalisation (data.text): {_column(audio, 'text')[row].as_py()!r}"
+                )
                 faults.append(Fault(id_, "no text", detail))
             else:
                 usable.append(row)
@@ -119,22 +131,22 @@ class CorpusDataModule(pl.LightningDataModule):
             same = sum(fault.reason == faults[0].reason for fault in faults)
             raise ValueError(
                 f"{faults[0].detail}. {len(faults):,} of {total:,} utterances cannot be used, {same:,} of them for "
-                "this reason (data.on_error=skip leaves them out and counts them)."
+                "this reason. data.on_error=skip leaves them out and reports their number."
             )
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The symbols of the training part, or those it was given."""
+        """The vocabulary of the training part, or the one passed to `use_vocabulary`."""
         if self._vocabulary is None:
             self.use_vocabulary(Vocabulary.of_texts(self.parts["train"].texts, self._options.text.units))
         assert self._vocabulary is not None
         return self._vocabulary
 
     def use_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Encodes by this vocabulary and counts, for each part, the symbols that it lacks.
+        """Sets the vocabulary, and counts for each part the symbols missing from it.
 
         Raises:
-            ValueError: a training text has such a symbol, or another part under data.text.unknown_symbols=raise.
+            ValueError: a symbol is missing in train, or in another part with data.text.unknown_symbols=raise.
         """
         for name in self._read:
             part = self.parts[name]
@@ -144,12 +156,12 @@ class CorpusDataModule(pl.LightningDataModule):
                 if unknown and (name == "train" or self._options.text.unknown_symbols == "raise"):
                     symbol = next(iter(unknown))
                     raise ValueError(
-                        f"{name} utterance {part.audio[index]['id']} has {describe_symbol(symbol)}, which is "
-                        f"not among the vocabulary's {len(vocabulary)} symbols"
+                        f"{name} utterance {part.audio[index]['id']} contains {describe_symbol(symbol)}, which is not "
+                        f"in the vocabulary of {len(vocabulary)} symbols. "
                         + (
-                            "; model.head=new makes a head for the training part's own symbols."
+                            "model.head=new makes a head for the symbols of the training part."
                             if name == "train"
-                            else " (data.text.unknown_symbols=map counts such symbols and maps them to <unk>)."
+                            else "data.text.unknown_symbols=map maps such symbols to <unk> and counts them."
                         )
                     )
                 lacking.update(unknown)
@@ -172,11 +184,11 @@ class CorpusDataModule(pl.LightningDataModule):
         )
 
     def set_steps(self, steps: int) -> None:
-        """Makes training that many optimizer steps long."""
+        """Sets the length of training in optimizer steps."""
         self._steps = steps
 
     def train_dataloader(self) -> TrainingLoader:
-        """Every training batch of the run."""
+        """All training batches of the run, as one pass."""
         order = self.training_order(*self._rank())
         if self._steps is not None:
             order.set_steps(self._steps)
@@ -188,7 +200,7 @@ class CorpusDataModule(pl.LightningDataModule):
         return self.evaluation_loader("val")
 
     def evaluation_loader(self, part: str, whole: bool = False) -> DataLoader[Any]:
-        """A part's utterances, each once, longest first: this rank's share of them, or the whole."""
+        """A part's utterances, each once, longest first: this rank's share, or with `whole` all of them."""
         rank, ranks = (0, 1) if whole else self._rank()
         batches = evaluation_batches(self.parts[part].lengths, self._options.eval_batch_size, rank, ranks)
         dataset = PartDataset(self.parts[part], self.vocabulary, self._options)
@@ -199,13 +211,13 @@ class CorpusDataModule(pl.LightningDataModule):
 
 
 def _column(audio: datasets.Dataset, name: str) -> pa.ChunkedArray:
-    """A column as Arrow has it, quickly; of the rows that were selected, if some were."""
+    """A column as an Arrow array, of the selected rows if the dataset is a selection; much faster than indexing."""
     table = audio.select_columns([name])
     return (table.flatten_indices() if table._indices is not None else table).data.column(name)
 
 
 def read_parts(options: DataConfig, seed: int) -> dict[str, Part]:
-    """The parts of a corpus, and `all` of them as one."""
+    """The parts of a corpus by name, and all of them together as `all`."""
     data = CorpusDataModule(options, seed, read_test=True)
     data.prepare(progress=False)
     parts = dict(data.parts)

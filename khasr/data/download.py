@@ -1,4 +1,4 @@
-"""An archive from the web, whole or not at all: resumed where it broke off, its size and checksum looked at."""
+"""Resumable download of an archive, with its size and checksum verified."""
 
 import hashlib
 import os
@@ -11,9 +11,7 @@ from tqdm import tqdm
 
 _ATTEMPTS = 5
 
-
 _CHUNK = 2**20
-
 
 _TIMEOUT = httpx.Timeout(30.0)
 
@@ -27,18 +25,20 @@ def download(
     progress: bool = True,
     pause: float = 1.0,
 ) -> Path:
-    """The file at the URL, at `path`; nothing is fetched where it is there already.
+    """Downloads the URL to `path`, unless the file exists, and returns the path.
 
-    What has come so far waits in PATH.partial, which another start goes on with. A connection that breaks is taken up
-    again up to four times in a row without anything coming, `pause` seconds (then twice, four times ...) later.
+    The file is written to PATH.partial, from which the next call resumes. A broken connection is retried; five attempts
+    in a row without new data end the download.
 
     Args:
-        size: in bytes, and sha256: of the whole, in hex; None where they are not known.
+        size: expected size in bytes, None if unknown.
+        sha256: expected checksum in hex, None if unknown.
+        pause: seconds before the first retry, doubled for each further one.
 
     Raises:
         FileNotFoundError: the server has no such file.
-        ValueError: it is of another size or checksum than expected; what came is deleted.
-        OSError: the server cannot be reached or breaks off again and again, or the disk is full.
+        ValueError: size or checksum differ from the expected ones; the partial file is deleted.
+        OSError: the server cannot be reached or keeps breaking the connection, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -65,40 +65,38 @@ def _fetch(url: str, partial: Path, size: int | None, progress: bool, pause: flo
             if status is not None and status < 500 and status not in (408, 429):
                 kind = FileNotFoundError if status in (404, 410) else ConnectionError
                 raise kind(
-                    f"{url}: the server answers {status}. data.url=URL names another mirror; or fetch the archive "
-                    "yourself and pass data.root=FILE."
+                    f"{url}: the server answered with status {status}. Set data.url=URL to a different mirror, or "
+                    "download the archive by other means and set data.root=FILE."
                 ) from None
             came = (partial.stat().st_size if partial.exists() else 0) - before
             failures = 1 if came > 0 else failures + 1
             if failures == _ATTEMPTS:
-                why = f"it answers {status}" if status else (str(error) or type(error).__name__)
-                kept = (
-                    f"{before:,} bytes are kept in {partial}, and the next start goes on from there. " if before else ""
-                )
+                why = f"status {status}" if status else (str(error) or type(error).__name__)
+                kept = f"{before:,} bytes are kept in {partial}; the next start resumes from there. " if before else ""
                 raise ConnectionError(
-                    f"{url}: {_ATTEMPTS} attempts in a row brought nothing ({why}). {kept}data.url=URL names another "
-                    "mirror; data.root=FILE takes an archive that you have."
+                    f"{url}: {_ATTEMPTS} attempts in a row received no data ({why}). {kept}Set data.url=URL to a "
+                    "different mirror, or data.root=FILE to an archive on this machine."
                 ) from None
             time.sleep(pause * 2 ** (failures - 1))
 
 
 def _fetch_rest(url: str, partial: Path, start: int, size: int | None, progress: bool) -> None:
     headers = {"Range": f"bytes={start}-"} if start else {}
-    # Compressed on the way, lengths and places would be others than the file's.
+    # With a compressed transfer, lengths and offsets would not be those of the file.
     headers["Accept-Encoding"] = "identity"
     with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as response:
         if response.status_code == 416:
-            # We have more than there is, of another file perhaps.
+            # The partial file is longer than the file on the server, so it is a different file.
             partial.unlink()
-            raise httpx.ReadError("the server has less than was fetched before")
+            raise httpx.ReadError("the server's file is shorter than the partial one")
         response.raise_for_status()
         if response.status_code != 206:
-            start = 0  # the server sends the whole, whatever was asked
+            start = 0  # the server ignored the range and sends the whole file
         promised = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
         if size is not None and promised is not None and start + promised != size:
             raise ValueError(
-                f"{url}: the server has {start + promised:,} bytes, where {size:,} were expected: it is another file. "
-                "data.url=URL names another mirror."
+                f"{url}: the server's file has {start + promised:,} bytes, expected {size:,}. Set data.url=URL to a "
+                "different mirror."
             )
         with (
             partial.open("ab" if start else "wb") as file,
@@ -123,13 +121,13 @@ def _fetch_rest(url: str, partial: Path, start: int, size: int | None, progress:
 
 def _check(url: str, partial: Path, size: int | None, sha256: str | None) -> None:
     found = partial.stat().st_size
-    wrong = f"{found:,} bytes came, where {size:,} were expected" if size is not None and found != size else ""
+    wrong = f"received {found:,} bytes, expected {size:,}" if size is not None and found != size else ""
     if not wrong and sha256 is not None:
         with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        wrong = f"its SHA-256 is {digest}, where {sha256} was expected" if digest != sha256.lower() else ""
+        wrong = f"its SHA-256 is {digest}, expected {sha256}" if digest != sha256.lower() else ""
     if wrong:
         partial.unlink()
         raise ValueError(
-            f"{url}: {wrong}. What came was deleted; start again, or name another mirror with data.url=URL."
+            f"{url}: {wrong}. The partial file was deleted. Start again, or set data.url=URL to a different mirror."
         )

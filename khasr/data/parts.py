@@ -1,4 +1,4 @@
-"""TODO."""
+"""One split of a corpus: its utterances, and the examples that a model gets from them."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from khasr.text.vocabulary import Vocabulary
 
 @dataclass
 class Part:
-    """Train, val or test: rows of the corpus's audio with their normalised texts.
+    """Train, val or test: rows of the 16 kHz corpus with their normalised texts.
 
     Attributes:
+        audio: columns of `audio_cache` (id, speaker, waveform and more), one row per utterance.
         lengths: of the waveforms, in samples.
-        weights: how often, on average, an epoch of training has each utterance; 1 outside a mix.
+        weights: mean number of times a training epoch contains each utterance; 1 outside a mix.
     """
 
     name: str
@@ -41,7 +42,10 @@ class Part:
 
 
 class PartDataset(Dataset[Example]):
-    """A part's utterances as examples; train's are indexed by (epoch, index) and augmented anew each epoch."""
+    """A part's utterances as examples.
+
+    With a seed they are indexed by (epoch, index) and augmented differently in each epoch; without one by index.
+    """
 
     def __init__(self, part: Part, vocabulary: Vocabulary, options: DataConfig, seed: int | None = None) -> None:
         self._part = part
@@ -55,7 +59,7 @@ class PartDataset(Dataset[Example]):
     def __getitem__(self, at: tuple[int, int] | int) -> Example:
         epoch, index = at if isinstance(at, tuple) else (0, at)
         row = self._part.audio[index]
-        waveform = row["waveform"].astype(np.float32) / 32768  # as it was recorded, from -1 to 1
+        waveform = row["waveform"].astype(np.float32) / 32768  # full scale at 1
         if self._seed is None:
             waveform = standardise(waveform)
         else:
@@ -64,7 +68,7 @@ class PartDataset(Dataset[Example]):
         return self._example(str(row["id"]), self._part.texts[index], waveform, str(row["speaker"]))
 
     def __getitems__(self, batch: list[tuple[int, int]] | list[int]) -> list[Example]:
-        """The examples of one batch; in training joined, where the options say so."""
+        """The examples of one batch; in training joined according to data.augment.join."""
         examples = [self[at] for at in batch]
         counts = self._augment.join
         if self._seed is None or not counts:
@@ -72,7 +76,7 @@ class PartDataset(Dataset[Example]):
         generator = np.random.default_rng([self._seed, *np.ravel(batch)])
         count = int(generator.choice(counts))
         order = generator.permutation(len(examples))
-        # As even as can be: rows of as many utterances pad each other least.
+        # Groups of equal size need the least padding.
         groups = [[examples[i] for i in some] for some in np.array_split(order, math.ceil(len(order) / count))]
         return [self._joined(group) if len(group) > 1 else group[0] for group in groups]
 

@@ -1,4 +1,4 @@
-"""Train, val and test: three parts that share no utterance, and, as data.split says, no speaker or no sentence."""
+"""The split of a corpus into train, val and test, optionally without a common speaker or sentence."""
 
 import csv
 import io
@@ -16,11 +16,9 @@ from khasr.text.normalise import normalise
 
 PARTS = ("train", "val", "test")
 
-
 SPLITS = ("random", "hf_seed42", "speaker", "text", "speaker_text", "speaker_fold=K/N", "own", "a manifest's path")
 
-
-# What is the same sentence to a reader, spaces and look-alike spellings aside.
+# Differences that a reader does not see: spaces, punctuation, look-alike spellings.
 _SAME = TextConfig(
     zero_width="delete", syllable_order=True, join_vowels=True, coeng_da="ta", punctuation="space", spaces="delete"
 )
@@ -28,7 +26,7 @@ _SAME = TextConfig(
 
 @dataclass
 class Row:
-    """What a split may look at: an utterance's id, speaker, normalised text, and its part in the corpus's own split."""
+    """What a split depends on: an utterance's id, speaker, normalised text, and its part in the corpus's own split."""
 
     id: str
     speaker: str = ""
@@ -42,25 +40,26 @@ Parts = dict[str, list[str]]
 def split(rows: Sequence[Row], options: DataConfig) -> Parts:
     """The ids of each part, in the corpus's order; the same for the same utterances and `data.split_seed`.
 
-    - `random`: the card's. Test first, a share of all, then val, a share of what is left, both rounded up: 2,353,
-      262 and 291 of OpenSLR 42's 2,906.
-    - `hf_seed42`: test is that of datasets' train_test_split(test_size, seed=42) on the ids in order, as behind the
-      published w2v-BERT 2.0 number; val is what comes next in the same permutation.
-    - `speaker`: no speaker in two parts. `text`: no sentence in two parts (spaces and look-alikes aside).
-    - `speaker_text`: parts by speaker; an utterance whose sentence is in val or test leaves train, one in test, val.
-    - `speaker_fold=K/N`: speakers in N folds of like size, test is fold K and val the next, so that over N runs each
-      speaker is tested once.
-    - `own`: as the corpus itself has it (Hugging Face's train, validation, test).
-    - a path: a manifest, as `write_manifest` writes it. Utterances that it does not name are in no part.
+    - `random`: the published card's. Test is a share of all, val a share of the rest, both rounded up: 2,353, 262 and
+      291 of OpenSLR 42's 2,906.
+    - `hf_seed42`: test is that of datasets' train_test_split(test_size, seed=42) on the sorted ids, which the
+      published w2v-BERT 2.0 result used; val follows in the same permutation.
+    - `speaker`: no speaker in two parts. `text`: no sentence in two parts, as compared by `same_sentence`.
+    - `speaker_text`: by speaker; in addition, an utterance is dropped from train if val or test has its sentence, and
+      from val if test has it.
+    - `speaker_fold=K/N`: speakers in N folds of similar size; test is fold K and val the next one, so that N runs test
+      each speaker once.
+    - `own`: the corpus's own (Hugging Face's train, validation, test).
+    - a path: a manifest in the format of `manifest`. Utterances that it does not name are in no part.
 
     Raises:
-        ValueError: too few utterances or speakers for three parts, shares that leave none, no such split.
-        FileNotFoundError: no such manifest.
+        ValueError: unknown split, invalid shares, or too few utterances or speakers for three parts.
+        FileNotFoundError: the manifest does not exist.
     """
     shares = f"data.test_share={options.test_share} data.val_share={options.val_share}"
     if not (0 < options.test_share < 1 and 0 < options.val_share < 1):
-        raise ValueError(f"{shares}: a share lies between 0 and 1, both excluded.")
-    # By id, so that the order in which a corpus is listed does not matter.
+        raise ValueError(f"{shares}: expected shares greater than 0 and less than 1.")
+    # Sorted, so that the order of the corpus's listing does not matter.
     ordered = sorted(rows, key=lambda row: row.id)
     kind = options.split
     if kind in _KINDS:
@@ -70,7 +69,7 @@ def split(rows: Sequence[Row], options: DataConfig) -> Parts:
     elif "/" in kind or "." in kind:
         part_of = _from_manifest(Path(kind).expanduser(), {row.id for row in rows})
     else:
-        raise ValueError(f"data.split={kind}: there are {', '.join(SPLITS)}.")
+        raise ValueError(f"data.split={kind} is unknown. Expected one of {', '.join(SPLITS)}.")
     parts = {part: [row.id for row in rows if part_of.get(row.id) == part] for part in PARTS}
     empty = [part for part in PARTS if not parts[part]]
     if empty:
@@ -87,7 +86,7 @@ def _counts(total: int, options: DataConfig) -> tuple[int, int]:
 
 
 def _in_order(ids: Sequence[str], options: DataConfig) -> dict[str, str]:
-    """Test, val and train one after the other."""
+    """The first ids to test, the next to val, the rest to train."""
     test, val = _counts(len(ids), options)
     return {id_: PARTS[2 - (i >= test) - (i >= test + val)] for i, id_ in enumerate(ids)}
 
@@ -99,12 +98,12 @@ def _at_random(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
 
 
 def _hf_seed42(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
-    # datasets' train_test_split is this permutation, its first part the test (arrow_dataset.py; a test compares).
+    # datasets' train_test_split takes test from the start of this permutation (arrow_dataset.py; a test compares).
     return _in_order([rows[i].id for i in np.random.default_rng(42).permutation(len(rows))], options)
 
 
 def _by_group(rows: Sequence[Row], options: DataConfig, key: Callable[[Row], str]) -> dict[str, str]:
-    """Whole groups to test, then to val, in a seeded order, each taken where it brings the part nearer its size."""
+    """Whole groups to test, then to val, in random order, each if it brings the part closer to its size."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row.id)
@@ -129,7 +128,7 @@ def _by_speaker(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
 
 
 def same_sentence(text: str) -> str:
-    """What is equal for two texts that a reader takes for the same sentence."""
+    """A form of the text that is equal for texts that a reader sees as the same sentence."""
     return normalise(text, _SAME)
 
 
@@ -158,13 +157,13 @@ def _by_fold(rows: Sequence[Row], fold: str, seed: int) -> dict[str, str]:
         k = n = 0
     if not (1 <= k <= n and 3 <= n <= len(speakers)):
         raise ValueError(
-            f"data.split=speaker_fold={fold}: expected K/N with K from 1 to N and N from 3 to the {len(speakers)} "
-            "speakers that there are."
+            f"data.split=speaker_fold={fold}: expected K/N with K from 1 to N, and N from 3 to the number of speakers, "
+            f"{len(speakers)}."
         )
     random.Random(seed).shuffle(speakers)
     sizes = {speaker: sum(row.speaker == speaker for row in rows) for speaker in speakers}
     folds: list[list[str]] = [[] for _ in range(n)]
-    for speaker in sorted(speakers, key=lambda name: -sizes[name]):  # the largest first, each to the smallest fold
+    for speaker in sorted(speakers, key=lambda name: -sizes[name]):  # the largest first, each into the smallest fold
         min(folds, key=lambda members: sum(sizes[m] for m in members)).append(speaker)
     part_of_speaker = dict.fromkeys(folds[k - 1], "test") | dict.fromkeys(folds[k % n], "val")
     return {row.id: part_of_speaker.get(row.speaker, "train") for row in rows}
@@ -174,8 +173,8 @@ def _need_speakers(rows: Sequence[Row]) -> None:
     nameless = [row.id for row in rows if not row.speaker]
     if nameless:
         raise ValueError(
-            f"{len(nameless):,} of {len(rows):,} utterances have no speaker, the first {nameless[0]}: they cannot be "
-            "parted by speaker. data.split=text parts by sentence."
+            f"{len(nameless):,} of {len(rows):,} utterances have no speaker (the first is {nameless[0]}), so they "
+            "cannot be split by speaker. data.split=text splits by sentence."
         )
 
 
@@ -183,8 +182,8 @@ def _own(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
     foreign = [row for row in rows if row.own_part not in PARTS]
     if foreign:
         raise ValueError(
-            f"data.split=own: {foreign[0].id} is in no train, validation or test part of the corpus's own. Choose "
-            f"another data.split: {', '.join(SPLITS)}."
+            f"data.split=own: {foreign[0].id} is in no train, validation or test part of the corpus. Choose a "
+            f"different data.split: {', '.join(SPLITS)}."
         )
     return {row.id: row.own_part for row in rows}
 
@@ -203,7 +202,7 @@ _KINDS = {
 
 
 def manifest(parts: Parts) -> str:
-    """A split as a tab-separated table of id and part, which data.split=PATH reads."""
+    """A split as a tab-separated table of id and part, which data.split=PATH reads back."""
     lines = ["id\tpart", *(f"{id_}\t{part}" for part in PARTS for id_ in parts[part])]
     return "\n".join(lines) + "\n"
 
@@ -211,7 +210,7 @@ def manifest(parts: Parts) -> str:
 def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"data.split={path} is no file. Expected a manifest (columns id and part), or one of {', '.join(SPLITS)}."
+            f"data.split={path} is not a file. Expected a manifest (columns id and part) or one of {', '.join(SPLITS)}."
         )
     lines = read_table(path.read_bytes(), str(path))
     part_of: dict[str, str] = {}
@@ -220,9 +219,11 @@ def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
         if fields in ([], ["id", "part"]):
             continue
         if len(fields) != 2 or fields[1] not in PARTS:
-            raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; got {lines[number - 1]!r}.")
+            raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; found {lines[number - 1]!r}.")
         if part_of.setdefault(fields[0], fields[1]) != fields[1]:
             raise ValueError(f"{path}:{number}: {fields[0]} is in two parts, {part_of[fields[0]]} and {fields[1]}.")
     if not part_of.keys() & ids:
-        raise ValueError(f"{path} names none of the corpus's {len(ids):,} utterances; was it made for another corpus?")
+        raise ValueError(
+            f"{path} names none of the corpus's {len(ids):,} utterances. Expected a manifest of this corpus."
+        )
     return part_of

@@ -1,1 +1,1 @@
-
+"""Khmer text: normalisation, syllables, word segmentation, numbers, the CTC vocabulary."""

@@ -1,6 +1,6 @@
-"""Transcripts made comparable: one spelling of the same text, one space between words.
+"""Normalisation of transcripts: one spelling of the same text, one space between words.
 
-Each option of data.text is one step here. As they come, only the Unicode form and white space change.
+Each option of data.text is one step. With the defaults, only the Unicode form and white space change.
 """
 
 import re
@@ -11,33 +11,29 @@ from khasr.text.numbers import spell_numbers
 from khasr.text.segment import ZWSP, segment_words
 from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables
 
-# Drawn with no width and said with no sound: soft hyphen, joiners, direction marks, byte order mark, U+200B last.
+# Characters without width or sound: soft hyphen, joiners, direction marks, byte order mark (U+200B is separate).
 _ZERO_WIDTH = re.compile("[\u00ad\u200c-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-
 
 _LATIN = re.compile("[A-Za-zªºÀ-ÖØ-öø-ʸḀ-ỿ\uff21-\uff3a\uff41-\uff5a][\u0300-\u036f'’]*")
 
-
 _KHMER_WORD = "[\u1780-\u17d3\u17dc\u17dd\u200c\u200d]+"
-
 
 _REPEATED = re.compile(rf"({_KHMER_WORD})\s*ៗ")
 
-
-# Each round of the steps leaves less for the next; more rounds than this would be a fault of theirs.
+# Each round of the steps changes less than the one before; two or three rounds are usual.
 _ROUNDS = 10
 
 
 def transcript(text: str, options: TextConfig) -> str:
-    """A corpus's text as it is learned and scored: cut into words where data.text.segment says so, and normalised."""
+    """A corpus's text as used in training and scoring: segmented into words if data.text.segment is set, normalised."""
     return normalise(" ".join(segment_words(text)) if options.segment else text, options)
 
 
 def normalise(text: str, options: TextConfig) -> str:
-    """The text with each step that the options name; normalising twice changes nothing more.
+    """The text after the steps that the options select; normalising is idempotent.
 
-    White space of every kind becomes one U+0020 between words and none at the ends. No Khmer letter, vowel sign or
-    coeng is ever taken away; `join_vowels` writes two signs as the one they make.
+    All white space becomes one U+0020 between words and none at the ends. No Khmer letter, vowel sign or coeng is ever
+    deleted; `join_vowels` replaces two signs by the one that they compose.
     """
     for _ in range(_ROUNDS):
         before, text = text, _round(text, options)
@@ -52,7 +48,7 @@ def _round(text: str, options: TextConfig) -> str:
     if options.lowercase:
         text = text.lower()
     if options.unicode_form != "none":
-        # After lower-casing, which can leave text denormalised (U+0130 becomes i and a combining dot).
+        # After lower-casing, which may denormalise the text (U+0130 becomes i and a combining dot).
         text = unicodedata.normalize(options.unicode_form, text)
     if options.syllable_order:
         text = order_syllables(text)

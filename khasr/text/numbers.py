@@ -1,63 +1,49 @@
-"""Figures as the words that a Khmer reader says, spelled and spaced as OpenSLR 42 has its numbers."""
+"""Numbers in figures as Khmer words, in the spelling and spacing of OpenSLR 42."""
 
 import re
 
 _DIGITS = str.maketrans("០១២៣៤៥៦៧៨៩", "0123456789")
 
-
 _ONES = "សូន្យ មួយ ពីរ បី បួន ប្រាំ ប្រាំមួយ ប្រាំពីរ ប្រាំបី ប្រាំបួន".split()
-
 
 _TENS = " ដប់ ម្ភៃ សាមសិប សែសិប ហាសិប ហុកសិប ចិតសិប ប៉ែតសិប កៅសិប".split(" ")
 
-
 _SCALES = [(10**6, "លាន"), (10**5, "សែន"), (10**4, "ម៉ឺន"), (10**3, "ពាន់"), (10**2, "រយ")]
-
 
 _MONTHS = "មករា កុម្ភៈ មីនា មេសា ឧសភា មិថុនា កក្កដា សីហា កញ្ញា តុលា វិច្ឆិកា ធ្នូ".split()
 
-
 _UNITS = {"%": "ភាគរយ", "$": "ដុល្លារ", "៛": "រៀល", "€": "អឺរ៉ូ"}
-
 
 _MARKS = {".": "ចុច", ",": "ក្បៀស"}
 
-
-# More digits than this are a code, not a quantity, and are read one by one.
+# More digits than this are a code, not a quantity, and are read digit by digit.
 _MOST_DIGITS = 15
-
 
 _D = "[0-9០-៩]"
 
-
-# Not inside a longer row of figures and signs: 1.2.3.4 is no date.
+# Not inside a longer sequence of digits and signs: 1.2.3.4 is not a date.
 _ALONE, _ENDS = rf"(?<!{_D})(?<!{_D}[./:-])", rf"(?!{_D})(?![./:-]{_D})"
-
 
 _DATE = re.compile(
     rf"(ថ្ងៃ\s*ទី\s*|ទី\s*)?{_ALONE}(?:({_D}{{1,2}})([/.-])({_D}{{1,2}})\3({_D}{{4}})"
     rf"|({_D}{{4}})([/-])({_D}{{1,2}})\7({_D}{{1,2}})){_ENDS}"
 )
 
-
 _TIME = re.compile(rf"(ម៉ោង\s*)?{_ALONE}({_D}{{1,2}}):({_D}{{2}}){_ENDS}")
-
 
 _RANGE = re.compile(rf"{_ALONE}({_D}+(?:[.,]{_D}+)*)\s?[-–]\s?(?={_D}+(?:[.,]{_D}+)*(?!{_D}|[./:-]{_D}))")
 
-
 _NUMBER = re.compile(rf"((?<!\S)[-−])?(?:([$€])\s?)?({_D}+(?:[.,]{_D}+)*)\s?([%$៛€])?")
-
 
 _GROUPED = re.compile(r"[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
 
 
 def spell_numbers(text: str) -> str:
-    """The text with its figures, Khmer and European, as words: quantities, decimals, dates, times, per cent, money.
+    """The text with Khmer and European figures as words: quantities, decimals, dates, times, percentages, money.
 
-    A separator before groups of three figures parts thousands (2,500 and ២.៥០០), another is the decimal mark. Dates
-    are day/month/year or year-month-day. Two numbers with a hyphen between are a range. Nothing but figures, and the
-    signs that belong to them, changes; other scripts' figures stay.
+    A mark before groups of three digits separates thousands (2,500 and ២.៥០០); any other mark is a decimal mark. Dates
+    are day/month/year or year-month-day. Two numbers joined by a hyphen are a range. Only figures, and the signs that
+    belong to them, change; digits of other scripts stay.
     """
     text = _DATE.sub(_spell_date, text)
     text = _TIME.sub(_spell_time, text)
@@ -98,7 +84,7 @@ def _spell_figures(figures: str) -> str:
     whole, mark, fraction = figures, "", ""
     if not _GROUPED.fullmatch(figures):
         match = re.fullmatch(r"(.*)([.,])(\d+)", figures)
-        # One mark that does not group: a decimal. Several: a version, an address; each number by itself.
+        # A single mark that does not group digits is a decimal mark; several mean a version or an address.
         if match and (match[1].isdigit() or _GROUPED.fullmatch(match[1])):
             whole, mark, fraction = match.groups()
         elif match:
@@ -110,18 +96,20 @@ def _spell_figures(figures: str) -> str:
 
 
 def _spell_digits(digits: str, fraction: bool = False) -> str:
-    """A row of figures as a number; zeros before it are said, but not in 04, which is four."""
+    """Digits as a number; leading zeros are spelled out, except in two digits (04 is four)."""
     number = digits.lstrip("0")
     zeros = len(digits) - len(number)
-    said = zeros if fraction or len(digits) > 2 or not number else 0
+    spelled_zeros = zeros if fraction or len(digits) > 2 or not number else 0
     if not number:
         return " ".join([_ONES[0]] * (1 if len(digits) <= 2 and not fraction else zeros))
-    one_by_one = len(number) > (3 if fraction or said else _MOST_DIGITS)
-    return " ".join([_ONES[0]] * said + ([_ONES[int(d)] for d in number] if one_by_one else [_cardinal(int(number))]))
+    one_by_one = len(number) > (3 if fraction or spelled_zeros else _MOST_DIGITS)
+    return " ".join(
+        [_ONES[0]] * spelled_zeros + ([_ONES[int(d)] for d in number] if one_by_one else [_cardinal(int(number))])
+    )
 
 
 def _cardinal(number: int) -> str:
-    """A whole number below 10^15 in words."""
+    """A cardinal number below 10^15 in words."""
     if number < 10:
         return _ONES[number]
     words = []

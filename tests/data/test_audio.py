@@ -5,7 +5,8 @@ from khasr.data.audio import SAMPLE_RATE, standardise, to_16k
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
-def test_a_tone_keeps_its_pitch_level_and_length(rate: int) -> None:
+def test_resample_tone(rate: int) -> None:
+    """A tone keeps its pitch, level and length."""
     times = np.arange(rate) / rate
     wave = to_16k((0.5 * np.sin(2 * np.pi * 1000 * times)).astype(np.float32), rate)
     assert len(wave) == SAMPLE_RATE
@@ -15,28 +16,31 @@ def test_a_tone_keeps_its_pitch_level_and_length(rate: int) -> None:
     assert np.abs(wave[1000:-1000]).max() / 32768 == pytest.approx(0.5, abs=0.01)
 
 
-def test_what_lies_above_8_khz_does_not_fold_back() -> None:
+def test_no_aliasing() -> None:
+    """Frequencies above 8 kHz are removed, not aliased."""
     times = np.arange(48_000) / 48_000
     wave = to_16k((0.5 * np.sin(2 * np.pi * 12_000 * times)).astype(np.float32), 48_000)
     assert np.abs(wave[100:-100]).max() / 32768 < 0.01
 
 
-def test_channels_are_averaged() -> None:
+def test_downmix() -> None:
     stereo = np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1).astype(np.float32)
     assert np.allclose(to_16k(stereo, SAMPLE_RATE) / 32768, 0.125)
 
 
 @pytest.mark.parametrize(("samples", "reason"), [([], "no samples"), ([0.1, np.nan], "not finite")])
-def test_samples_that_are_no_audio_are_refused(samples: list[float], reason: str) -> None:
+def test_bad_samples(samples: list[float], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         to_16k(np.array(samples, dtype=np.float32), SAMPLE_RATE)
 
 
-def test_full_scale_does_not_wrap_around() -> None:
+def test_clip() -> None:
+    """Samples beyond full scale are clipped and do not wrap around."""
     assert to_16k(np.array([1.0, -1.0, 1.5], dtype=np.float32), SAMPLE_RATE).tolist() == [32767, -32768, 32767]
 
 
-def test_standardised_waveforms_have_mean_0_and_variance_1_and_silence_stays_finite() -> None:
+def test_standardise() -> None:
+    """Mean 0 and variance 1; silence stays finite."""
     wave = standardise(np.random.default_rng(0).normal(3, 7, 5000).astype(np.float32))
     assert wave.mean() == pytest.approx(0, abs=1e-5)
     assert wave.var() == pytest.approx(1, abs=1e-4)

@@ -21,14 +21,14 @@ def toy(reads: list[str], broken: str = "") -> Corpus:
     return Corpus("toy", utterances, read_audio, fingerprint="f")
 
 
-def test_what_is_loaded_is_what_was_read_at_16_khz(tmp_path: Path) -> None:
+def test_load_audio(tmp_path: Path) -> None:
     audio, faults = load_audio(toy([]), tmp_path, progress=False)
     assert (len(audio), faults) == (250, [])
     assert audio["id"][:2] == ["u0", "u1"]
     assert [len(w) for w in audio["waveform"][:2]] == [1600, 3200]
 
 
-def test_a_second_start_reads_no_audio(tmp_path: Path) -> None:
+def test_cache_hit(tmp_path: Path) -> None:
     reads: list[str] = []
     first, _ = load_audio(toy(reads), tmp_path, progress=False)
     assert len(reads) == 250
@@ -37,7 +37,7 @@ def test_a_second_start_reads_no_audio(tmp_path: Path) -> None:
     assert first.to_dict() == second.to_dict()
 
 
-def test_another_fingerprint_is_another_entry(tmp_path: Path) -> None:
+def test_fingerprint(tmp_path: Path) -> None:
     reads: list[str] = []
     load_audio(toy(reads), tmp_path, progress=False)
     changed = toy(reads)
@@ -46,7 +46,8 @@ def test_another_fingerprint_is_another_entry(tmp_path: Path) -> None:
     assert len(reads) == 500
 
 
-def test_unreadable_audio_is_a_fault_now_and_on_the_second_start(tmp_path: Path) -> None:
+def test_unreadable_audio(tmp_path: Path) -> None:
+    """Unreadable audio is a fault, also when loaded from the cache."""
     for _ in range(2):
         audio, faults = load_audio(toy([], broken="u7"), tmp_path, progress=False)
         assert len(audio) == 249
@@ -54,14 +55,14 @@ def test_unreadable_audio_is_a_fault_now_and_on_the_second_start(tmp_path: Path)
         assert "t.tsv:7" in faults[0].detail
 
 
-def test_a_corpus_without_readable_audio_is_empty_and_not_a_crash(tmp_path: Path) -> None:
+def test_empty_corpus(tmp_path: Path) -> None:
     corpus = toy([])
     corpus.utterances = []
     audio, _ = load_audio(corpus, tmp_path, progress=False)
     assert len(audio) == 0
 
 
-def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_error_leaves_no_files(tmp_path: Path) -> None:
     corpus = toy([])
 
     def fail(utterance: Utterance) -> tuple[np.ndarray, int]:
@@ -73,7 +74,7 @@ def test_an_error_on_the_way_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p for p in tmp_path.iterdir() if p.suffix != ".lock"] == []
 
 
-def test_any_rate_and_format_of_a_folder_comes_in_at_16_khz(tmp_path: Path) -> None:
+def test_rates_and_formats(tmp_path: Path) -> None:
     root = write_corpus(tmp_path / "c", count=1)
     rows = ["audio\ttext\tspeaker"]
     for name, rate, subtype in [

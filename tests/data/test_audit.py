@@ -13,32 +13,32 @@ from khasr.prepare import prepare
 from tests.conftest import SHARED, needs_shared, tones
 
 
-def test_frames_are_those_of_the_encoder() -> None:
+def test_count_frames() -> None:
     # 320 samples a frame; the receptive field of the first is 400.
     assert [count_frames(n) for n in (0, 399, 400, 719, 720, 16_000)] == [0, 0, 1, 1, 2, 49]
 
 
-def test_repeats_need_a_blank_between_them() -> None:
+def test_count_needed_frames() -> None:
     assert count_needed_frames("កខ") == 2
     assert count_needed_frames("កកក") == 5
 
 
-def said(id_: str, text: str, part: str = "train", **audio: object) -> Audited:
+def utterance(id_: str, text: str, part: str = "train", **audio: object) -> Audited:
     about = {"seconds": 1.0, "digest": id_, "peak": 0.5, "level": 0.1, "clipped": 0.0, "edge": 0.01, "rate": 16_000}
     return Audited(id_, "s", text, part, **(about | audio))  # type: ignore[arg-type]
 
 
-def test_what_is_wrong_with_audio_is_found() -> None:
+def test_audio_problems() -> None:
     found = audit(
         "x",
         [
-            said("short", "កក", seconds=0.05),
-            said("aligned", "កខ", seconds=0.06),
-            said("silent", "ក", level=0.0, edge=0.0),
-            said("clipped", "ក", clipped=0.02),
-            said("cut", "ក", edge=0.2),
-            said("once", "ក", digest="same"),
-            said("twice", "ក", digest="same"),
+            utterance("short", "កក", seconds=0.05),
+            utterance("aligned", "កខ", seconds=0.06),
+            utterance("silent", "ក", level=0.0, edge=0.0),
+            utterance("clipped", "ក", clipped=0.02),
+            utterance("cut", "ក", edge=0.2),
+            utterance("once", "ក", digest="same"),
+            utterance("twice", "ក", digest="same"),
         ],
     )["audio"]
     first = {
@@ -50,8 +50,13 @@ def test_what_is_wrong_with_audio_is_found() -> None:
     }  # fmt: skip
 
 
-def test_overlap_counts_sentences_and_words_that_training_has_not() -> None:
-    rows = [said("a", "ក ខ"), said("b", "គ ឃ", "val"), said("c", "ក ខ", "test"), said("d", "គ ង ខ", "test")]
+def test_overlap() -> None:
+    rows = [
+        utterance("a", "ក ខ"),
+        utterance("b", "គ ឃ", "val"),
+        utterance("c", "ក ខ", "test"),
+        utterance("d", "គ ង ខ", "test"),
+    ]
     found = audit("x", rows)["overlap"]
     assert found["test against train"] | {"oov": 0.4} == found["test against train"]
     assert (found["test against train"]["sentences"], found["test against train"]["oov_tokens"]) == (1, 2)
@@ -59,13 +64,13 @@ def test_overlap_counts_sentences_and_words_that_training_has_not() -> None:
     assert found["val against train"]["oov"] == 1.0
 
 
-def test_what_was_left_out_is_told_by_reason_with_the_first() -> None:
-    report = describe(audit("x", [said("a", "ក")], [Fault("b", "no text", "t.tsv:2: b has no text")] * 2))
+def test_left_out() -> None:
+    report = describe(audit("x", [utterance("a", "ក")], [Fault("b", "no text", "t.tsv:2: b has no text")] * 2))
     assert "- no text: 2 utterances (t.tsv:2: b has no text; " in report
 
 
 @needs_shared
-def test_the_real_transcripts_have_what_is_known_of_them() -> None:
+def test_openslr_42() -> None:
     lines = (SHARED / "data/slr42_text/line_index.tsv").read_text(encoding="utf-8").splitlines()
     rows = [Row(f[0], f[0].split("_")[1], " ".join(f[-1].split())) for f in (line.split("\t") for line in lines)]
     parts = split(rows, DataConfig(split="hf_seed42"))
@@ -82,13 +87,12 @@ def test_the_real_transcripts_have_what_is_known_of_them() -> None:
     assert text["types_also_written_apart"] == 89
 
 
-def test_prepare_writes_and_prints_the_audit_and_a_split_that_can_be_used_again(
-    small: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prepare(small: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`prepare` writes and prints the audit, and its split.tsv reproduces the split."""
     prepare(small(), tmp_path)
-    told = capsys.readouterr().out
-    assert "# Audit of folder" in told
-    assert told.split("\n\n")[1] in (tmp_path / "audit.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert "# Audit of folder" in printed
+    assert printed.split("\n\n")[1] in (tmp_path / "audit.md").read_text(encoding="utf-8")
     assert (tmp_path / "audit.json").is_file()
     other = tmp_path / "other"
     other.mkdir()
@@ -96,7 +100,8 @@ def test_prepare_writes_and_prints_the_audit_and_a_split_that_can_be_used_again(
     assert (other / "split.tsv").read_text(encoding="utf-8") == (tmp_path / "split.tsv").read_text(encoding="utf-8")
 
 
-def test_flat_tops_silence_and_doubles_of_real_files_are_seen(small: Callable[..., Config], tmp_path: Path) -> None:
+def test_problems_of_files(small: Callable[..., Config], tmp_path: Path) -> None:
+    """Clipping, silence and duplicates are found in audio files."""
     root = tmp_path / "c"
     root.mkdir()
     rows = ["audio\ttext\tspeaker"]
@@ -116,4 +121,4 @@ def test_flat_tops_silence_and_doubles_of_real_files_are_seen(small: Callable[..
     report = (out / "audit.md").read_text(encoding="utf-8")
     assert "- 1 utterances silent (level below 0.001 of full scale): silent" in report
     assert "flat tops at full scale): loud" in report
-    assert "- 2 utterances with the same audio as another: ['fine0', 'again']" in report
+    assert "- 2 utterances with identical audio: ['fine0', 'again']" in report

@@ -13,32 +13,33 @@ from khasr.data.parts import PartDataset
 TONE = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32)
 
 
-def test_nothing_is_changed_by_default() -> None:
+def test_defaults() -> None:
     assert augment(TONE, AugmentConfig(), np.random.default_rng(0)) is TONE
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
-def test_speed_changes_length_and_pitch_together(factor: float) -> None:
+def test_speed(factor: float) -> None:
     faster = augment(TONE, AugmentConfig(speed=[factor]), np.random.default_rng(0))
     assert len(faster) == pytest.approx(16_000 / factor, abs=2)
     peak = np.argmax(np.abs(np.fft.rfft(faster))) * 16_000 / len(faster)
     assert peak == pytest.approx(440 * factor, abs=2)
 
 
-def test_noise_has_the_ratio_asked_for() -> None:
+def test_noise() -> None:
     noisy = augment(TONE, AugmentConfig(noise_snr_db=[10, 10]), np.random.default_rng(0))
     ratio = 10 * np.log10(np.mean(TONE**2) / np.mean((noisy - TONE) ** 2))
     assert ratio == pytest.approx(10, abs=0.3)
 
 
-def test_the_same_generator_draws_the_same() -> None:
+def test_seed() -> None:
     options = AugmentConfig(speed=[0.9, 1.0, 1.1], noise_snr_db=[5, 30])
     drawn = [augment(TONE, options, np.random.default_rng(s)) for s in (3, 3, 4)]
     assert np.array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
 
 
-def test_gain_is_drawn_in_decibels_and_outlives_standardising() -> None:
+def test_gain() -> None:
+    """The gain is uniform in dB and applies to standardised waveforms."""
     generator = np.random.default_rng(0)
     options = AugmentConfig(gain_db=[-12, 6])
     drawn = [20 * np.log10(np.std(amplify(standardise(TONE), options, generator))) for _ in range(300)]
@@ -49,7 +50,7 @@ def test_gain_is_drawn_in_decibels_and_outlives_standardising() -> None:
     assert amplify(TONE, AugmentConfig(), generator) is TONE
 
 
-def test_gain_reaches_training_and_leaves_val_alone(compose: Callable[..., Config], corpus: Path) -> None:
+def test_gain_in_training_only(compose: Callable[..., Config], corpus: Path) -> None:
     config = compose(
         "experiment=quickstart",
         "data=folder",
@@ -67,7 +68,8 @@ def test_gain_reaches_training_and_leaves_val_alone(compose: Callable[..., Confi
     assert levels[1].item() == pytest.approx(1, rel=1e-3)
 
 
-def test_pauses_are_faint_of_the_length_asked_for_and_at_some_ends() -> None:
+def test_pauses() -> None:
+    """Pauses are faint, have the configured length, and occur at half of the ends."""
     options, generator = AugmentConfig(pause_seconds=[0.5, 0.5]), np.random.default_rng(0)
     loud = np.sqrt(np.mean(TONE**2))
     ends = []
@@ -93,7 +95,7 @@ def _training(compose: Callable[..., Config], corpus: Path, *changes: str) -> tu
     return data, PartDataset(data.parts["train"], data.vocabulary, config.data, 1)
 
 
-def test_joined_utterances_keep_their_texts_and_their_audio(compose: Callable[..., Config], corpus: Path) -> None:
+def test_join(compose: Callable[..., Config], corpus: Path) -> None:
     data, joined = _training(compose, corpus, "data.augment.join=[2]")
     part = data.parts["train"]
     batch = [(0, i) for i in range(5)]
@@ -113,7 +115,7 @@ def test_joined_utterances_keep_their_texts_and_their_audio(compose: Callable[..
     assert [e.id for e in plain.__getitems__(batch)] == list(own)
 
 
-def test_joined_utterances_differ_in_loudness_by_their_gains(compose: Callable[..., Config], corpus: Path) -> None:
+def test_join_with_gain(compose: Callable[..., Config], corpus: Path) -> None:
     data, joined = _training(compose, corpus, "data.augment.join=[4]", "data.augment.gain_db=[-20,0]")
     part = data.parts["train"]
     own = {str(part.audio[i]["id"]): i for i in range(4)}
@@ -124,20 +126,20 @@ def test_joined_utterances_differ_in_loudness_by_their_gains(compose: Callable[.
     assert example.waveform.std().item() == pytest.approx(1, rel=1e-3)
 
 
-def test_where_no_text_has_a_space_none_is_taught(compose: Callable[..., Config], corpus: Path) -> None:
+def test_join_without_spaces(compose: Callable[..., Config], corpus: Path) -> None:
     data, joined = _training(compose, corpus, "data.augment.join=[2]", "data.text.spaces=delete")
     assert " " not in data.vocabulary.symbols
     for example in joined.__getitems__([(0, i) for i in range(4)]):
         assert min(example.targets.tolist()) > 1  # neither blank nor <unk>
 
 
-def test_val_is_not_joined(compose: Callable[..., Config], corpus: Path) -> None:
+def test_val_not_joined(compose: Callable[..., Config], corpus: Path) -> None:
     data, _ = _training(compose, corpus, "data.augment.join=[2]", "data.augment.pause_seconds=[1,1]")
-    heard = [n for batch in data.val_dataloader() for n in batch.waveform_lengths.tolist()]
-    assert sorted(heard) == sorted(data.parts["val"].lengths)
+    lengths = [n for batch in data.val_dataloader() for n in batch.waveform_lengths.tolist()]
+    assert sorted(lengths) == sorted(data.parts["val"].lengths)
 
 
-def test_training_hears_joined_utterances(compose: Callable[..., Config], corpus: Path) -> None:
+def test_training_batch_joined(compose: Callable[..., Config], corpus: Path) -> None:
     data, _ = _training(compose, corpus, "data.augment.join=[2]")
     batch = next(iter(data.train_dataloader()))
     assert len(batch.ids) == 2  # of quickstart's 4

@@ -18,7 +18,8 @@ def order(**changes: object) -> TrainingOrder:
 
 
 @pytest.mark.parametrize("by_length", [True, False])
-def test_an_epoch_has_each_utterance_once_and_the_next_another_order(by_length: bool) -> None:
+def test_epoch(by_length: bool) -> None:
+    """Each utterance once per epoch, in an order that depends on the epoch and the seed."""
     epochs = [order(by_length=by_length).epoch(e) for e in (0, 1)]
     assert sorted(itertools.chain(*epochs[0])) == list(range(len(LENGTHS)))
     assert epochs[0] != epochs[1]
@@ -26,7 +27,7 @@ def test_an_epoch_has_each_utterance_once_and_the_next_another_order(by_length: 
     assert epochs[0] != order(by_length=by_length, seed=2).epoch(0)
 
 
-def test_batches_by_length_pad_little() -> None:
+def test_padding_by_length() -> None:
     def padding(by_length: bool) -> float:
         batches = order(by_length=by_length).epoch(0)
         padded = sum(len(b) * max(LENGTHS[i] for i in b) for b in batches)
@@ -36,7 +37,8 @@ def test_batches_by_length_pad_little() -> None:
 
 
 @given(st.integers(0, 70), st.integers(1, 3))
-def test_going_on_gives_what_was_left(position: int, accumulate: int) -> None:
+def test_resume(position: int, accumulate: int) -> None:
+    """From a position, the order continues as an uninterrupted run."""
     whole, rest = order(accumulate=accumulate), order(accumulate=accumulate)
     for o in (whole, rest):
         o.set_steps(24)
@@ -46,7 +48,7 @@ def test_going_on_gives_what_was_left(position: int, accumulate: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_have_as_many_batches_each_and_share_none(ranks: int) -> None:
+def test_ranks(ranks: int) -> None:
     epochs = [order(rank=rank, ranks=ranks, accumulate=2).epoch(0) for rank in range(ranks)]
     assert len({len(epoch) for epoch in epochs}) == 1
     assert len(epochs[0]) % 2 == 0
@@ -54,7 +56,7 @@ def test_ranks_have_as_many_batches_each_and_share_none(ranks: int) -> None:
     assert len(seen) == len(set(seen))
 
 
-def test_the_card_s_updates_an_epoch() -> None:
+def test_card_steps_per_epoch() -> None:
     card = TrainingOrder([16_000] * 2353, 8, by_length=True, seed=42, accumulate=4)
     assert card.steps_per_epoch == 73
     assert 75 * card.steps_per_epoch == 5475
@@ -65,13 +67,13 @@ def test_the_card_s_updates_an_epoch() -> None:
     assert card.epoch_at(5475) == 75
 
 
-def test_too_few_utterances_for_a_step_are_told() -> None:
+def test_too_few_utterances() -> None:
     with pytest.raises(ValueError, match="103 training utterances make 26 batches of 4, fewer than"):
         order(accumulate=27)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_evaluation_reads_each_utterance_once_longest_first(ranks: int) -> None:
+def test_evaluation_batches(ranks: int) -> None:
     batches = [b for rank in range(ranks) for b in evaluation_batches(LENGTHS, 8, rank, ranks)]
     assert sorted(itertools.chain(*batches)) == list(range(len(LENGTHS)))
     assert LENGTHS[evaluation_batches(LENGTHS, 8)[0][0]] == max(LENGTHS)
@@ -79,17 +81,18 @@ def test_evaluation_reads_each_utterance_once_longest_first(ranks: int) -> None:
 
 @pytest.mark.parametrize("count", [7, 81, 300])
 @pytest.mark.parametrize("size", [8, 16])
-def test_evaluation_pads_little_in_small_parts_too(count: int, size: int) -> None:
+def test_evaluation_padding(count: int, size: int) -> None:
     lengths = np.random.default_rng(count).integers(12_000, 60_000, count).tolist()
     batches = evaluation_batches(lengths, size)
     padded = sum(len(b) * max(lengths[i] for i in b) for b in batches)
     assert 1 - sum(lengths) / padded < 0.04
     assert max(map(len, batches)) <= size
     if count == 300:
-        assert len(batches) < 1.3 * count / size  # and not by hearing each alone
+        assert len(batches) < 1.3 * count / size  # and not one utterance per batch
 
 
-def test_no_rank_is_without_a_batch_to_evaluate() -> None:
+def test_evaluation_ranks() -> None:
+    """Every rank has a batch to evaluate."""
     for ranks, lengths in ((2, [3, 1, 2]), (3, [5, 5, 5, 5]), (2, [7, 7])):
         assert all(evaluation_batches(lengths, 16, rank, ranks) for rank in range(ranks))
 
@@ -98,7 +101,7 @@ def example(samples: int, labels: int) -> Example:
     return Example(f"u{samples}", "ក", torch.ones(samples), torch.full((labels,), 3))
 
 
-def test_collate_pads_at_the_end_with_zeros() -> None:
+def test_collate() -> None:
     batch = collate([example(5, 2), example(3, 1)])
     assert batch.waveforms.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     assert batch.targets.tolist() == [[3, 3], [3, 0]]
@@ -107,7 +110,9 @@ def test_collate_pads_at_the_end_with_zeros() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_s_place_counts_what_was_handed_out_and_not_what_workers_fetched(workers: int) -> None:
+def test_loader_state(workers: int) -> None:
+    """The position counts the batches that were yielded, not those that workers prefetched."""
+
     class Data(torch.utils.data.Dataset[Example]):
         def __getitem__(self, at: tuple[int, int]) -> Example:
             return example(at[1] + 1, 1)
@@ -116,12 +121,12 @@ def test_a_loader_s_place_counts_what_was_handed_out_and_not_what_workers_fetche
         return TrainingLoader(Data(), order(), workers)
 
     first = loader()
-    handed = [b.ids for b in itertools.islice(iter(first), 5)]
+    yielded = [b.ids for b in itertools.islice(iter(first), 5)]
     assert first.state_dict() == {"behind": 5}
     second = loader()
     second.load_state_dict(first.state_dict())
     rest = [b.ids for b in second]
-    assert handed + rest == [b.ids for b in loader()]
+    assert yielded + rest == [b.ids for b in loader()]
 
 
 # -------------------------------------------------------------------------------------------------- by audio seconds
@@ -133,19 +138,19 @@ def by_seconds(**changes: object) -> TrainingOrder:
     return order(**{"batch_samples": SECONDS * 16_000} | changes)
 
 
-def test_a_batch_by_seconds_is_full_and_no_fuller_and_pads_little() -> None:
+def test_batch_seconds() -> None:
     lengths = np.random.default_rng(1).normal(5.0, 1.5, 2353).clip(1.5, 12) * 16_000  # about OpenSLR 42's
     big = TrainingOrder(lengths.astype(int).tolist(), 8, by_length=True, seed=1, batch_samples=SECONDS * 16_000)
     batches = big.epoch(0)
     padded = [len(b) * max(big._lengths[i] for i in b) for b in batches]
     assert max(padded) <= SECONDS * 16_000
-    heard = [sum(big._lengths[i] for i in b) for b in batches]
-    assert 1 - sum(heard) / sum(padded) < 0.04
+    audio = [sum(big._lengths[i] for i in b) for b in batches]
+    assert 1 - sum(audio) / sum(padded) < 0.04
     assert np.mean(padded) > 0.9 * SECONDS * 16_000
     assert max(map(len, batches)) > 3 * min(map(len, batches))
 
 
-def test_an_epoch_by_seconds_has_each_utterance_once_and_the_next_other_batches() -> None:
+def test_batch_seconds_epoch() -> None:
     one, two = (by_seconds().epoch(e) for e in (0, 1))
     assert sorted(itertools.chain(*one)) == sorted(itertools.chain(*two)) == list(range(len(LENGTHS)))
     assert one == by_seconds().epoch(0)
@@ -154,7 +159,7 @@ def test_an_epoch_by_seconds_has_each_utterance_once_and_the_next_other_batches(
 
 
 @given(st.integers(0, 70), st.integers(1, 3))
-def test_going_on_by_seconds_gives_what_was_left(position: int, accumulate: int) -> None:
+def test_batch_seconds_resume(position: int, accumulate: int) -> None:
     whole, rest = by_seconds(accumulate=accumulate), by_seconds(accumulate=accumulate)
     for o in (whole, rest):
         o.set_steps(24)
@@ -164,17 +169,17 @@ def test_going_on_by_seconds_gives_what_was_left(position: int, accumulate: int)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_by_seconds_have_as_many_batches_each_and_share_none(ranks: int) -> None:
+def test_batch_seconds_ranks(ranks: int) -> None:
     epochs = [by_seconds(rank=rank, ranks=ranks).epoch(0) for rank in range(ranks)]
     assert len({len(epoch) for epoch in epochs}) == 1
     seen = list(itertools.chain(*itertools.chain(*epochs)))
     assert len(seen) == len(set(seen))
 
 
-def test_seconds_that_cannot_be_are_told() -> None:
+def test_batch_seconds_errors() -> None:
     with pytest.raises(ValueError, match=r"data.batch_seconds=5: the longest training utterance has [\d.]+ s"):
         by_seconds(batch_samples=5 * 16_000)
-    with pytest.raises(ValueError, match=r"goes with data.order=by_length"):
+    with pytest.raises(ValueError, match=r"requires data.order=by_length"):
         by_seconds(by_length=False)
     with pytest.raises(ValueError, match="batches of 40 s, fewer than one optimizer step"):
         by_seconds(accumulate=27)

@@ -18,31 +18,32 @@ def sizes(parts: dict[str, list[str]]) -> dict[str, int]:
     return {part: len(ids) for part, ids in parts.items()}
 
 
-def test_openslr_42_is_parted_as_the_card_s() -> None:
+def test_card_sizes() -> None:
     assert sizes(split(ROWS, DataConfig())) == {"train": 2353, "val": 262, "test": 291}
 
 
 @given(st.integers(60, 400), st.integers(0, 99), st.sampled_from(["random", "hf_seed42", "text", *SPEAKER_SPLITS]))
-def test_each_utterance_is_in_one_part_in_the_corpus_s_order(count: int, seed: int, kind: str) -> None:
+def test_partition(count: int, seed: int, kind: str) -> None:
+    """Each utterance is in at most one part; the parts keep the corpus's order."""
     rows = ROWS[:count]
     ids = [row.id for row in rows]
     parts = split(rows, DataConfig(split_seed=seed, split=kind, val_share=0.2, test_share=0.2))
-    parted = sum(parts.values(), [])
-    assert len(set(parted)) == len(parted)
-    assert set(parted) <= set(ids)
-    assert kind == "speaker_text" or len(parted) == count
+    assigned = sum(parts.values(), [])
+    assert len(set(assigned)) == len(assigned)
+    assert set(assigned) <= set(ids)
+    assert kind == "speaker_text" or len(assigned) == count
     assert all(part == sorted(part, key=ids.index) and part for part in parts.values())
 
 
 @pytest.mark.parametrize("kind", ["random", "hf_seed42", "text", *SPEAKER_SPLITS])
-def test_the_split_does_not_depend_on_the_order_of_the_listing(kind: str) -> None:
+def test_listing_order(kind: str) -> None:
     shuffled = random.Random(1).sample(ROWS, len(ROWS))
     first, again = (split(rows, DataConfig(split=kind)) for rows in (ROWS, shuffled))
     assert {part: set(ids) for part, ids in first.items()} == {part: set(ids) for part, ids in again.items()}
 
 
 @pytest.mark.parametrize("kind", ["random", "text", "speaker"])
-def test_the_split_depends_on_its_seed(kind: str) -> None:
+def test_seed(kind: str) -> None:
     first, other = (split(ROWS, DataConfig(split=kind, split_seed=seed)) for seed in (1, 2))
     assert set(first["test"]) != set(other["test"])
 
@@ -63,30 +64,30 @@ def shared(parts: dict[str, list[str]], key: str) -> set[str]:
         ("speaker_fold=2/4", ["speaker"]),
     ],
 )
-def test_parts_share_no_speaker_or_no_sentence(kind: str, keys: list[str], seed: int) -> None:
+def test_disjoint(kind: str, keys: list[str], seed: int) -> None:
     parts = split(ROWS, DataConfig(split=kind, split_seed=seed))
     for key in keys:
         assert shared(parts, key) == set()
-    assert shared(split(ROWS, DataConfig()), keys[0]), "and at random they do"
+    assert shared(split(ROWS, DataConfig()), keys[0]), "a random split does"
 
 
-def test_speakers_are_parted_near_the_shares_that_are_asked_for() -> None:
+def test_speaker_shares() -> None:
     parts = sizes(split(ROWS, DataConfig(split="speaker")))
     assert abs(parts["test"] - 291) <= 182
     assert abs(parts["val"] - 262) <= 182
 
 
-def test_over_the_folds_each_speaker_is_tested_once_and_validated_once() -> None:
+def test_folds() -> None:
     for part in ("test", "val"):
         seen = [split(ROWS, DataConfig(split=f"speaker_fold={k}/5"))[part] for k in range(1, 6)]
         assert sorted(sum(seen, [])) == sorted(row.id for row in ROWS)
 
 
-def test_sentences_are_the_same_whatever_their_spaces_and_look_alikes() -> None:
+def test_same_sentence() -> None:
     assert same_sentence("ស្ដី ឡើយ។") == same_sentence("ស្តីឡើយ")
 
 
-def test_a_manifest_gives_the_split_again_whatever_the_options(tmp_path: Path) -> None:
+def test_manifest(tmp_path: Path) -> None:
     parts = split(ROWS, DataConfig(split="text"))
     path = tmp_path / "split.tsv"
     path.write_text(manifest(parts), encoding="utf-8")
@@ -96,33 +97,33 @@ def test_a_manifest_gives_the_split_again_whatever_the_options(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [("a\ttrain\nb\tdev\n", r"split.tsv:2: expected id, tab, and train"), ("a\ttrain\na\ttest\n", "is in two parts"),
      ("x\ttrain\n", "names none of the corpus's 2,906 utterances"), (f"{ROWS[0].id}\ttrain\n", "val and test would be empty")],
 )  # fmt: skip
-def test_a_manifest_that_is_none_is_told(tmp_path: Path, content: str, says: str) -> None:
+def test_bad_manifest(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "split.tsv").write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         split(ROWS, DataConfig(split=str(tmp_path / "split.tsv")))
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"test_share": 0.0}, r"data\.test_share"),
         ({"val_share": 1.0}, r"data\.test_share"),
-        ({"split": "randm"}, "there are random, hf_seed42"),
-        ({"split": "speaker_fold=5/4"}, "N from 3 to the 16"),
-        ({"split": "speaker_fold=x"}, "N from 3 to the 16"),
-        ({"split": "own"}, "the corpus's own"),
+        ({"split": "randm"}, "Expected one of random, hf_seed42"),
+        ({"split": "speaker_fold=5/4"}, "N from 3 to the number of speakers, 16"),
+        ({"split": "speaker_fold=x"}, "N from 3 to the number of speakers, 16"),
+        ({"split": "own"}, "in no train, validation or test part of the corpus"),
     ],
 )
-def test_splits_that_cannot_be_are_refused(options: dict[str, object], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_bad_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         split(ROWS, DataConfig(**options))  # type: ignore[arg-type]
 
 
-def test_too_few_utterances_or_speakers_are_refused() -> None:
+def test_too_few() -> None:
     with pytest.raises(ValueError, match="would be empty"):
         split(ROWS[:2], DataConfig())
     with pytest.raises(ValueError, match="would be empty"):
@@ -132,7 +133,7 @@ def test_too_few_utterances_or_speakers_are_refused() -> None:
 
 
 @needs_shared
-def test_hf_seed42_is_the_split_behind_the_published_number() -> None:
+def test_hf_seed42() -> None:
     import datasets
 
     lines = (SHARED / "data/slr42_text/line_index.tsv").read_text(encoding="utf-8").splitlines()

@@ -25,14 +25,16 @@ KHMER = st.text(st.characters(min_codepoint=0x1780, max_codepoint=0x17FF) | st.s
 
 @given(KHMER | st.text(), OPTIONS)
 @settings(max_examples=500)
-def test_normalising_twice_changes_nothing_more(text: str, options: TextConfig) -> None:
+def test_idempotent(text: str, options: TextConfig) -> None:
     once = normalise(text, options)
     assert normalise(once, options) == once
 
 
 @given(KHMER, OPTIONS)
 @settings(max_examples=500)
-def test_no_khmer_letter_vowel_or_coeng_is_deleted(text: str, options: TextConfig) -> None:
+def test_keeps_khmer(text: str, options: TextConfig) -> None:
+    """No Khmer letter, vowel or coeng is deleted."""
+
     def kept(s: str) -> Counter[str]:
         # Joined vowels as their parts, coeng-DA as coeng-TA: only their spelling may change.
         s = s.replace("\u17be", "\u17c1\u17b8").replace("\u17c4", "\u17c1\u17b6").replace("ដ", "ត")
@@ -43,7 +45,8 @@ def test_no_khmer_letter_vowel_or_coeng_is_deleted(text: str, options: TextConfi
 
 
 @given(KHMER, st.sampled_from(["NFC", "none"]))
-def test_as_it_comes_only_the_unicode_form_and_white_space_change(text: str, form: str) -> None:
+def test_defaults(text: str, form: str) -> None:
+    """With the defaults only the Unicode form and white space change."""
     expected = unicodedata.normalize("NFC", text) if form == "NFC" else text
     assert normalise(text, TextConfig(unicode_form=form)) == " ".join(expected.split())  # type: ignore[arg-type]
 
@@ -64,24 +67,22 @@ def test_as_it_comes_only_the_unicode_form_and_white_space_change(text: str, for
         ({"spaces": "delete"}, "ក ខ", "កខ"),
     ],
 )
-def test_each_option_does_what_it_is_named_after_and_no_more(
-    options: dict[str, object], text: str, expected: str
-) -> None:
+def test_options(options: dict[str, object], text: str, expected: str) -> None:
     assert normalise(text, TextConfig()) == " ".join(text.split())
     assert normalise(text, TextConfig(**options)) == expected  # type: ignore[arg-type]
 
 
-def test_text_is_segmented_before_it_is_normalised() -> None:
+def test_segment_first() -> None:
     options = TextConfig(segment=True, numbers="words", repetition="repeat", punctuation="space")
     assert transcript("ខ្ញុំទៅផ្ទះផ្សេងៗ។នៅឆ្នាំ១៩៩៣", options) == "ខ្ញុំ ទៅ ផ្ទះ ផ្សេង ផ្សេង នៅ ឆ្នាំ មួយ ពាន់ ប្រាំបួន រយ កៅសិប បី"
 
 
-def test_white_space_becomes_single_spaces() -> None:
+def test_white_space() -> None:
     assert normalise("  ក\u00a0 ខ\t\n", TextConfig()) == "ក ខ"
 
 
 @needs_shared
-def test_only_double_spaces_of_openslr_42_change() -> None:
+def test_openslr_42() -> None:
     changed = 0
     for line in (SHARED / "data/slr42_text/line_index.tsv").read_text(encoding="utf-8").splitlines():
         text = line.split("\t")[-1]

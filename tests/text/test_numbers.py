@@ -36,17 +36,17 @@ from khasr.text.numbers import spell_numbers
         ("ឆ្នាំ១៩៩៣។", "ឆ្នាំ មួយ ពាន់ ប្រាំបួន រយ កៅសិប បី ។"),
     ],
 )
-def test_figures_are_read_as_a_khmer_reader_reads_them(figures: str, words: str) -> None:
+def test_spell_numbers(figures: str, words: str) -> None:
     assert " ".join(spell_numbers(figures).split()) == words
 
 
 @given(st.text(st.sampled_from("0123456789០១៩.,:/-$%៛ កt")) | st.text())
-def test_no_figure_is_left_and_other_letters_stay(text: str) -> None:
+def test_only_figures_change(text: str) -> None:
     spelled = spell_numbers(text)
     assert not re.search("[0-9០-៩]", spelled)
     assert spelled.count("t") == text.count("t")
 
 
 @given(st.integers(0, 10**15 - 1), st.integers(0, 10**15 - 1))
-def test_different_numbers_are_different_words(one: int, other: int) -> None:
+def test_injective(one: int, other: int) -> None:
     assert (spell_numbers(str(one)) == spell_numbers(str(other))) == (one == other)

@@ -8,29 +8,29 @@ KHMER = st.text(st.characters(min_codepoint=0x1780, max_codepoint=0x17FF) | st.j
 
 
 @given(st.lists(st.text() | KHMER, min_size=1), st.sampled_from(["code_points", "clusters"]))
-def test_decode_undoes_encode(texts: list[str], units: str) -> None:
+def test_round_trip(texts: list[str], units: str) -> None:
     vocabulary = Vocabulary.of_texts(texts, units)
     assert [vocabulary.decode(vocabulary.encode(text)) for text in texts] == texts
 
 
-def test_blank_is_label_0_and_order_does_not_depend_on_the_texts() -> None:
+def test_order() -> None:
     assert Vocabulary.of_texts(["ខក", " "]).symbols == [BLANK, UNKNOWN, " ", "ក", "ខ"]
     assert Vocabulary.of_texts(["ក ខ"]) == Vocabulary.of_texts([" ខ", "ក"])
 
 
-def test_a_symbol_outside_is_counted_and_becomes_unknown() -> None:
+def test_unknown() -> None:
     vocabulary = Vocabulary.of_texts(["កខ"])
     assert vocabulary.unknown("កគគ") == {"គ": 2}
     assert vocabulary.encode("កគ") == [2, 1]
     assert vocabulary.decode([2, 1, 0]) == "ក"
 
 
-def test_a_repeated_symbol_is_refused() -> None:
+def test_repeated_symbol() -> None:
     with pytest.raises(ValueError, match="each symbol once"):
         Vocabulary([BLANK, UNKNOWN, "ក", "ក"])
 
 
-def test_clusters_are_symbols_and_survive_being_written_as_a_list() -> None:
+def test_clusters() -> None:
     vocabulary = Vocabulary.of_texts(["ស្ត្រី កា"], "clusters")
     assert vocabulary.symbols == [BLANK, UNKNOWN, " ", "កា", "ស្ត្រី"]
     again = Vocabulary(vocabulary.symbols)
@@ -38,6 +38,6 @@ def test_clusters_are_symbols_and_survive_being_written_as_a_list() -> None:
     assert again.unknown("កិ កា") == {"កិ": 1}
 
 
-def test_a_symbol_is_shown_with_its_code_points() -> None:
+def test_describe_symbol() -> None:
     assert describe_symbol("\u200b") == "'\\u200b' (U+200B)"
     assert describe_symbol("កា") == "'កា' (U+1780 U+17B6)"

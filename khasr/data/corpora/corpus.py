@@ -1,4 +1,4 @@
-"""What every corpus is once it has been read: utterances, and a way to their audio."""
+"""The common form of all corpora: utterances, and a function that reads their audio."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from khasr.data.corpora.files import Audio
 
 @dataclass(frozen=True)
 class Utterance:
-    """One audio, its text as the corpus has it, its speaker.
+    """One recording, its text as the corpus has it, its speaker.
 
     Attributes:
-        source: where the audio is, for messages: a file, or a line of a table.
-        own_part: train, val or test, where the corpus has parts of its own (data.split=own).
+        source: a file, or a line of a table, for messages.
+        own_part: train, val or test if the corpus has its own split (data.split=own), else empty.
     """
 
     id: str
@@ -24,7 +24,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why an utterance cannot be used; `reason` is the same for all of a kind, so that they can be counted."""
+    """Why an utterance cannot be used; equal `reason`s are counted together, `detail` is the message."""
 
     id: str
     reason: str
@@ -39,7 +39,7 @@ class Corpus:
         read_audio: the waveform of an utterance, (samples, channels) or (samples,), and its rate in Hz; raises
             ValueError or OSError where there is none to be had.
         fingerprint: changes whenever the audio or the texts may have changed.
-        faults: utterances that the corpus names but that cannot be used, found while reading it.
+        faults: utterances that cannot be used, as far as the corpus's tables show.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Several corpora as one: data=mix."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,19 +11,19 @@ from khasr.config import CONF_DIR, SCHEMAS, DataConfig, MixConfig
 
 
 def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, float]:
-    """The options of one of a mix's corpora, as its choice under conf/data and its own keys have them, and its weight.
+    """The options and the weight of one corpus of a mix: its choice under conf/data, changed by the keys of `part`.
 
     Raises:
-        ValueError: it names no corpus, or has an option that its corpus has not.
+        ValueError: `part` names no corpus, or an option that the corpus does not have.
     """
     own = dict(part)
     choice, weight = own.pop("data", None), own.pop("weight", 1.0)
     file = CONF_DIR / "data" / f"{choice}.yaml"
     if choice == "mix" or not file.is_file():
         there = ", ".join(sorted(f.stem for f in file.parent.glob("*.yaml") if f.stem != "mix"))
-        raise ValueError(f"data.corpora: {part} names no corpus. Expected data: and one of {there}.")
+        raise ValueError(f"data.corpora: {part} names no corpus. Expected the key data with one of {there}.")
     if not isinstance(weight, int | float) or not weight > 0:
-        raise ValueError(f"data.corpora: the weight of {choice} is {weight}; expected a number above 0.")
+        raise ValueError(f"data.corpora: the weight of {choice} is {weight}. Expected a number greater than 0.")
     preset = yaml.safe_load(file.read_text(encoding="utf-8"))
     schema = (
         preset.pop("defaults")[0].popitem()[0] if isinstance(preset["defaults"][0], dict) else preset.pop("defaults")[0]
@@ -38,7 +38,7 @@ def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, fl
 
 @dataclass
 class Member:
-    """A corpus of a run: its options, its weight in training, and what its ids and speakers begin with in a mix."""
+    """A corpus of a run: its options, its weight in training, and the prefix of its ids and speakers in a mix."""
 
     options: DataConfig
     weight: float = 1.0
@@ -49,19 +49,19 @@ def corpora_of(options: DataConfig) -> list[Member]:
     """The corpora that `data=` names: one, or those of a mix.
 
     Raises:
-        ValueError: a mix of nothing, or of what is no corpus.
+        ValueError: an empty mix, or a member that is not a corpus.
     """
     if not isinstance(options, MixConfig):
         return [Member(options)]
     if not options.corpora:
         raise ValueError(
-            "data=mix needs data.corpora, a list of corpora with what each changes: "
+            "data=mix needs data.corpora, a list of corpora with the options of each: "
             '"data.corpora=[{data:openslr_km,root:A},{data:fleurs_km,weight:0.5}]".'
         )
     members: list[Member] = []
     for part in options.corpora:
         own, weight = corpus_options(part, options)
-        # Numbered where a corpus comes twice, so that ids stay apart.
+        # Numbered if a corpus occurs more than once, so that ids stay unique.
         before = sum(str(part["data"]) == str(other["data"]) for other in options.corpora[: len(members)])
         members.append(Member(own, weight, f"{part['data']}{before + 1 if before else ''}/"))
     return members

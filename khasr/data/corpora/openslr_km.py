@@ -12,7 +12,6 @@ from khasr.data.download import download
 
 _INDEX = "line_index.tsv"
 
-
 # Limits of what an archive may unpack to: OpenSLR 42 has 1.4 GB, its longest recording some megabytes.
 _MOST_MEMBER, _MOST_TOTAL, _MOST_RATIO, _SMALL = 2**28, 15 * 10**9, 200, 2**20
 

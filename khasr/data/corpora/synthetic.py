@@ -1,7 +1,7 @@
-"""Khmer phrases made on the spot: a small grammar, spoken by espeak-ng.
+"""Synthetic Khmer phrases: a small grammar, synthesised by espeak-ng.
 
-It is speech-like, not Khmer as people speak it: good for learning the tools and for tests, not for claims about Khmer.
-The words and their phones are in synthetic_words.tsv.
+The audio resembles speech but not natural Khmer: it serves tutorials and tests, not claims about Khmer. The words and
+their phones are in synthetic_words.tsv.
 """
 
 import csv
@@ -19,9 +19,9 @@ from khasr.config import SyntheticConfig
 from khasr.data.corpora.corpus import Corpus, Fault, Utterance
 from khasr.data.corpora.files import Audio, digest, read_table
 
-# Phones of Google's Khmer lexicon -> espeak-ng phoneme mnemonics as its Vietnamese voice has them: of the languages
-# that espeak-ng speaks, its inventory is the nearest (implosives, aspirated stops, long and short vowels).
-_MNEMONICS = dict(
+# Phones of Google's Khmer lexicon -> phoneme mnemonics of espeak-ng's Vietnamese voice, whose inventory is the closest
+# of all its languages (implosives, aspirated stops, long and short vowels).
+MNEMONICS = dict(
     pair.split("=")
     for pair in """
     p=p t=t k=k c=c ʔ=? ph=p|h th=t|h kh=k|h ch=c|h ɓ=b ɗ=d m=m n=n ɲ=n^ ŋ=N r=r l=l s=s h=h w=w j=j f=f g=g z=z
@@ -30,9 +30,7 @@ _MNEMONICS = dict(
     """.split()
 )
 
-
 _VOICES = [f"{kind}{i}" for i in range(1, 6) for kind in "mf"] + ["m6", "m7"]
-
 
 _PHRASES = [
     "person deal thing number",
@@ -45,31 +43,30 @@ _PHRASES = [
     "time thing number",
 ]
 
-
-# A change of the way phrases are made or spoken must change this, so that no cache serves the old audio.
+# To be raised with every change of the phrases or their synthesis, which invalidates cached audio.
 _EDITION = 1
 
-
 _OWN_UTTERANCES = 600
-
 
 Lexicon = dict[str, list[str]]
 
 
 def read_synthetic(options: SyntheticConfig) -> Corpus:
-    """Phrases spoken by espeak-ng, the same for the same options; no phrase occurs twice.
+    """Phrases synthesised by espeak-ng, the same for the same options; no phrase of the grammar occurs twice.
 
     Raises:
         ModuleNotFoundError: the extra `synthetic` is not installed.
-        FileNotFoundError: no such file of sentences or lexicon.
-        ValueError: sentences without a lexicon, or a number of voices that there is not.
+        FileNotFoundError: the file of sentences or the lexicon does not exist.
+        ValueError: sentences without a lexicon or the reverse, or data.voices out of range.
     """
     if not 1 <= options.voices <= len(_VOICES):
-        raise ValueError(f"data.voices={options.voices}: there are 1 to {len(_VOICES)} voices.")
+        raise ValueError(f"data.voices={options.voices}: expected 1 to {len(_VOICES)}.")
     if (options.sentences is None) != (options.lexicon is None):
-        raise ValueError("data.sentences=FILE and data.lexicon=FILE go together: words need phones to be spoken.")
+        raise ValueError(
+            "data.sentences=FILE and data.lexicon=FILE require each other: the lexicon has the phones of the words."
+        )
     if options.sentences is None:
-        words, lexicon = _own_words()
+        words, lexicon = grammar_words()
         texts = _phrases(words, options.utterances or _OWN_UTTERANCES, random.Random(options.corpus_seed))
         sources = ["grammar"] * len(texts)
     else:
@@ -103,7 +100,7 @@ def read_synthetic(options: SyntheticConfig) -> Corpus:
     return Corpus("synthetic", utterances, read_audio, key, faults)
 
 
-def _own_words() -> tuple[dict[str, list[str]], Lexicon]:
+def grammar_words() -> tuple[dict[str, list[str]], Lexicon]:
     table = resources.files("khasr.data.corpora").joinpath("synthetic_words.tsv").read_text(encoding="utf-8")
     words: dict[str, list[str]] = {}
     lexicon: Lexicon = {}
@@ -119,13 +116,13 @@ def _phrases(words: dict[str, list[str]], count: int, rng: random.Random) -> lis
         if len(phrases) == count:
             return list(phrases)
         phrases[" ".join(rng.choice(words[slot]) for slot in pattern.split())] = None
-    raise AssertionError("a cycle does not end")
+    raise AssertionError("itertools.cycle does not end")
 
 
 def _read_sentences(path: Path, count: int | None) -> tuple[list[str], list[str]]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"data.sentences={path} is not a file. Expected one sentence a line, words separated by spaces."
+            f"data.sentences={path} is not a file. Expected one sentence per line, words separated by spaces."
         )
     texts: list[str] = []
     sources: list[str] = []
@@ -139,30 +136,32 @@ def _read_sentences(path: Path, count: int | None) -> tuple[list[str], list[str]
 
 def _read_lexicon(path: Path) -> Lexicon:
     if not path.is_file():
-        raise FileNotFoundError(f"data.lexicon={path} is not a file. Expected word, tab, phones separated by spaces.")
+        raise FileNotFoundError(
+            f"data.lexicon={path} is not a file. Expected lines of word, tab, phones separated by spaces."
+        )
     lexicon: Lexicon = {}
     for line in read_table(path.read_bytes(), str(path)):
         fields = line.split("\t")
         if len(fields) >= 2 and not line.startswith("#"):
-            # The first pronunciation of a word is the one that is spoken.
+            # The first pronunciation of a word is used.
             lexicon.setdefault(fields[0], fields[1].split())
     return lexicon
 
 
 def _speakable(word: str, lexicon: Lexicon) -> bool:
-    return word in lexicon and all(p in _MNEMONICS or p in ".#" for p in lexicon[word])
+    return word in lexicon and all(p in MNEMONICS or p in ".#" for p in lexicon[word])
 
 
 def _mnemonics(words: list[str], lexicon: Lexicon) -> str:
     spoken = []
     for word in words:
-        # "." parts syllables and "#" the members of a compound; "|" keeps espeak-ng from reading two phones as one.
-        spoken.append("|".join(_MNEMONICS[p] for p in lexicon[word] if p not in ".#"))
+        # "." separates syllables, "#" parts of a compound; "|" keeps espeak-ng from reading two phones as one.
+        spoken.append("|".join(MNEMONICS[p] for p in lexicon[word] if p not in ".#"))
     return f"[[{' '.join(spoken)}]]"
 
 
 class _Synthesizer:
-    """espeak-ng in this process, by its C interface (speak_lib.h)."""
+    """espeak-ng, called through its C interface (speak_lib.h)."""
 
     _SYNCHRONOUS, _UTF8, _PHONEMES, _RATE, _PITCH = 2, 1, 0x100, 1, 3
 
@@ -171,8 +170,8 @@ class _Synthesizer:
             import espeakng_loader
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "data=synthetic speaks with espeak-ng, which is not installed: pip install 'khasr[synthetic]' "
-                "(GPL-3, which is why it is an extra)."
+                "data=synthetic needs espeak-ng, which is not installed: pip install 'khasr[synthetic]' (an extra, "
+                "since its licence is GPL-3)."
             ) from None
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         self._library.espeak_Info.restype = ctypes.c_char_p
@@ -183,9 +182,9 @@ class _Synthesizer:
             raise OSError(f"espeak-ng did not start (code {self.rate}).")
         self.version: str = self._library.espeak_Info(None).decode()
         self._parts: list[NDArray[np.int16]] = []
-        self._one_at_a_time = threading.Lock()  # the library has one voice
+        self._one_at_a_time = threading.Lock()  # the library has global state
         callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self._callback = callback(self._take)  # kept: the library holds only its address
+        self._callback = callback(self._take)  # a reference, since the library keeps only the address
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _take(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: int) -> int:
@@ -194,7 +193,7 @@ class _Synthesizer:
         return 0
 
     def speak(self, utterance: Utterance, lexicon: Lexicon, seed: int) -> NDArray[np.float32]:
-        """The utterance in its speaker's voice, (samples,) at `rate` Hz; pitch and pace vary a little."""
+        """The utterance in its speaker's voice, (samples,) at `rate` Hz; pitch and pace vary between utterances."""
         with self._one_at_a_time:
             return self._speak(utterance, lexicon, seed)
 
@@ -205,15 +204,15 @@ class _Synthesizer:
         self._library.espeak_SetVoiceByName(f"vi+{utterance.speaker}".encode())
         self._library.espeak_SetParameter(self._RATE, pace + rng.randint(-10, 10), 0)
         self._library.espeak_SetParameter(self._PITCH, pitch + rng.randint(-5, 5), 0)
-        # Breath and flutter come from a generator that is else seeded by the clock.
+        # Breath and flutter come from a generator that the clock would seed.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(rng.getrandbits(31)))
         text = _mnemonics(utterance.text.split(), lexicon).encode()
         self._parts.clear()
         self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, self._PHONEMES | self._UTF8, None, None)
         self._library.espeak_Synchronize()
         if not self._parts:
-            raise ValueError(f"espeak-ng said nothing for {utterance.text!r}.")
+            raise ValueError(f"espeak-ng produced no audio for {utterance.text!r}.")
         waveform = np.concatenate(self._parts).astype(np.float32) / 32768
-        # A little noise: no recording is silent between words.
+        # A little noise, since no real recording is silent between words.
         noise = np.random.default_rng(rng.getrandbits(63)).normal(0, 0.002, len(waveform))
         return 0.5 * waveform + noise.astype(np.float32)

@@ -1,22 +1,19 @@
 import io
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import datasets
 import huggingface_hub
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from khasr.config import Config, FolderConfig, HubConfig, MixConfig, to_config, to_plain
+from khasr.config import HubConfig, MixConfig
 from khasr.data.corpora import read_corpus
-from khasr.data.corpora.mix import corpora_of, corpus_options
-from khasr.data.datamodule import CorpusDataModule
-from tests.conftest import tones, write_corpus
+from khasr.data.corpora.mix import corpus_options
+from tests.conftest import tones
 
 
 def sound(text: str) -> bytes:
@@ -36,7 +33,7 @@ def write_parquet(path: Path, count: int, **columns: list[object]) -> Path:
     return path
 
 
-def test_a_parquet_file_is_read_without_torchcodec_or_ffmpeg(tmp_path: Path) -> None:
+def test_parquet_file(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", 3, who=[7, 7, None])
     corpus = read_corpus(HubConfig(root=str(path), speaker_column="who"))
     assert [(u.id, u.text, u.speaker) for u in corpus.utterances] == [
@@ -46,7 +43,7 @@ def test_a_parquet_file_is_read_without_torchcodec_or_ffmpeg(tmp_path: Path) -> 
     assert (len(samples), rate) == (9600, 48_000)
 
 
-def test_a_folder_of_parquet_files_has_the_splits_that_its_names_say(tmp_path: Path) -> None:
+def test_parquet_folder(tmp_path: Path) -> None:
     for name, count in [
         ("km_kh/train/0000", 3),
         ("km_kh/train/0001", 2),
@@ -65,9 +62,7 @@ def test_a_folder_of_parquet_files_has_the_splits_that_its_names_say(tmp_path: P
 
 
 @pytest.mark.parametrize("dictionary", [True, False])
-def test_a_folder_of_save_to_disk_is_read_and_a_changed_one_has_another_fingerprint(
-    tmp_path: Path, dictionary: bool
-) -> None:
+def test_save_to_disk(tmp_path: Path, dictionary: bool) -> None:
     one = datasets.Dataset.from_dict(table(4, name=list("abcd"))).cast_column("audio", datasets.Audio(decode=False))
     (datasets.DatasetDict({"train": one, "validation": one}) if dictionary else one).save_to_disk(tmp_path / "d")
     options = HubConfig(root=str(tmp_path / "d"), id_column="name")
@@ -79,7 +74,7 @@ def test_a_folder_of_save_to_disk_is_read_and_a_changed_one_has_another_fingerpr
     assert read_corpus(HubConfig(root=str(tmp_path / "d"))).fingerprint != corpus.fingerprint
 
 
-def test_rows_without_text_or_with_a_second_id_are_faults_and_without_audio_too(tmp_path: Path) -> None:
+def test_faults(tmp_path: Path) -> None:
     columns = table(4, name=["a", "a", "b", "c"])
     columns["text"] = ["ក", "ខ", " ", "គ"]
     columns["audio"][3] = None
@@ -91,7 +86,7 @@ def test_rows_without_text_or_with_a_second_id_are_faults_and_without_audio_too(
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda p: HubConfig(), r"data\.dataset=ID"),
         (lambda p: HubConfig(root=str(p / "absent")), "does not exist"),
@@ -102,18 +97,18 @@ def test_rows_without_text_or_with_a_second_id_are_faults_and_without_audio_too(
         ),
     ],
 )
-def test_what_is_no_dataset_is_told(tmp_path: Path, make: Callable[[Path], HubConfig], says: str) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=says):
+def test_bad_source(tmp_path: Path, make: Callable[[Path], HubConfig], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         read_corpus(make(tmp_path))
 
 
-def test_a_loading_script_is_refused_with_the_way_that_works(tmp_path: Path) -> None:
+def test_loading_script(tmp_path: Path) -> None:
     (tmp_path / "openslr.py").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match=r"loading script \(openslr\.py\).*refs/convert/parquet.*save_to_disk"):
         read_corpus(HubConfig(root=str(tmp_path)))
 
 
-def test_a_parquet_file_that_is_none_is_told(tmp_path: Path) -> None:
+def test_bad_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ValueError, match=r"a\.parquet cannot be read as a dataset"):
         read_corpus(HubConfig(root=str(tmp_path / "a.parquet")))
@@ -129,7 +124,7 @@ class Hub:
         return self.files
 
 
-def test_a_dataset_of_the_hub_is_fetched_by_its_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = tmp_path / "snapshots" / "c0ffee"
     for part in ("train", "validation", "test"):
         write_parquet(snapshot / f"km_kh/{part}/0000.parquet", 2)
@@ -150,85 +145,6 @@ def test_a_dataset_of_the_hub_is_fetched_by_its_pattern(tmp_path: Path, monkeypa
         read_corpus(HubConfig(dataset="openslr/openslr"))
 
 
-def test_without_the_network_a_dataset_that_was_not_fetched_is_told() -> None:
+def test_offline() -> None:
     with pytest.raises(ConnectionError, match=r"cannot be reached\. data\.root="):
         read_corpus(HubConfig(dataset="nobody/nothing"))
-
-
-# ------------------------------------------------------------------------------------------------------------- mixes
-
-
-def mixed(small: Callable[..., Config], tmp_path: Path, weight: float) -> CorpusDataModule:
-    folder = write_corpus(tmp_path / "c", count=30)
-    parquet = write_parquet(tmp_path / "a.parquet", 30)
-    parts = f"[{{data:folder,root:'{folder}'}},{{data:hub,root:'{parquet}',weight:{weight}}}]"
-    overrides = ["data=mix", f"data.corpora={parts}", "data.batch_size=4", "data.val_share=0.2"]
-    data = CorpusDataModule(_compose_mix(small, overrides), seed=1)
-    data.prepare(progress=False)
-    return data
-
-
-def _compose_mix(small: Callable[..., Config], overrides: list[str]) -> MixConfig:
-    from hydra import compose
-
-    data = to_config(compose("train", overrides=overrides)).data
-    assert isinstance(data, MixConfig)
-    return data
-
-
-@pytest.mark.parametrize("weight", [1.0, 2.0, 0.5])
-def test_a_mix_keeps_corpus_and_speaker_and_draws_by_weight(
-    small: Callable[..., Config], tmp_path: Path, weight: float
-) -> None:
-    data = mixed(small, tmp_path, weight)
-    train = data.parts["train"]
-    assert sum(len(part) for part in data.parts.values()) == 60
-    of = {str(row["id"]): (str(row["corpus"]), str(row["speaker"])) for row in train.audio}
-    assert {(id_.split("/")[0], corpus) for id_, (corpus, _) in of.items()} == {("folder", "c"), ("hub", "a")}
-    assert {speaker for _, speaker in of.values()} == {"folder/s0", "folder/s1", ""}
-    order = data.training_order()
-    names = [str(id_) for id_ in train.audio["id"]]
-    drawn: Counter[str] = Counter()
-    sizes = set()
-    for epoch in range(40):
-        epoch_s = [index for batch in order.epoch(epoch) for index in batch]
-        sizes.add(len(order.epoch(epoch)))
-        drawn.update(names[index] for index in epoch_s)
-    assert len(sizes) == 1
-    rates = {corpus: np.mean([drawn[n] for n in names if n.startswith(corpus)]) / 40 for corpus in ("folder", "hub")}
-    assert rates["hub"] / rates["folder"] == pytest.approx(weight, rel=0.1)
-    if weight == 2.0:
-        assert all(drawn[n] >= 70 for n in names if n.startswith("hub"))
-
-
-def test_a_mix_survives_being_written(small: Callable[..., Config]) -> None:
-    options = _compose_mix(small, ["data=mix", "data.corpora=[{data:openslr_km,weight:2},{data:fleurs_km}]"])
-    assert json.loads(json.dumps(to_plain(options)))["corpora"] == [
-        {"data": "openslr_km", "weight": 2},
-        {"data": "fleurs_km"},
-    ]
-    one, other = corpora_of(options)
-    assert (one.weight, one.prefix, other.weight) == (2.0, "openslr_km/", 1.0)
-    assert other.options.text.segment, "a preset's text options are its own"
-    assert not one.options.text.segment
-
-
-@pytest.mark.parametrize(
-    ("corpora", "says"),
-    [
-        ([], r"data=mix needs data\.corpora"),
-        ([{"root": "x"}], "names no corpus. Expected data: and one of dev_data_km, fleurs_km, folder"),
-        ([{"data": "mix"}], "names no corpus"),
-        ([{"data": "folder", "weight": 0}], "the weight of folder is 0"),
-        ([{"data": "folder", "rooot": "x"}], "rooot"),
-    ],
-)
-def test_a_mix_that_cannot_be_is_told(corpora: list[dict[str, object]], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        corpora_of(MixConfig(corpora=corpora))
-
-
-def test_the_same_corpus_twice_keeps_its_ids_apart() -> None:
-    members = corpora_of(MixConfig(corpora=[{"data": "folder", "root": "a"}, {"data": "folder", "root": "b"}]))
-    assert [m.prefix for m in members] == ["folder/", "folder2/"]
-    assert [m.options.root for m in members if isinstance(m.options, FolderConfig)] == ["a", "b"]
