@@ -1,6 +1,7 @@
 """The LightningDataModule: a corpus, normalised, split, encoded and batched."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -32,6 +33,7 @@ class CorpusDataModule(pl.LightningDataModule):
 
     Attributes:
         parts: train, val and test, once `prepare` has run.
+        whole: all utterances, once `prepare` has run.
         faults: utterances that were left out, with the reason.
         unknown: for each part, the symbols missing from the vocabulary with their counts.
     """
@@ -49,16 +51,20 @@ class CorpusDataModule(pl.LightningDataModule):
         self._seed = seed
         self._accumulate = accumulate
         self.parts: dict[str, Part] = {}
+        self.whole: Part | None = None
         self.faults: list[Fault] = []
         self.unknown: dict[str, Counter[str]] = {}
         self._vocabulary: Vocabulary | None = None
         self._steps: int | None = None
 
-    def prepare(self, progress: bool = True) -> None:
+    def prepare(self, progress: bool = True, needed: Sequence[str] = PARTS) -> None:
         """Reads the corpus, or its cache, and splits it into `parts`.
 
+        Args:
+            needed: parts that may not be empty; if there are none, the corpus is not split.
+
         Raises:
-            ValueError: a faulty utterance with data.on_error=raise, or too few utterances for three parts.
+            ValueError: a faulty utterance with data.on_error=raise, or too few utterances for the parts.
             FileNotFoundError: the corpus does not exist.
         """
         tables, texts, weights = [], [], []
@@ -72,16 +78,11 @@ class CorpusDataModule(pl.LightningDataModule):
         ids, speakers, own_parts = (_column(audio, name).to_pylist() for name in ("id", "speaker", "own_part"))
         about = [Row(*of) for of in zip(ids, speakers, texts, own_parts, strict=True)]
         row_of = {id_: row for row, id_ in enumerate(ids)}
-        audio = audio.with_format("numpy")
-        for part, members in split(about, self._options).items():
-            rows = [row_of[id_] for id_ in members]
-            self.parts[part] = Part(
-                part,
-                audio.select(rows),
-                texts=[texts[r] for r in rows],
-                lengths=[lengths[r] for r in rows],
-                weights=[weights[r] for r in rows],
-            )
+        self.whole = Part("all", audio.with_format("numpy"), texts, lengths, weights)
+        if not needed:
+            return
+        for part, members in split(about, self._options, needed).items():
+            self.parts[part] = self.whole.select(part, [row_of[id_] for id_ in members])
             for id_ in members:
                 del row_of[id_]
         reason = f"in no part of data.split={self._options.split}"
@@ -216,17 +217,14 @@ def _column(audio: datasets.Dataset, name: str) -> pa.ChunkedArray:
     return (table.flatten_indices() if table._indices is not None else table).data.column(name)
 
 
-def read_parts(options: DataConfig, seed: int) -> dict[str, Part]:
-    """The parts of a corpus by name, and all of them together as `all`."""
+def read_parts(options: DataConfig, seed: int, needed: Sequence[str] = PARTS) -> dict[str, Part]:
+    """The parts of a corpus by name, and all of its utterances as `all`, whether or not they are in a part.
+
+    Args:
+        needed: parts that may not be empty. Without any, the corpus is not split and only `all` is returned: a corpus
+            may be a test set only.
+    """
     data = CorpusDataModule(options, seed, read_test=True)
-    data.prepare(progress=False)
-    parts = dict(data.parts)
-    whole = list(parts.values())
-    parts["all"] = Part(
-        "all",
-        datasets.concatenate_datasets([p.audio for p in whole]),
-        [t for p in whole for t in p.texts],
-        [n for p in whole for n in p.lengths],
-        [w for p in whole for w in p.weights],
-    )
-    return parts
+    data.prepare(progress=False, needed=needed)
+    assert data.whole is not None
+    return data.parts | {"all": data.whole}

@@ -1,6 +1,7 @@
 """One split of a corpus: its utterances, and the examples that a model gets from them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import datasets
@@ -35,6 +36,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def select(self, name: str, rows: Sequence[int]) -> "Part":
+        """The utterances at these rows, as a part of that name."""
+        columns = ([values[r] for r in rows] for values in (self.texts, self.lengths, self.weights))
+        return Part(name, self.audio.select(rows), *columns)
+
     @property
     def hours(self) -> float:
         """Hours of audio."""
@@ -45,10 +51,19 @@ class PartDataset(Dataset[Example]):
     """A part's utterances as examples.
 
     With a seed they are indexed by (epoch, index) and augmented differently in each epoch; without one by index.
+    Without a seed, `standardised=False` gives the waveforms as recorded, for models that expect them so.
     """
 
-    def __init__(self, part: Part, vocabulary: Vocabulary, options: DataConfig, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        part: Part,
+        vocabulary: Vocabulary,
+        options: DataConfig,
+        seed: int | None = None,
+        standardised: bool = True,
+    ) -> None:
         self._part = part
+        self._standardised = standardised
         self._vocabulary = vocabulary
         self._augment = options.augment
         self._seed = seed
@@ -61,7 +76,7 @@ class PartDataset(Dataset[Example]):
         row = self._part.audio[index]
         waveform = row["waveform"].astype(np.float32) / 32768  # full scale at 1
         if self._seed is None:
-            waveform = standardise(waveform)
+            waveform = standardise(waveform) if self._standardised else waveform
         else:
             generator = np.random.default_rng([self._seed, epoch, index])
             waveform = amplify(standardise(augment(waveform, self._augment, generator)), self._augment, generator)

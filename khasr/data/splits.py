@@ -37,7 +37,7 @@ class Row:
 Parts = dict[str, list[str]]
 
 
-def split(rows: Sequence[Row], options: DataConfig) -> Parts:
+def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PARTS) -> Parts:
     """The ids of each part, in the corpus's order; the same for the same utterances and `data.split_seed`.
 
     - `random`: the published card's. Test is a share of all, val a share of the rest, both rounded up: 2,353, 262 and
@@ -52,8 +52,11 @@ def split(rows: Sequence[Row], options: DataConfig) -> Parts:
     - `own`: the corpus's own (Hugging Face's train, validation, test).
     - a path: a manifest in the format of `manifest`. Utterances that it does not name are in no part.
 
+    Args:
+        needed: the parts that may not be empty.
+
     Raises:
-        ValueError: unknown split, invalid shares, or too few utterances or speakers for three parts.
+        ValueError: unknown split, invalid shares, or too few utterances or speakers for the needed parts.
         FileNotFoundError: the manifest does not exist.
     """
     shares = f"data.test_share={options.test_share} data.val_share={options.val_share}"
@@ -71,7 +74,7 @@ def split(rows: Sequence[Row], options: DataConfig) -> Parts:
     else:
         raise ValueError(f"data.split={kind} is unknown. Expected one of {', '.join(SPLITS)}.")
     parts = {part: [row.id for row in rows if part_of.get(row.id) == part] for part in PARTS}
-    empty = [part for part in PARTS if not parts[part]]
+    empty = [part for part in needed if not parts[part]]
     if empty:
         raise ValueError(
             f"data.split={kind}: {len(rows):,} utterances of {len({r.speaker for r in rows}):,} speakers are too few "
@@ -207,7 +210,13 @@ def manifest(parts: Parts) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
+def read_manifest(path: Path) -> dict[str, str]:
+    """The part of each utterance that a manifest names, by id.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: a line that is not an id and a part, or an id in two parts.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"data.split={path} is not a file. Expected a manifest (columns id and part) or one of {', '.join(SPLITS)}."
@@ -222,6 +231,11 @@ def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
             raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; found {lines[number - 1]!r}.")
         if part_of.setdefault(fields[0], fields[1]) != fields[1]:
             raise ValueError(f"{path}:{number}: {fields[0]} is in two parts, {part_of[fields[0]]} and {fields[1]}.")
+    return part_of
+
+
+def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
+    part_of = read_manifest(path)
     if not part_of.keys() & ids:
         raise ValueError(
             f"{path} names none of the corpus's {len(ids):,} utterances. Expected a manifest of this corpus."
