@@ -85,3 +85,15 @@ def compose() -> Callable[..., object]:
 def small(compose: Callable[..., object], corpus: Path) -> Callable[..., object]:
     """A configuration that trains in a second on the corpus of tones."""
     return lambda *overrides: compose(*SMALL, f"data.root='{corpus}'", *overrides)
+
+
+@pytest.fixture(scope="session")
+def finished(compose: Callable[..., object], corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a completed run. Tests that change it copy it first."""
+    from khasr.run.folder import RunFolder
+    from khasr.training.fit import fit
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    os.environ["KHASR_CACHE"] = str(folder.parent / "cache")
+    fit(compose(*SMALL, f"data.root='{corpus}'", "score_test=true"), RunFolder(folder))  # type: ignore[arg-type]
+    return folder

@@ -1,4 +1,4 @@
-"""Weights averaged over a run."""
+"""Averages of weights: a running average during training, and the mean of several checkpoints."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The running average of trained parameters: float32 whatever theirs is, one more copy of them in memory.
+    """The exponential moving average of trained parameters, in float32 whatever their dtype; one more copy in memory.
 
     Attributes:
-        weights: the averages, by the parameters' names.
+        weights: the averages by parameter name.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
-        """Starts as the parameters are.
+        """Starts from the current values.
 
         Args:
-            decay: what a step leaves of the average before it, once the run is old enough.
+            decay: weight of the previous average in an update, after the first steps.
         """
         self._parameters = dict(parameters)
         self._decay = decay
@@ -26,35 +26,35 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """Takes the parameters in, after that many optimizer steps.
+        """Updates the averages after that many optimizer steps.
 
-        Early on the average is shorter, (1 + steps) / (10 + steps), so that it forgets where it began (TensorFlow's
-        ExponentialMovingAverage).
+        Early in training the decay is lower, (1 + steps) / (10 + steps), so that the average forgets the initial
+        weights (TensorFlow's ExponentialMovingAverage).
         """
         decay = min(self._decay, (1 + steps) / (10 + steps))
         for name, parameter in self._parameters.items():
             self.weights[name].lerp_(parameter.detach().float(), 1 - decay)
 
-    def put_in(self) -> None:
-        """Puts the averages in the parameters' place."""
+    def swap_in(self) -> None:
+        """Replaces the parameters' values by the averages."""
         self._own = {name: parameter.data for name, parameter in self._parameters.items()}
         for name, parameter in self._parameters.items():
             parameter.data = self.weights[name].to(parameter.dtype)
 
-    def take_out(self) -> None:
-        """Puts the parameters' own values back."""
+    def swap_out(self) -> None:
+        """Restores the parameters' own values."""
         for name, value in self._own.items():
             self._parameters[name].data = value
         self._own = {}
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes averages up again."""
+        """Restores averages that were saved."""
         for name, average in self.weights.items():
             average.copy_(weights[name])
 
 
 def average_weights(states: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of several models' weights, in their own types; computed in float32, one tensor at a time."""
+    """The mean of several models' weights, in their own dtypes; computed in float32, one tensor at a time."""
     mean = {}
     for name, first in states[0].items():
         total = first.float().clone()

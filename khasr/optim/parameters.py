@@ -1,4 +1,4 @@
-"""Which parameters are changed how."""
+"""The parts of a model, its parameter groups, and its optimizer."""
 
 import importlib.util
 import logging
@@ -10,19 +10,17 @@ from torch import nn
 
 from khasr.config import OptimizerConfig
 
-_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")  # transformers' name in each of its speech encoders
-
-
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")  # the same in each of transformers' speech encoders
 _TOP_NORM = re.compile(r"encoder\.layer_norm\.")
 
 
 def part_of(name: str, top_norm: bool = True) -> str:
     """The part of a CTC model that a parameter belongs to: "feature_encoder", "input", "layer_07", "norm" or "head".
 
-    "input" is what lies between the feature encoder and the first layer: projection, mask vector, positions.
+    "input" is everything between the feature encoder and the first layer: projection, mask vector, positions.
 
     Args:
-        top_norm: whether the encoder's own norm follows its last layer (XLS-R) or precedes its first (wav2vec 2.0
+        top_norm: whether the encoder's layer norm follows its last layer (XLS-R) or precedes the first (wav2vec 2.0
             base).
     """
     if layer := _LAYER.search(name):
@@ -42,9 +40,9 @@ def parts(model: nn.Module) -> dict[str, str]:
 
 
 def parameter_groups(options: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
-    """The trainable parameters, in a group for each pair of lr and weight decay; the encoder's highest lr is first.
+    """The trainable parameters in one group for each pair of lr and weight decay; the encoder's highest lr is first.
 
-    Each group has "lr", "weight_decay", and "layer_scale": what of optimizer.lr its depth leaves.
+    Each group has "lr", "weight_decay", and "layer_scale", the factor that layer decay gives at its depth.
     """
     part = parts(model)
     layers = 1 + max((int(p.removeprefix("layer_")) for p in part.values() if p.startswith("layer_")), default=-1)
@@ -53,7 +51,7 @@ def parameter_groups(options: OptimizerConfig, model: nn.Module) -> list[dict[st
         if parameter.requires_grad:
             apart = part[name] == "head" and options.head_lr is not None
             scale = options.layer_decay ** _depth(part[name], layers)
-            # A norm's weight and any bias has one dimension; decaying them pulls scales to 0 for nothing.
+            # Weights of norms and biases have one dimension. Decay would pull them to 0 without regularising anything.
             members.setdefault((apart, scale, parameter.ndim > 1), []).append(parameter)
     return [
         {
@@ -67,22 +65,22 @@ def parameter_groups(options: OptimizerConfig, model: nn.Module) -> list[dict[st
 
 
 def _depth(part: str, layers: int) -> int:
-    """How many layers down from the top a part lies: 0 for the head and the norm before it."""
+    """Number of layers from the top down to a part: 0 for the head and the norm before it."""
     if part.startswith("layer_"):
         return layers - int(part.removeprefix("layer_"))
     return layers + 1 if part in ("input", "feature_encoder") else 0
 
 
 def build_optimizer(options: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of a model's trainable parameters; weight decay spares norms and biases."""
+    """The optimizer of a model's trainable parameters; norms and biases have no weight decay."""
     return _of_groups(parameter_groups(options, model), options)
 
 
 def check_optimizer(options: OptimizerConfig) -> None:
-    """Looks whether the optimizer's library is installed.
+    """Checks that the optimizer's library is installed.
 
     Raises:
-        ModuleNotFoundError: it is not.
+        ModuleNotFoundError: it is not installed.
     """
     if options.name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise ModuleNotFoundError("optimizer=adamw_8bit needs bitsandbytes: pip install 'khasr[bitsandbytes]'.")
@@ -91,7 +89,7 @@ def check_optimizer(options: OptimizerConfig) -> None:
 def _of_groups(groups: list[dict[str, Any]], options: OptimizerConfig) -> torch.optim.Optimizer:
     first, second = options.betas
     if options.name == "adamw_8bit":
-        # Its one message on a CPU is about kernels for 4 bits, which nothing here uses.
+        # Its only message on a CPU is about 4-bit kernels, which are not used here.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         from bitsandbytes.optim import AdamW8bit
 
@@ -100,10 +98,10 @@ def _of_groups(groups: list[dict[str, Any]], options: OptimizerConfig) -> torch.
     if options.name == "adafactor":
         from transformers.optimization import Adafactor
 
-        # Absolute lr, as transformers' Trainer has it: the schedule then means what it means for Adam.
+        # Absolute lr, as in transformers' Trainer, so that a schedule has the same meaning as for Adam.
         adafactor: torch.optim.Optimizer = Adafactor(groups, lr=options.lr, scale_parameter=False, relative_step=False)
         return adafactor
-    # In one pass over weights and states. On a GPU torch chooses: there it would unscale fp16's gradients once clipped.
+    # Fused: one pass over weights and states. Not on a GPU, where it would unscale fp16 gradients after clipping.
     on_cpu = all(p.device.type == "cpu" for group in groups for p in group["params"]) and not torch.cuda.is_available()
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
     return kind(groups, lr=options.lr, betas=(first, second), eps=options.eps, fused=True if on_cpu else None)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the share of the peak lr at each optimizer step."""
+"""Learning-rate schedules: lr as a fraction of its peak at each optimizer step."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from khasr.config import CosineConfig, ScheduleConfig, TriStageConfig, WarmupHol
 
 
 def lr_scale(options: ScheduleConfig, total_steps: int) -> Callable[[int], float]:
-    """lr as a share of its peak, as a function of optimizer steps done (0 before the first)."""
+    """lr as a fraction of its peak, as a function of the number of completed optimizer steps (0 at the first)."""
     warmup = in_steps(options.warmup, total_steps)
     initial = options.initial_scale if isinstance(options, TriStageConfig) else 0.0
     past_warmup = _after_warmup(options, warmup, total_steps)
@@ -24,14 +24,14 @@ def lr_scale(options: ScheduleConfig, total_steps: int) -> Callable[[int], float
 
 
 def _after_warmup(options: ScheduleConfig, warmup: int, total_steps: int) -> Callable[[int], float]:
-    # Where the warm-up is as long as the run, nothing is left to go down in.
+    # At least 1: the warm-up may be as long as the run.
     left = max(1, total_steps - warmup)
     if isinstance(options, TriStageConfig):
         hold = in_steps(options.hold, total_steps)
         decay = max(1, total_steps - warmup - hold)
 
         def tri_stage(step: int) -> float:
-            # fairseq's TriStageLRSchedule: exponential, so that final_scale is reached at the last step.
+            # fairseq's TriStageLRSchedule: exponential decay that reaches final_scale at the last step.
             past = min(decay, max(0, step - warmup - hold))
             return math.exp(math.log(options.final_scale) * past / decay)
 
@@ -65,7 +65,7 @@ def _after_warmup(options: ScheduleConfig, warmup: int, total_steps: int) -> Cal
 
 
 def in_steps(length: float, total_steps: int) -> int:
-    """A length in optimizer steps: itself, or a share of the run where below 1."""
+    """A length in optimizer steps; a value below 1 is a fraction of the run."""
     return round(length * total_steps) if length < 1 else int(length)
 
 

@@ -146,7 +146,9 @@ class RunFolder:
         try:
             options = yaml.safe_load(self.decoder.read_text(encoding="utf-8"))
             if not isinstance(options, dict):
-                raise TypeError(f"a mapping is expected, not {type(options).__name__}")
+                raise TypeError(f"a mapping is expected, not {type(options).__name__}.")
+            if "${" in str(options):
+                raise TypeError("interpolations (${...}) are not resolved.")
             typed = OmegaConf.merge(OmegaConf.structured(DecoderConfig), OmegaConf.create(options))
             return cast(DecoderConfig, OmegaConf.to_object(typed))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError, OmegaConfBaseException) as error:

@@ -1,4 +1,4 @@
-"""Signals that stop a run at the end of an optimizer step, where it can go on from."""
+"""Signals that stop a run at the end of an optimizer step, from where it can be resumed."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from types import FrameType, TracebackType
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
-class Interrupted(Exception):  # noqa: N818 - what happened, not an error
-    """The run was asked to stop.
+class Interrupted(Exception):  # noqa: N818 - a requested stop, not an error
+    """A signal stopped the run.
 
     Attributes:
-        signum: the signal that asked.
+        signum: the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -25,10 +25,10 @@ class Interrupted(Exception):  # noqa: N818 - what happened, not an error
 
 
 def preempting_signals() -> tuple[signal.Signals, ...]:
-    """Signals that say that the machine is taken away and the run is to go on elsewhere.
+    """Signals that announce a preemption: the machine is taken away, and the run is to be resumed elsewhere.
 
-    SIGUSR1 is what Slurm is asked to send (`--signal=USR1@300`); submitit asks for its own. SIGTERM is none: wandb's
-    agent sends it to a trial that is not worth going on with.
+    SIGUSR1 is the signal requested from Slurm (`--signal=USR1@300`); submitit requests its own. SIGTERM is not among
+    them: wandb's agent sends it to a trial that is not worth finishing.
     """
     if "SUBMITIT_EXECUTOR" not in os.environ:
         return (signal.SIGUSR1,)
@@ -36,13 +36,13 @@ def preempting_signals() -> tuple[signal.Signals, ...]:
 
 
 class StopSignals:
-    """While entered, SIGINT, SIGTERM, SIGALRM (a budget) and those that preempt ask the run to stop; a second one stops
-    it where it is.
+    """While entered, SIGINT, SIGTERM, SIGALRM (a budget) and the preempting signals request the run to stop.
 
-    Outside training there is no step to finish, and the first one raises `Interrupted` at once.
+    During training the run stops after the current optimizer step; a second signal raises `Interrupted` immediately.
+    Outside training there is no step to finish, and the first signal raises `Interrupted`.
 
     Attributes:
-        requested: the signal that asked, or None.
+        requested: the signal that was received, or None.
         training: whether optimizer steps are being taken.
     """
 
@@ -64,7 +64,7 @@ class StopSignals:
             signal.signal(signum, handler)  # type: ignore[arg-type]
 
     def install(self) -> None:
-        """Takes the signals over; again where Lightning has put its own handlers in between."""
+        """Installs the handlers; called again after Lightning has installed its own."""
         for signum in self._signals:
             signal.signal(signum, self._handle)
 
@@ -72,9 +72,9 @@ class StopSignals:
         if not self.training or self.requested is not None:
             raise Interrupted(signum)
         self.requested = signum
-        why = "the budget is spent" if signum == signal.SIGALRM else signal.Signals(signum).name
+        reason = "The budget is spent" if signum == signal.SIGALRM else f"{signal.Signals(signum).name} received"
         print(
-            f"\n{why}: stopping after this step and saving; once more stops at once, without saving.",
+            f"\n{reason}: the run is saved and stops after this step. A second signal stops it immediately, unsaved.",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""learning_curve.png: loss, WER, CER and learning rate against optimizer steps; the instruments on a second page."""
+"""learning_curve.png: loss, WER, CER and learning rate against optimizer steps, and the instruments below them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,6 @@ from khasr.run.published import PublishedRow
 
 Rows = list[dict[str, str]]
 
-
 _PANELS = [
     ("loss", {"train/loss": "train", "val/loss": "val"}),
     ("WER, %", {"val/wer": "val"}),
@@ -21,23 +20,21 @@ _PANELS = [
     ("learning rate", {"train/lr": "lr"}),
 ]
 
-
 _COLOURS = {"train": "#8fb0cf", "val": "#1f4e79", "lr": "#777777"}
 
-
-# The card's columns that a panel has, drawn as a dotted line.
+# The columns of the published curve by our columns; drawn as dotted lines.
 _PUBLISHED = {"train/loss": "train_loss", "val/loss": "val_loss", "val/wer": "wer"}
 
 
 def draw_learning_curve(metrics: Path, picture: Path, title: str, published: Sequence[PublishedRow] = ()) -> None:
-    """Draws metrics.csv as a PNG, the published run's curve beside it where one is given; the lowest WER is marked."""
+    """Draws metrics.csv as a PNG with the lowest WER marked, and the published curve as dotted lines if given."""
     rows = read_metrics(metrics)
-    # Figure, not pyplot: nothing stays in memory after it, whatever backend there is.
-    figure = Figure(figsize=(9, 15), dpi=120)
-    first, second = cast(Any, figure.subfigures(2, 1, height_ratios=[6, 9]))
-    # Fixed places: a layout that is solved draws all of it twice, half of what ending a short run costs.
-    first.subplots_adjust(left=0.13, right=0.97, bottom=0.1, top=0.9, wspace=0.38, hspace=0.22)
-    second.subplots_adjust(left=0.13, right=0.9, bottom=0.07, top=0.94, wspace=0.38, hspace=0.18)
+    # Figure instead of pyplot, which keeps figures in memory and needs a backend.
+    figure = Figure(figsize=(9, 16), dpi=120)
+    first, second = cast(Any, figure.subfigures(2, 1, height_ratios=[6, 10]))
+    # Fixed margins: a constrained layout draws everything twice, half of the time at the end of a short run.
+    first.subplots_adjust(left=0.13, right=0.97, bottom=0.1, top=0.86, wspace=0.38, hspace=0.34)
+    second.subplots_adjust(left=0.13, right=0.9, bottom=0.06, top=0.88, wspace=0.38, hspace=0.44)
     _draw_scores(first, rows, title, published)
     _draw_instruments(second, rows)
     figure.savefig(picture)
@@ -54,12 +51,11 @@ def _draw_scores(page: SubFigure, rows: Rows, title: str, published: Sequence[Pu
                 axes.plot(steps, values, label=name, color=_COLOURS[name], marker="o" if name == "val" else None, ms=3)
                 if key == "val/wer":
                     step, lowest = min(points, key=lambda point: point[1])
-                    axes.plot(step, lowest, "o", color="#b03030")
-                    axes.set_title(f"lowest {lowest:.1f} % at step {step:,}", fontsize=9, color="#b03030")
+                    axes.plot(step, lowest, "o", color="#b03030", label=f"lowest: {lowest:.1f} % at step {step:,}")
             if published and key in _PUBLISHED:
-                theirs = [scale * getattr(row, _PUBLISHED[key]) for row in published]
-                at = [row.step for row in published]
-                axes.plot(at, theirs, ":", label=f"{name}, published", color=_COLOURS[name], marker="x", ms=4)
+                values = [scale * getattr(row, _PUBLISHED[key]) for row in published]
+                steps = [row.step for row in published]
+                axes.plot(steps, values, ":", label=f"{name}, published", color=_COLOURS[name], marker="x", ms=4)
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         if label == "loss":
@@ -68,8 +64,8 @@ def _draw_scores(page: SubFigure, rows: Rows, title: str, published: Sequence[Pu
             axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         else:
             axes.set_ylim(bottom=0)
-        if len(axes.get_lines()) > 1 and axes.get_legend_handles_labels()[0][1:]:
-            axes.legend(edgecolor="none", fontsize=9)
+        if label != "learning rate":
+            _legend_above(axes)
         if label in ("CER, %", "learning rate"):
             axes.set_xlabel("optimizer step")
 
@@ -78,15 +74,23 @@ def _points(rows: Rows, key: str, scale: float = 1) -> list[tuple[int, float]]:
     return [(int(row["step"]), scale * float(row[key])) for row in rows if key in row]
 
 
+def _legend_above(axes: Axes, columns: int = 2) -> None:
+    """A legend between the panel and the one above it, where it covers no curve."""
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        axes.legend(
+            edgecolor="none", fontsize=8, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+            borderaxespad=0.2, columnspacing=1.2, handlelength=1.4,
+        )  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------------------- second page
 
 _SHARES = {
-    "train/blank_share": "frames that are blank, train",
-    "val/blank_share": "frames that are blank, val",
+    "train/blank_share": "blank frames, train",
+    "val/blank_share": "blank frames, val",
     "train/padding_share": "padding",
-    "train/skipped_share": "steps left out (fp16)",
+    "train/skipped_share": "skipped steps (fp16)",
 }
-
 
 _BY_PART = {
     "grad_norm/": "norm of the gradient",
@@ -94,53 +98,34 @@ _BY_PART = {
     "drift/": "drift: |change| / |start|",
 }
 
-
 _PART_COLOURS = {"feature_encoder": "#999999", "input": "#d08020", "norm": "#60a060", "head": "#b03030"}
 
 
 def _draw_instruments(page: SubFigure, rows: Rows) -> None:
     page.suptitle("instruments", fontsize=11)
-    shares, *by_part, time, behind = page.subplots(3, 2).flat
-    for key, label in _SHARES.items():
-        if points := _points(rows, key, 100):
-            shares.plot(*zip(*points, strict=True), label=label, marker="o" if key.startswith("val") else None, ms=3)
-    shares.set_ylim(-2, 102)
-    shares.set_ylabel("share, %")
+    shares, *by_part, time, lr_area = page.subplots(3, 2).flat
+    _draw_shares(shares, rows)
     for axes, (prefix, label) in zip(by_part, _BY_PART.items(), strict=True):
         _draw_parts(axes, rows, prefix)
         axes.set_ylabel(label)
-    stages = [key for key in dict.fromkeys(k for row in rows for k in row) if key.startswith("time/")]
-    complete = [row for row in rows if all(key in row for key in stages)] if stages else []
-    if complete:
-        steps = [int(row["step"]) for row in complete]
-        time.stackplot(
-            steps,
-            [[100 * float(row[key]) for row in complete] for key in stages],
-            labels=[key.removeprefix("time/") for key in stages],
-            colors=["#d8c080", "#8fb0cf", "#1f4e79", "#b0b0b0"],
-        )
-    time.set_ylabel("share of the time, %")
-    for key, label, colour in (("train/lr_area", "lr summed over steps", "#777777"),):
-        if points := _points(rows, key):
-            behind.plot(*zip(*points, strict=True), label=label, color=colour)
-    behind.set_ylabel("lr summed over steps")
-    if points := _points(rows, "train/audio_seconds", 1 / 3600):
-        hours = behind.twinx()
-        hours.plot(*zip(*points, strict=True), color="#1f4e79", ls="--")
-        hours.set_ylabel("hours of audio (dashed)", color="#1f4e79")
-        hours.set_ylim(bottom=0)
-    for axes in (shares, time):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(edgecolor="none", fontsize=8)
-    for axes in (shares, *by_part, behind):
-        axes.grid(alpha=0.25)
-    for axes in (time, behind):
+    _draw_time(time, rows)
+    _draw_lr_area(lr_area, rows)
+    for axes in (time, lr_area):
         axes.set_xlabel("optimizer step")
-    behind.set_ylim(bottom=0)
+
+
+def _draw_shares(axes: Axes, rows: Rows) -> None:
+    for key, label in _SHARES.items():
+        if points := _points(rows, key, 100):
+            axes.plot(*zip(*points, strict=True), label=label, marker="o" if key.startswith("val") else None, ms=3)
+    axes.set_ylim(-2, 102)
+    axes.set_ylabel("share, %")
+    axes.grid(alpha=0.25)
+    _legend_above(axes)
 
 
 def _draw_parts(axes: Axes, rows: Rows, prefix: str) -> None:
-    """A line for each part of the model: layers from light (lowest) to dark, the others in colours of their own."""
+    """A line for each part of the model: layers from light (lowest) to dark, other parts in their own colours."""
     parts = sorted({key.removeprefix(prefix) for row in rows for key in row if key.startswith(prefix)})
     layers = [part for part in parts if part.startswith("layer_")]
     for part in parts:
@@ -148,10 +133,38 @@ def _draw_parts(axes: Axes, rows: Rows, prefix: str) -> None:
         if not points:
             continue
         colour = _PART_COLOURS.get(part) or colormaps["Blues"](0.3 + 0.7 * layers.index(part) / max(1, len(layers) - 1))
-        # Of many layers the lowest and the highest are named.
+        # Of the layers only the lowest and the highest are in the legend.
         named = part in _PART_COLOURS or part in (layers[0], layers[-1])
         label = part.replace("_", " ") if named else None
         axes.plot(*zip(*points, strict=True), color=colour, lw=1, label=label)
+    axes.grid(alpha=0.25)
     if axes.get_lines():
         axes.set_yscale("log")
-        axes.legend(edgecolor="none", fontsize=7, ncols=2)
+        _legend_above(axes, columns=3)
+
+
+def _draw_time(axes: Axes, rows: Rows) -> None:
+    stages = [key for key in dict.fromkeys(k for row in rows for k in row) if key.startswith("time/")]
+    complete = [row for row in rows if all(key in row for key in stages)] if stages else []
+    if complete:
+        axes.stackplot(
+            [int(row["step"]) for row in complete],
+            [[100 * float(row[key]) for row in complete] for key in stages],
+            labels=[key.removeprefix("time/") for key in stages],
+            colors=["#d8c080", "#8fb0cf", "#1f4e79", "#b0b0b0"],
+        )
+    axes.set_ylabel("share of the time, %")
+    _legend_above(axes, columns=4)
+
+
+def _draw_lr_area(axes: Axes, rows: Rows) -> None:
+    if points := _points(rows, "train/lr_area"):
+        axes.plot(*zip(*points, strict=True), color="#777777")
+    axes.set_ylabel("lr summed over steps")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    if points := _points(rows, "train/audio_seconds", 1 / 3600):
+        hours = axes.twinx()
+        hours.plot(*zip(*points, strict=True), color="#1f4e79", ls="--")
+        hours.set_ylabel("hours of audio (dashed)", color="#1f4e79")
+        hours.set_ylim(bottom=0)

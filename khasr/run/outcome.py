@@ -1,4 +1,4 @@
-"""TODO."""
+"""How a run ended, and whether a folder holds an unfinished run with given options."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,27 +8,23 @@ from khasr.config import Config, to_plain
 from khasr.run.folder import RunFolder
 
 DIVERGED_WER = 1.0
-"""What sweepers are told of a run that diverged: as bad as one that writes nothing, so that they keep away."""
+"""The WER that sweepers get for a diverged run: that of an empty output, so that they avoid its region."""
 
-
-# Options that do not change what a run is.
+# Options that may differ between two starts of the same run.
 _NOT_THE_RUN = (
     "logger.", "sweep.", "resume", "score_test", "data.num_workers", "data.cache_dir", "trainer.progress_bar",
     "trainer.devices", "trainer.num_nodes",
 )  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------------------------- a run
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one of a sweep's runs.
+    """The end of a run.
 
     Attributes:
-        status: as results.json has it, or "not begun".
-        wer: what sweepers minimise; None where there is none.
-        code: the exit code of that run alone.
+        status: as in results.json, or "not begun".
+        wer: what sweepers minimise; None if the run has none.
+        code: the exit code of this run alone.
     """
 
     status: str
@@ -37,7 +33,7 @@ class Outcome:
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """What came of the run in that folder, as its results.json says; None without one."""
+    """The outcome of the run in a folder, from its results.json; None without that file."""
     try:
         results = RunFolder(folder).read_results()
     except FileNotFoundError:
@@ -49,27 +45,33 @@ def read_outcome(folder: Path) -> Outcome | None:
 
 
 def is_unfinished(folder: Path, config: Config) -> bool:
-    """Whether the folder has a run with these options that stopped on its way and can be gone on with.
+    """Whether the folder holds a run with these options that was stopped and can be resumed.
 
     Raises:
-        ValueError: the folder has a run with other options.
+        ValueError: the folder holds a run with different options.
     """
     run = RunFolder(folder)
     if not run.is_run or not run.results.is_file():
         return False
     there, here = (_flat(to_plain(options)) for options in (run.read_config(), config))
-    other = [key for key in there.keys() | here.keys() if there.get(key) != here.get(key)]
-    other = sorted(key for key in other if not key.startswith(_NOT_THE_RUN))
-    if other:
+    different = [key for key in there.keys() | here.keys() if there.get(key) != here.get(key)]
+    different = sorted(key for key in different if not key.startswith(_NOT_THE_RUN))
+    if different:
+        key = different[0]
         raise ValueError(
-            f"{folder} has a run with other options: {other[0]} is {there.get(other[0])} there and "
-            f"{here.get(other[0])} here{f' ({len(other)} differ)' if len(other) > 1 else ''}. A new run wants a folder "
-            "of its own (hydra.run.dir=DIR, of a sweep hydra.sweep.dir=DIR); that run goes on, for longer if wanted, "
-            f"with resume={folder} trainer.max_steps=STEPS."
+            f"{folder} contains a run with other options: {key} is {there.get(key)} there and {here.get(key)} here"
+            f"{f' ({len(different)} options differ)' if len(different) > 1 else ''}. Give a new run its own folder "
+            f"(hydra.run.dir=DIR, or hydra.sweep.dir=DIR for a sweep), or resume that run, for longer if needed, with "
+            f"resume={folder} trainer.max_steps=STEPS."
         )
     outcome = read_outcome(folder)
     finished = outcome is not None and outcome.status in ("completed", "diverged")
     return run.last.is_file() and not finished
+
+
+def is_of_the_run(key: str) -> bool:
+    """Whether an option, by its full name or as an override (`+key`), is part of what identifies a run."""
+    return not key.lstrip("+").startswith(("logger", *_NOT_THE_RUN))
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -77,7 +79,3 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def _is_of_the_run(key: str) -> bool:
-    return not key.lstrip("+").startswith(("logger", *_NOT_THE_RUN))

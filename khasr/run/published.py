@@ -1,4 +1,4 @@
-"""The run that khasr exists to explain, as its model card tells it: reference data for a run of the same recipe."""
+"""The published run (wav2vec2-xls-r-1b-km) as its model card reports it: reference data for runs of the same recipe."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from khasr.config import Config
 
 
 class PublishedRow(NamedTuple):
-    """A row of the card's table of training results; loss as transformers gives it, WER as a fraction."""
+    """A row of the card's table of training results; losses as computed by transformers, WER as a fraction."""
 
     train_loss: float
     epoch: float
@@ -34,17 +34,18 @@ CARD_CURVE = [
 
 
 def is_published_recipe(config: Config) -> bool:
-    """Whether a run is the card's as far as the card tells: corpus, model, what moves the weights, how many at once.
+    """Whether a run has the recipe that the card states: corpus, model, optimizer, schedule, length and batch size.
 
-    Masks, dropouts and precision may differ: the card is silent on the first two, and the last should not matter.
+    Masks and dropouts may differ, because the card does not state them; so may the precision, which should not affect
+    the curve.
     """
     card, trainer = Config(data=config.data), config.trainer
     devices = trainer.devices * trainer.num_nodes
-    at_once = config.data.batch_size * trainer.accumulate_grad_batches * devices
+    utterances_per_step = config.data.batch_size * trainer.accumulate_grad_batches * devices
     return (
         (config.data.name, config.model.name, config.model.init) == ("openslr_km", card.model.name, "pretrained")
         and (config.optimizer, config.schedule, config.finetune) == (card.optimizer, card.schedule, card.finetune)
         and (trainer.max_epochs, trainer.max_steps) == (card.trainer.max_epochs, None)
         and config.data.batch_seconds is None
-        and at_once == 8 * card.trainer.accumulate_grad_batches
+        and utterances_per_step == 8 * card.trainer.accumulate_grad_batches
     )

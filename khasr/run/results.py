@@ -1,4 +1,4 @@
-"""TODO."""
+"""The results.json of a new run: versions, device, memory and commit."""
 
 import platform
 import resource
@@ -15,7 +15,6 @@ from khasr.config import Config
 
 RESULTS_SCHEMA = 1
 
-
 _PACKAGES = (
     "torch", "torchaudio", "pytorch-lightning", "hydra-core", "transformers", "datasets", "torchmetrics", "wandb",
     "pyctcdecode", "kenlm", "numpy",
@@ -23,7 +22,7 @@ _PACKAGES = (
 
 
 def new_results(config: Config) -> dict[str, Any]:
-    """The results of a run that has only begun; a run that is killed leaves them so."""
+    """The results of a run that has just started; a killed run leaves them unchanged."""
     return {
         "schema": RESULTS_SCHEMA,
         "status": "interrupted",
@@ -42,7 +41,7 @@ def new_results(config: Config) -> dict[str, Any]:
 
 
 def device_name() -> str:
-    """The GPU's name, or the CPU's with the threads torch uses."""
+    """The name of the GPU; without one, the name of the CPU and the number of torch's threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
@@ -54,7 +53,7 @@ def device_name() -> str:
 
 
 def peak_memory_gib() -> float:
-    """The most memory this process has held: the GPU's where there is one, else resident."""
+    """Peak memory of this process in GiB: allocated on the GPU if there is one, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -62,7 +61,7 @@ def peak_memory_gib() -> float:
 
 
 def _commit() -> str | None:
-    """khasr's own commit, "-dirty" behind it where files differ; None outside a checkout."""
+    """The commit of this checkout, with the suffix "-dirty" if tracked files differ; None outside a checkout."""
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str | None:
@@ -73,7 +72,7 @@ def _commit() -> str | None:
         return done.stdout.strip()
 
     top = git("rev-parse", "--show-toplevel")
-    # An installed khasr may lie in an environment inside somebody else's checkout.
+    # An installed khasr may be in an environment inside the checkout of another project.
     if top is None or Path(top) != here.parent.parent:
         return None
     commit = git("rev-parse", "HEAD")

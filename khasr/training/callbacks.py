@@ -1,4 +1,4 @@
-"""What is written down and shown while a run trains."""
+"""Rows of metrics during training, and the check that the loss is finite."""
 
 import math
 import time
@@ -14,17 +14,17 @@ from khasr.training.module import CtcModule, new_window
 from khasr.training.symptoms import DIVERGED_HELP
 
 
-class Diverged(Exception):  # noqa: N818 - what happened, not an error
+class Diverged(Exception):  # noqa: N818 - an outcome of a run, not an error of the program
     """The loss was not finite for many batches in a row."""
 
 
 class TrainingMetrics(Callback):
-    """Rows of metrics, the audio and time of training, and the watch over the loss.
+    """Logs rows of metrics, counts audio and time, and raises `Diverged` if the loss stays non-finite.
 
     Attributes:
-        audio_seconds: trained on in all, padding not counted, over all of the run's sessions; of several ranks, the
-            first one's times their number.
-        train_seconds: in training steps, validation and saving not counted.
+        audio_seconds: audio trained on so far, without padding, including before a resume. On several ranks: that of
+            the first rank times the number of ranks.
+        train_seconds: time in training steps, without validation and saving.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class TrainingMetrics(Callback):
         self.train_seconds = 0.0
 
     def state_dict(self) -> dict[str, float]:
-        """What is counted over the whole run."""
+        """Counters of the whole run."""
         return {
             "audio_seconds": self.audio_seconds,
             "train_seconds": self.train_seconds,
@@ -55,7 +55,7 @@ class TrainingMetrics(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Takes it up again."""
+        """Restores the counters."""
         self.audio_seconds = state_dict["audio_seconds"]
         self.train_seconds = state_dict["train_seconds"]
         self._window_seconds = state_dict["window_seconds"]
@@ -66,21 +66,21 @@ class TrainingMetrics(Callback):
         self._since = time.perf_counter()
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """Remembers the lr that the step is taken with; afterwards the schedule has moved on."""
+        """Stores the lr of this step, before the schedule changes it."""
         top = optimizer.param_groups[0]
         self._lr = top["lr"] / top["layer_scale"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Counts the batch, and writes a row where one is due."""
+        """Counts the batch, and writes a row every log_every_steps steps."""
         assert isinstance(pl_module, CtcModule)
         now = time.perf_counter()
         self.train_seconds += now - self._since
         self._window_seconds += now - self._since
         self._since = now
         self.audio_seconds += batch.audio_seconds * trainer.world_size
-        # One rank's loss is enough, and all have to stop with it.
+        # If the loss of one rank is not finite, all ranks have to stop.
         finite = trainer.strategy.reduce_boolean_decision(math.isfinite(pl_module.last_loss))
         self._nonfinite = 0 if finite else self._nonfinite + 1
         if self._nonfinite >= self._patience:
@@ -103,7 +103,7 @@ class TrainingMetrics(Callback):
             self._window_seconds = 0.0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the validation's row; the clock goes on from here."""
+        """Writes the row of the validation, and restarts the clock."""
         assert isinstance(pl_module, CtcModule)
         drift = self._instruments.drift(trainer, pl_module)
         self._write(trainer, {f"val/{key}": value for key, value in pl_module.validation.items()} | drift)

@@ -1,4 +1,4 @@
-"""Checkpoints: the best weights, and all that going on needs."""
+"""Checkpoints: the best weights, and everything that resuming needs."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ from khasr.training.module import CtcModule
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, syncs it and renames it: the file before stays until the new one is whole.
+    """Writes checkpoints atomically: to a temporary file that is synced and renamed.
 
     Lightning's own writer builds the whole file in memory first.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes the checkpoint; a process killed midway leaves a `.partial` file and the checkpoint before."""
+        """Writes the checkpoint; a killed process leaves a `.partial` file and the previous checkpoint."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
@@ -33,87 +33,87 @@ class WholeFileIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
             partial.replace(path)
         except RuntimeError as error:
-            # torch answers a full disk with one of its own, and keeps the disk's word behind it.
+            # torch reports a full disk as a RuntimeError, whose context is the OSError.
             if isinstance(error.__context__, OSError):
                 raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
             raise
         finally:
-            partial.unlink(missing_ok=True)  # on a full disk the results need its room
+            partial.unlink(missing_ok=True)  # on a full disk, results.json needs the space
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """The checkpoint, mapped: its pages are read as they are used, and never held beside what is made of them."""
+        """The checkpoint, memory-mapped, so that its tensors are not held in memory twice."""
         loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return loaded
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `best.ckpt` (weights alone) and `last.ckpt` (all that resuming needs), and stops the run when asked.
+    """Writes `best.ckpt` (weights) and `last.ckpt` (everything that resuming needs), and stops the run on request.
 
-    Both are written after a validation, so that what they know of the best is the same; Lightning's ModelCheckpoint
-    would write last.ckpt before it. A stop is between two optimizer steps, since gradients that are half accumulated
-    are in no checkpoint. Lightning calls checkpoint callbacks after all others.
+    Both are written after a validation, so that they agree on the best step; Lightning's ModelCheckpoint writes
+    last.ckpt before it. The run stops between two optimizer steps, because partly accumulated gradients are not in a
+    checkpoint. Lightning calls checkpoint callbacks after all others.
     """
 
     def __init__(
         self, folder: RunFolder, stop: StopSignals, val_every_steps: int, total_steps: int, keep: int = 1
     ) -> None:
-        """For a run of that many steps; the weights of the `keep` best validations are kept, where more than one."""
+        """For a run of `total_steps` steps; keeps the weights of the `keep` best validations if more than 1."""
         self._folder = folder
         self._stop = stop
         self._val_every_steps = val_every_steps
         self._total_steps = total_steps
-        # WER first; many first validations have WER 1, so CER and loss break ties.
+        # WER, CER and loss: many early validations have a WER of 1, so CER and loss break ties.
         self.best: list[float] | None = None
         self.best_step: int | None = None
         self._keep = keep
-        # As `best`, and their step last; best first.
+        # `best` of each kept step followed by the step; best first.
         self.kept: list[list[float]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far."""
+        """The best validations so far."""
         return {"best": self.best, "best_step": self.best_step, "kept": self.kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it up again."""
+        """Restores them."""
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
         self.kept = state_dict.get("kept", [])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the signals over from Lightning, whose own way is to stop in the middle of an accumulation."""
+        """Replaces Lightning's signal handlers, which stop in the middle of an accumulation."""
         self._stop.install()
         self._stop.training = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """No step is left to finish."""
+        """From here on a signal stops the run immediately."""
         self._stop.training = False
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Has Lightning validate after this batch if it ends an optimizer step that is to be validated.
+        """Makes Lightning validate after this batch if it ends an optimizer step that is due for validation.
 
-        Lightning counts batches and would leave the run's last step unvalidated; here steps are counted.
+        Lightning counts batches, and does not validate the last step unless it is a multiple of its interval.
         """
         accumulate = trainer.accumulate_grad_batches
         step, rest = divmod(batch_idx + 1, accumulate)
         due = rest == 0 and (step % self._val_every_steps == 0 or step == self._total_steps)
-        # Validation comes where the count of batches is a multiple of this; no count is one of infinity.
+        # Lightning validates when the number of batches is a multiple of this; none is a multiple of infinity.
         trainer.val_check_batch = batch_idx + 1 if due else float("inf")
         self._due = due
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stops here if asked to; where a validation is due, after that."""
+        """Stops the run if requested; if a validation is due, `on_validation_end` does."""
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if step_ended and not self._due and self._asked_to_stop(trainer):
+        if step_ended and not self._due and self._stop_requested(trainer):
             trainer.save_checkpoint(self._folder.last)
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the best weights if these are, then the last; stops if asked to."""
+        """Writes best.ckpt if this validation is the best, then last.ckpt; stops the run if requested."""
         assert isinstance(pl_module, CtcModule)
         found = [pl_module.validation[key] for key in ("wer", "cer", "loss")]
         if self.best is None or found < self.best:
@@ -121,18 +121,18 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self._folder.best, weights_only=True)
         dropped = self._keep_weights(trainer, found) if self._keep > 1 else []
         trainer.save_checkpoint(self._folder.last)
-        for step in dropped:  # not before last.ckpt has forgotten them
+        for step in dropped:  # only after last.ckpt no longer refers to them
             self._folder.kept(step).unlink(missing_ok=True)
-        if self._asked_to_stop(trainer):
+        if self._stop_requested(trainer):
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 
-    def _asked_to_stop(self, trainer: pl.Trainer) -> bool:
-        """Whether any rank was: all stop after the same step, since each waits for the others."""
-        asked: bool = trainer.strategy.reduce_boolean_decision(self._stop.requested is not None, all=False)
-        return asked
+    def _stop_requested(self, trainer: pl.Trainer) -> bool:
+        """Whether any rank got a stop signal: all ranks have to stop after the same step."""
+        requested: bool = trainer.strategy.reduce_boolean_decision(self._stop.requested is not None, all=False)
+        return requested
 
     def _keep_weights(self, trainer: pl.Trainer, found: list[float]) -> list[int]:
-        """Writes the weights if they are among the best; returns the steps of those that are so no longer."""
+        """Writes the weights if they are among the `keep` best; returns the steps that no longer are."""
         self.kept = sorted([*self.kept, [*found, trainer.global_step]])
         dropped = [int(row[-1]) for row in self.kept[self._keep :]]
         self.kept = self.kept[: self._keep]

@@ -1,4 +1,4 @@
-"""Where a run is computed: on how many devices, in which number format, and what of that cannot be."""
+"""Devices, precision and strategy of a run, and checks of what is not possible."""
 
 from typing import Any
 
@@ -13,61 +13,66 @@ PRECISIONS: dict[str, Any] = {"fp32": "32-true", "fp16": "16-mixed", "bf16": "bf
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes and tells; Lightning starts one for each further device."""
+    """Whether this is the process that writes and prints; Lightning starts one process per device."""
     return not getattr(rank_zero_only, "rank", 0)
 
 
 def check_devices(config: Config) -> int:
-    """Looks whether the run can be computed here as asked; returns the count of devices on each machine.
+    """Checks that the run can be computed here as configured; returns the number of devices on each machine.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot; the message names the option to change.
     """
     options, model = config.trainer, config.model
     gpu = torch.cuda.is_available() and options.accelerator != "cpu"
     if options.accelerator == "gpu" and not gpu:
-        raise ValueError("trainer.accelerator=gpu, but torch sees no GPU here. trainer.accelerator=auto takes what is.")
+        raise ValueError(
+            "trainer.accelerator=gpu, but torch finds no GPU. trainer.accelerator=auto uses what there is."
+        )
     if config.precision.name == "fp16" and not gpu:
         raise ValueError(
-            "precision=fp16 needs a GPU, and this run would be on a CPU. Pass precision=fp32 (or bf16, "
-            "slower on most CPUs)."
+            "precision=fp16 needs a GPU, and this run uses the CPU. Use precision=fp32 (or bf16, which is slower on "
+            "most CPUs)."
         )
     if options.devices == -1 and not gpu:
         raise ValueError(
-            "trainer.devices=-1 asks for all GPUs, and there is none. On a CPU say how many processes: devices=2."
+            "trainer.devices=-1 means all GPUs, and torch finds none. On a CPU set the number of processes: "
+            "trainer.devices=2."
         )
     if options.strategy == "fsdp" and not gpu:
-        raise ValueError("trainer.strategy=fsdp needs GPUs, and torch sees none. On a CPU: trainer=ddp, devices=2.")
+        raise ValueError(
+            "trainer.strategy=fsdp needs GPUs, and torch finds none. On a CPU use trainer=ddp trainer.devices=2."
+        )
     if options.strategy == "fsdp" and (config.optimizer.ema_decay > 0 or config.finetune.name == "lora"):
         raise ValueError(
-            "trainer.strategy=fsdp holds weights in shares, which optimizer.ema_decay and finetune=lora cannot read. "
-            "trainer=ddp goes with both."
+            "trainer.strategy=fsdp shards the weights, which optimizer.ema_decay and finetune=lora do not support. "
+            "trainer=ddp works with both."
         )
     devices = torch.cuda.device_count() if options.devices == -1 else options.devices
     if gpu and devices > torch.cuda.device_count():
-        raise ValueError(f"trainer.devices={devices}, but torch sees {torch.cuda.device_count()} GPU(s) here.")
+        raise ValueError(f"trainer.devices={devices}, but torch finds {torch.cuda.device_count()} GPU(s).")
     ranks = devices * options.num_nodes
     if ranks > 1 and model.layerdrop > 0 and model.gradient_checkpointing:
         raise ValueError(
             f"model.layerdrop={model.layerdrop} with model.gradient_checkpointing=true on {ranks} devices: "
-            "each drops other layers, recomputing them waits for gradients that never come, and the run hangs "
-            "or fails (transformers #30113). Pass model.layerdrop=0 or model.gradient_checkpointing=false."
+            "each device drops different layers, recomputation waits for gradients that never arrive, and the run "
+            "hangs or fails (transformers #30113). Use model.layerdrop=0 or model.gradient_checkpointing=false."
         )
     return devices
 
 
 def build_strategy(options: TrainerConfig, model: CtcModel, some_unused: bool) -> str | Strategy:
-    """Lightning's name for the strategy, or the strategy.
+    """The strategy, or Lightning's name for it.
 
     Args:
-        some_unused: whether there are steps in which a trained weight gets no gradient: its layer is dropped, or the
-            encoder still frozen.
+        some_unused: whether a trained weight may get no gradient in a step, because its layer is dropped or the
+            encoder is frozen.
     """
     if options.strategy == "fsdp":
-        # A layer of the transformer is gathered, used and let go; the rest is small. Checkpoints are whole, as without.
+        # Shards the layers of the transformer; the rest is small. Checkpoints are not sharded.
         layers = {type(layer) for layer in model.encoder.encoder.layers}
         return FSDPStrategy(auto_wrap_policy=layers, state_dict_type="full")
     if options.devices * options.num_nodes == 1 and options.strategy == "auto":
         return "auto"
-    # A weight that is left out has no gradient to wait for.
+    # Plain ddp waits for the gradient of every weight.
     return "ddp_find_unused_parameters_true" if some_unused else "ddp"

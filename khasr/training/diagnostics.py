@@ -1,4 +1,4 @@
-"""What is watched in a model while it trains: its blanks, and its layers' gradients, updates and drift."""
+"""Measurements of a model during training: blank frames, and gradients, updates and drift of each part."""
 
 import itertools
 import math
@@ -16,25 +16,25 @@ from khasr.optim.parameters import part_of, parts
 
 
 def count_blanks(log_probs: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """How many frames have the blank as their best symbol, and how many there are, padding not counted.
+    """The number of frames whose best symbol is the blank, and the number of frames, both without padding.
 
     Args:
         log_probs: (batch, frames, vocab), blank first.
         frame_lengths: (batch,).
     """
-    heard = torch.arange(log_probs.shape[1], device=log_probs.device) < frame_lengths[:, None]
-    return (log_probs.argmax(dim=-1).eq(0) & heard).sum(), heard.sum()
+    valid = torch.arange(log_probs.shape[1], device=log_probs.device) < frame_lengths[:, None]
+    return (log_probs.argmax(dim=-1).eq(0) & valid).sum(), valid.sum()
 
 
 def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float) -> dict[str, float]:
-    """Scales the gradient down to a largest norm, as torch's clip_grad_norm_ does, and returns its norms before that.
+    """Clips the gradient to a maximum norm, as torch's clip_grad_norm_, and returns the norms before clipping.
 
-    The whole's is by "grad_norm", each part's by "grad_norm/layer_07" and so on; they cost nothing besides, since the
-    whole's is made of the parameters'.
+    The keys are "grad_norm" for the whole gradient and "grad_norm/layer_07" and so on for the parts. The norms of the
+    parts cost nothing extra, because the norm of the whole is computed from those of the parameters.
 
     Args:
-        part: of each parameter, as `parts` has it.
-        largest: norm allowed; 0: any.
+        part: the part of each parameter, as returned by `parts`.
+        largest: maximum norm; 0 for no clipping.
     """
     named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     order = sorted(set(part.values()))
@@ -45,17 +45,17 @@ def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float) ->
     trained = [p for p in model.parameters() if p.grad is not None]
     torch.nn.utils.clip_grads_with_norm_(trained, largest or float("inf"), whole)
     places = torch.tensor([order.index(part[name]) for name, _ in named], device=norms.device)
-    wide = torch.promote_types(norms.dtype, torch.float32)  # float64 stays what it is
+    wide = torch.promote_types(norms.dtype, torch.float32)  # float64 stays float64
     squares = torch.zeros(len(order), dtype=wide, device=norms.device).index_add_(0, places, norms.to(wide) ** 2)
     first, *others = torch.cat([whole.to(wide)[None], squares.sqrt()]).tolist()
     return {"grad_norm": first} | {f"grad_norm/{name}": norm for name, norm in zip(order, others, strict=True)}
 
 
 class UpdateRatios:
-    """How far a step moves each part, as a share of the part's own size: |update| / |weights|, both as 2-norms.
+    """The size of an update relative to the weights of each part: |update| / |weights|, both as 2-norms.
 
-    Estimated from 1,024 places of each tensor, the same at every step: the optimizer may be any, and no second copy of
-    the weights is held.
+    Estimated from the same 1,024 random elements of each tensor at every step, so that it works with any optimizer and
+    needs no second copy of the weights.
     """
 
     _PLACES = 1024
@@ -67,11 +67,11 @@ class UpdateRatios:
         self._before: list[Tensor] = []
 
     def before_step(self) -> None:
-        """Remembers the places' values."""
+        """Stores the sampled elements."""
         self._before = [self._sample(p).clone() for _, p in self._tensors]
 
     def after_step(self) -> dict[str, float]:
-        """The ratios since `before_step`, by "update_ratio/layer_07" and so on; a part that did not move has 0."""
+        """The ratios since `before_step`, as "update_ratio/layer_07" and so on; 0 for a part that did not change."""
         squares: dict[str, Tensor] = {}
         for (part, parameter), before in zip(self._tensors, self._before, strict=True):
             scale = parameter.numel() / before.numel()
@@ -102,17 +102,17 @@ class UpdateRatios:
 
 
 class StartWeights:
-    """The weights that a run began with, read one tensor at a time from the files that hold them.
+    """The initial weights of a run, read one tensor at a time from memory-mapped files.
 
-    Those are the pretrained checkpoint as it lies on disk, memory-mapped, and start.ckpt in the run's folder for what
-    is in no other file (a new head, re-initialised layers, random weights).
+    The files are the pretrained checkpoint and the run's start.ckpt, which has the weights that are in no other file (a
+    new head, re-initialised layers, random weights).
     """
 
     def __init__(self, files: Sequence[Path], own: Path, model: CtcModel) -> None:
-        """Opens the files that are there.
+        """Opens the files that exist.
 
         Args:
-            files: of the pretrained checkpoint.
+            files: the pretrained checkpoint.
             own: the run's start.ckpt.
         """
         self._own = own
@@ -124,7 +124,7 @@ class StartWeights:
         self._prefix = next(ends, "")
 
     def write_own(self, model: CtcModel) -> None:
-        """Writes start.ckpt: what of an untrained model is not, as it is, in the pretrained files."""
+        """Writes start.ckpt: the initial weights that are not in the pretrained files with the same values."""
         own = {}
         pretrained_files = self._open_pretrained()
         for name, weight in plain_weights(model.state_dict(), model.adapter_scale):
@@ -139,17 +139,17 @@ class StartWeights:
 
     @torch.no_grad()
     def drift(self, model: CtcModel) -> dict[str, float]:
-        """How far each part is from its start, |weights - start| / |start|, by "drift/layer_07" and so on.
+        """The distance of each part from its start, |weights - start| / |start|, as "drift/layer_07" and so on.
 
-        A part that some file is missing for is left out.
+        Parts for which a file is missing are left out.
         """
         top_norm = bool(getattr(model.encoder.config, "do_stable_layer_norm", True))
         squares: dict[str, Tensor] = {}
         missing = set()
         weights = plain_weights(model.state_dict(), model.adapter_scale)
         for part, members in itertools.groupby(weights, key=lambda item: part_of(item[0], top_norm)):
-            # Opened anew for each part: pages that were read count as the process's memory until they are let go, and
-            # a 1B's are 4 GB.
+            # Reopened for each part, because mapped pages count as memory of the process until the file is closed,
+            # and those of a 1B are 4 GB.
             own = _open(self._own) if self._own.is_file() else {}
             pretrained = self._open_pretrained()
             for name, weight in members:
@@ -168,7 +168,7 @@ class StartWeights:
 
     def _read_pretrained(self, files: Sequence[Any], name: str) -> Tensor | None:
         bare = self._prefix + name.removeprefix("encoder.")
-        # Checkpoints from before torch 2 write a weight norm's two tensors so.
+        # Names of the two tensors of a weight norm in checkpoints from before torch 2.
         older = bare.replace("parametrizations.weight.original0", "weight_g")
         older = older.replace("parametrizations.weight.original1", "weight_v")
         for key in (f"model.{name}", bare, older):
@@ -180,7 +180,7 @@ class StartWeights:
 
 
 def _open(path: Path) -> Any:
-    """A file of weights, mapped: something that gives a tensor by its name."""
+    """A memory-mapped file of weights, from which tensors are read by name."""
     if path.suffix == ".safetensors":
         return safe_open(path, framework="pt", device="cpu")
     loaded: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

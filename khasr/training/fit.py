@@ -1,15 +1,17 @@
-"""A run, from typed options to results.json."""
+"""A training run, from typed options to results.json."""
 
 import logging
 import traceback
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies import FSDPStrategy, Strategy
+from pytorch_lightning.strategies import Strategy
 from rich.console import Console
 
 from khasr.config import Config
@@ -17,11 +19,11 @@ from khasr.data.datamodule import CorpusDataModule
 from khasr.data.splits import manifest
 from khasr.decoding.beam import check_decoder
 from khasr.decoding.decoder import build_decoder
-from khasr.inference.recogniser import recognise
 from khasr.model.allocator import set_allocator
+from khasr.model.ctc import CtcModel
 from khasr.model.feature_cache import build_feature_cache
-from khasr.model.finetune import apply_finetune, remove_adapters
-from khasr.model.weights import build_model, check_weights, describe_model, load_start, load_weights, start_files
+from khasr.model.finetune import apply_finetune
+from khasr.model.weights import build_model, check_weights, describe_model, load_start, start_files
 from khasr.optim.parameters import check_optimizer
 from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder, write_whole
@@ -30,7 +32,8 @@ from khasr.run.learning_curve import draw_learning_curve
 from khasr.run.published import CARD_CURVE, is_published_recipe
 from khasr.run.results import new_results, peak_memory_gib
 from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
-from khasr.training.best import _average_kept, _let_go
+from khasr.text.vocabulary import Vocabulary
+from khasr.training.best import load_best, score_parts
 from khasr.training.callbacks import Diverged, TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
@@ -40,44 +43,32 @@ from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard,
 from khasr.training.module import CtcModule
 from khasr.training.progress import Progress
 from khasr.training.summary import describe_data, describe_length, print_summary, title
-from khasr.training.symptoms import symbol_entropy, what_went_wrong
+from khasr.training.symptoms import diagnose, symbol_entropy
 from khasr.training.wandb_run import log_best, log_checkpoint, log_utterances, mark_preempting
 
 
 def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
-    """Trains, scores and writes a run; goes on with the one in the folder where config.resume is set.
+    """Trains and scores a run and writes its folder; resumes the run in the folder if config.resume is set.
 
-    On several devices each has a process that comes here; the first writes and tells, the others only compute.
+    On several devices every process calls this; only the first writes and prints.
 
     Returns:
-        What results.json holds; `status` is "completed".
+        The contents of results.json, with `status` "completed"; empty in further processes.
 
     Raises:
         Interrupted: a signal stopped the run; last.ckpt is written if a step was taken.
-        Diverged: the loss was not finite for too long.
+        Diverged: the loss was not finite for too many batches in a row.
         ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used.
     """
     if not is_first_process():
         with StopSignals() as stop:
-            _run(config, folder, stop, {}, [])
+            _train_and_score(config, folder, stop, {}, [])
         return {}
-    if config.resume is None and (folder.best.is_file() or folder.last.is_file()):
-        raise ValueError(
-            f"{folder.path} already holds a run with its checkpoints. resume={folder.path} goes on with it; a new run "
-            "wants a folder of its own (hydra.run.dir=DIR)."
-        )
-    results = new_results(config)
-    if config.resume is None:
-        folder.write_config(config)
-        folder.metrics.unlink(missing_ok=True)  # of a run that failed before its first checkpoint
-    elif folder.results.is_file():
-        # What the run has is kept until there is better.
-        results |= {key: folder.read_results().get(key) for key in ("val", "test", "train", "trouble")}
-    folder.write_results(results)
+    results = _begin(config, folder)
     loggers: list[Logger] = []
     with StopSignals() as stop:
         try:
-            heard = _run(config, folder, stop, results, loggers)
+            hypotheses = _train_and_score(config, folder, stop, results, loggers)
             results["status"] = "completed"
         except Interrupted as error:
             _note(results, "interrupted", error)
@@ -90,7 +81,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             raise
         except BaseException as error:
             _note(results, "failed", error)
-            (folder.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            folder.traceback.write_text(traceback.format_exc(), encoding="utf-8")
             raise
         finally:
             folder.write_results(results)
@@ -98,7 +89,29 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             if folder.metrics.is_file():
                 published = CARD_CURVE if is_published_recipe(config) else []
                 draw_learning_curve(folder.metrics, folder.learning_curve, title(results), published)
-    print_summary(results, folder, heard, _console())
+    print_summary(results, folder, hypotheses, _console())
+    return results
+
+
+def _begin(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """Writes config.yaml and the first results.json of a new run, or keeps the scores of a resumed one.
+
+    Raises:
+        ValueError: a new run in a folder that has checkpoints.
+    """
+    if config.resume is None and (folder.best.is_file() or folder.last.is_file()):
+        raise ValueError(
+            f"{folder.path} already contains a run with checkpoints. Resume it with resume={folder.path}, or give the "
+            "new run its own folder (hydra.run.dir=DIR)."
+        )
+    results = new_results(config)
+    if config.resume is None:
+        folder.write_config(config)
+        folder.metrics.unlink(missing_ok=True)  # of a run that failed before its first checkpoint
+    elif folder.results.is_file():
+        # Earlier scores stay until there are new ones.
+        results |= {key: folder.read_results().get(key) for key in ("val", "test", "train", "trouble")}
+    folder.write_results(results)
     return results
 
 
@@ -108,18 +121,79 @@ def _note(results: dict[str, Any], status: str, error: BaseException) -> None:
 
 
 def _console() -> Console:
-    # Without markup: a path or a transcript may hold [brackets].
+    # Without markup: paths and transcripts may contain [brackets].
     return Console(highlight=False, markup=False, quiet=not is_first_process())
 
 
-def _run(
+def _train_and_score(
     config: Config, folder: RunFolder, stop: StopSignals, results: dict[str, Any], loggers: list[Logger]
 ) -> list[Hypothesis]:
-    """The run itself: fills in the results as it gets them; returns what was heard in test, or in val alone."""
+    """Trains and scores, updating `results` in place; returns the last part's hypotheses."""
     console = _console()
     _quieten()
 
-    # 1. What can be known to fail is told before anything takes time.
+    # 1. Checks that take no time.
+    resumed = _check(config, folder)
+
+    # 2. The corpus and its split.
+    data = _read_corpus(config, folder)
+
+    # 3. The model, with the vocabulary of the training part.
+    model, vocabulary, note = _build_model(config, data, resumed)
+    decode = build_decoder(config.decoder, vocabulary)
+    console.print(f"{describe_data(data)}\n{note}", soft_wrap=True)
+
+    # 4. The length of the run.
+    length = _length(config, data)
+    console.print(
+        describe_length(config.schedule, length.total_steps, length.steps_per_epoch, length.frozen_steps),
+        soft_wrap=True,
+    )
+
+    # 5. Training.
+    module = _build_module(config, data, model, vocabulary, length)
+    if is_first_process():
+        loggers.extend(build_loggers(config, folder))
+        if resumed is not None:
+            folder.write_config(config)
+            _forget_rows_after(resumed, loggers)
+    checkpoints = Checkpoints(
+        folder, stop, config.trainer.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
+    )
+    trainer = _train(config, folder, module, data, length, checkpoints, loggers, resumed, stop, results)
+
+    # 6. What went wrong, if the model did not learn.
+    if checkpoints.best is not None and module.validation:
+        best = dict(zip(("wer", "cer", "loss"), checkpoints.best, strict=True))
+        log_best(loggers, best["wer"])
+        entropy = symbol_entropy(data.parts["train"].texts)
+        results["trouble"] = diagnose(config, results["train"], module.validation, best, entropy)
+
+    # 7. The best checkpoint, scored by one process: val always, test if requested.
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # counting errors would wait for the other processes
+    if not is_first_process():
+        return []
+    model, averaged = load_best(config, folder, trainer, module, data, checkpoints)
+    if averaged is not None:
+        console.print(averaged, soft_wrap=True)
+    parts = ["val", "test"] if config.score_test else ["val"]
+    hypotheses = score_parts(model, data, parts, decode)
+    results.update({part: score(found) for part, found in hypotheses.items()})
+    write_hypotheses(folder.hypotheses, hypotheses)
+    if config.logger.wandb is not None:
+        log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder, config.logger.wandb.utterances)
+        if config.logger.wandb.log_checkpoint:
+            log_checkpoint(loggers, folder)
+    return hypotheses[parts[-1]]
+
+
+def _check(config: Config, folder: RunFolder) -> Path | None:
+    """Checks the options before anything takes time, and sets the number of devices; returns the checkpoint to resume.
+
+    Raises:
+        ValueError, FileNotFoundError, ModuleNotFoundError: the run cannot be computed with these options.
+    """
     resumed = _checkpoint_to_resume(config, folder)
     if resumed is None:
         check_weights(config.model)
@@ -128,79 +202,100 @@ def _run(
     check_optimizer(config.optimizer)
     if config.logger.tensorboard is not None:
         check_tensorboard()
+    return resumed
 
-    # 2. The corpus, parted; the vocabulary is the training part's.
-    parts = ["val", "test"] if config.score_test else ["val"]
+
+def _read_corpus(config: Config, folder: RunFolder) -> CorpusDataModule:
+    """The corpus of the run; writes split.tsv."""
     accumulate = config.trainer.accumulate_grad_batches
     data = CorpusDataModule(config.data, config.seed, accumulate, read_test=config.score_test)
     data.prepare(config.trainer.progress_bar and is_first_process())
     if is_first_process():
-        write_whole(
-            folder.split, manifest({name: [str(id_) for id_ in part.audio["id"]] for name, part in data.parts.items()})
-        )
+        parts = {name: [str(id_) for id_ in part.audio["id"]] for name, part in data.parts.items()}
+        write_whole(folder.split, manifest(parts))
+    return data
 
-    # 3. The model. The seed is for its new weights; batches have seeds of their own.
+
+def _build_model(config: Config, data: CorpusDataModule, resumed: Path | None) -> tuple[CtcModel, Vocabulary, str]:
+    """The model with its trainable parameters selected, its vocabulary, and a paragraph on both."""
+    # The seed is for new weights; batches have their own seeds.
     pl.seed_everything(config.seed, verbose=False)
     start = load_start(config.model, resumed)
     head = "keep" if resumed is not None else config.model.head
     model, vocabulary, origin = build_model(start, data.vocabulary, config.model, head)
     data.use_vocabulary(vocabulary)
-    decode = build_decoder(config.decoder, vocabulary)
     set_allocator(model)
     trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
-    console.print(f"{describe_data(data)}\n{origin}\n{trained}", soft_wrap=True)
+    return model, vocabulary, f"{origin}\n{trained}"
 
+
+@dataclass(frozen=True)
+class _Length:
+    """The length of a run, in optimizer steps.
+
+    Attributes:
+        frozen_steps: at the start, during which the encoder is frozen.
+        epoch_at: epochs after a number of steps.
+    """
+
+    total_steps: int
+    frozen_steps: int
+    steps_per_epoch: int
+    epoch_at: Callable[[int], float]
+
+
+def _length(config: Config, data: CorpusDataModule) -> _Length:
+    """The length of the run, which is given to `data` too."""
+    order = data.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
+    total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * order.steps_per_epoch))
+    data.set_steps(total_steps)
+    frozen_steps = in_steps(config.finetune.freeze_encoder_steps, total_steps)
+    return _Length(total_steps, frozen_steps, order.steps_per_epoch, order.epoch_at)
+
+
+def _build_module(
+    config: Config, data: CorpusDataModule, model: CtcModel, vocabulary: Vocabulary, length: _Length
+) -> CtcModule:
     # Under fsdp the feature encoder is whole only inside the model's own forward pass.
     feature_cache = (
         None
         if config.trainer.strategy == "fsdp"
         else build_feature_cache(model, config.model, config.data.augment, data.parts["train"].lengths)
     )
-
-    # 4. How long the run is.
-    order = data.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
-    total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * order.steps_per_epoch))
-    data.set_steps(total_steps)
-    frozen_steps = in_steps(config.finetune.freeze_encoder_steps, total_steps)
-    console.print(describe_length(config.schedule, total_steps, order.steps_per_epoch, frozen_steps), soft_wrap=True)
-    module = CtcModule(
+    return CtcModule(
         model,
         vocabulary,
         config.optimizer,
         config.schedule,
-        total_steps=total_steps,
+        total_steps=length.total_steps,
         seed=config.seed,
-        # Lightning divides by the count of batches.
-        loss_scale=accumulate if config.trainer.accumulated_loss == "sum" else 1.0,
-        frozen_steps=frozen_steps,
+        # Lightning divides by the number of batches.
+        loss_scale=config.trainer.accumulate_grad_batches if config.trainer.accumulated_loss == "sum" else 1.0,
+        frozen_steps=length.frozen_steps,
         feature_cache=feature_cache,
         description=describe_model(model, vocabulary, config.model, config.data.text),
     )
 
-    # 5. Training.
-    if is_first_process():
-        loggers.extend(build_loggers(config, folder))
-        if resumed is not None:
-            folder.write_config(config)
-            _forget_rows_after(resumed, loggers)
+
+def _train(
+    config: Config, folder: RunFolder, module: CtcModule, data: CorpusDataModule, length: _Length,
+    checkpoints: Checkpoints, loggers: list[Logger], resumed: Path | None, stop: StopSignals, results: dict[str, Any],
+) -> pl.Trainer:  # fmt: skip
+    """Trains the module; results["train"] is set however training ends."""
+    model, options = module.model, config.trainer
     start_weights = StartWeights(start_files(config.model), folder.start, model)
     if resumed is None and is_first_process():
         start_weights.write_own(model)
-    instruments = Instruments(config.trainer.log_every_steps, start_weights)
-    metrics = TrainingMetrics(
-        config.trainer.log_every_steps, order.epoch_at, config.trainer.nonfinite_patience, instruments
-    )
-    checkpoints = Checkpoints(
-        folder, stop, config.trainer.val_every_steps, total_steps, config.optimizer.average_checkpoints
-    )
+    instruments = Instruments(options.log_every_steps, start_weights)
+    metrics = TrainingMetrics(options.log_every_steps, length.epoch_at, options.nonfinite_patience, instruments)
     callbacks: list[pl.Callback] = [instruments, metrics, checkpoints]
-    if config.trainer.progress_bar and is_first_process():
-        callbacks.append(Progress(total_steps, metrics))
-    strategy = build_strategy(config.trainer, model, config.model.layerdrop > 0 or frozen_steps > 0)
-    trainer = build_trainer(config, folder, total_steps, callbacks, loggers, strategy)
+    if options.progress_bar and is_first_process():
+        callbacks.append(Progress(length.total_steps, metrics))
+    strategy = build_strategy(options, model, config.model.layerdrop > 0 or length.frozen_steps > 0)
+    trainer = build_trainer(config, folder, length.total_steps, callbacks, loggers, strategy)
     results["train"] = {"parameters": sum(p.numel() for p in model.parameters())}
     try:
-        # Pretrained models come in evaluation mode, and Lightning leaves modes as they are.
+        # Pretrained models are in evaluation mode, and Lightning keeps the mode.
         module.train()
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     finally:
@@ -208,43 +303,13 @@ def _run(
         seconds = max(metrics.train_seconds, 1e-9)
         results["train"] |= {
             "steps": trainer.global_step,
-            "epochs": order.epoch_at(trainer.global_step),
+            "epochs": length.epoch_at(trainer.global_step),
             "seconds": metrics.train_seconds,
             "audio_seconds": metrics.audio_seconds,
             "audio_seconds_per_second": metrics.audio_seconds / seconds,
             "peak_memory_gib": peak_memory_gib(),
         } | instruments.totals()
-    if checkpoints.best is not None and module.validation:
-        best = dict(zip(("wer", "cer", "loss"), checkpoints.best, strict=True))
-        log_best(loggers, best["wer"])
-        entropy = symbol_entropy(data.parts["train"].texts)
-        results["trouble"] = what_went_wrong(config, results["train"], module.validation, best, entropy)
-
-    _let_go(trainer, module)
-
-    # 6. The best checkpoint, scored by one process: val always, test when asked.
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # else counting errors would wait for the other processes
-    if not is_first_process():
-        return []
-    if isinstance(trainer.strategy, FSDPStrategy):
-        # What was trained is in shares, one on each device.
-        model, _, _ = build_model(load_start(config.model, folder.best), vocabulary, config.model, "keep")
-    model.to(trainer.strategy.root_device)  # Lightning has left it on the CPU
-    remove_adapters(model)  # best.ckpt has them added to the weights
-    if len(checkpoints.kept) > 1:
-        console.print(_average_kept(model, vocabulary, data, folder, checkpoints), soft_wrap=True)
-    load_weights(model, folder.best)
-    hypotheses: dict[str, list[Hypothesis]] = {}
-    for part in parts:
-        hypotheses[part] = recognise(model, data.evaluation_loader(part, whole=True), decode)
-        results[part] = score(hypotheses[part])
-    write_hypotheses(folder.hypotheses, hypotheses)
-    if config.logger.wandb is not None:
-        log_utterances(loggers, hypotheses[parts[-1]], data.parts[parts[-1]], folder, config.logger.wandb.utterances)
-        if config.logger.wandb.log_checkpoint:
-            log_checkpoint(loggers, folder)
-    return hypotheses[parts[-1]]
+    return trainer
 
 
 def build_trainer(
@@ -255,7 +320,7 @@ def build_trainer(
     loggers: list[Logger],
     strategy: str | Strategy = "auto",
 ) -> pl.Trainer:
-    """Lightning's Trainer for a run of that many optimizer steps."""
+    """Lightning's Trainer for a run of `total_steps` optimizer steps."""
     options = config.trainer
     return pl.Trainer(
         default_root_dir=folder.path,
@@ -264,12 +329,12 @@ def build_trainer(
         devices=options.devices,
         num_nodes=options.num_nodes,
         precision=PRECISIONS[config.precision.name],
-        # To Lightning the whole run is one epoch: TrainingOrder says why.
+        # For Lightning the whole run is one epoch: see TrainingOrder.
         max_epochs=1,
         max_steps=total_steps,
         accumulate_grad_batches=options.accumulate_grad_batches,
         gradient_clip_val=options.gradient_clip_norm or None,
-        # Checkpoints decides at each batch; without None here batches would be counted within an epoch.
+        # Checkpoints decides after each batch when to validate; without None batches are counted within an epoch.
         check_val_every_n_epoch=None,
         val_check_interval=2**62,
         num_sanity_val_steps=0,
@@ -290,7 +355,7 @@ def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:
         return None
     if not folder.last.is_file():
         raise FileNotFoundError(
-            f"{folder.last} does not exist: the run stopped before its first checkpoint. Start it again without resume."
+            f"{folder.last} does not exist: the run stopped before its first checkpoint. Start it without resume=."
         )
     return folder.last
 
@@ -303,14 +368,14 @@ def _forget_rows_after(checkpoint: Path, loggers: list[Logger]) -> None:
 
 
 def _quieten() -> None:
-    """Keeps Lightning's advertisements and warnings about what is on purpose out of the output."""
+    """Silences Lightning's tips, and warnings about intended settings."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
-        ".*srun. command is available.*",  # printed wherever Slurm is installed, whether or not it is wanted
+        ".*srun. command is available.*",  # printed wherever Slurm is installed
         ".*smaller than the logging interval.*",
         ".*treespec, LeafSpec.*",
-        ".*gradient_checkpointing_enable.*",  # its successor is younger than the transformers that khasr allows
+        ".*gradient_checkpointing_enable.*",  # its successor is missing in the oldest transformers that khasr allows
     ):
         warnings.filterwarnings("ignore", message)

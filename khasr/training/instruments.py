@@ -1,4 +1,4 @@
-"""What is watched of a run while it trains, cheap enough to be always on (experiments/instruments has its cost)."""
+"""Measurements of a run that are always on; experiments/instruments measures their cost."""
 
 import time
 from typing import Any
@@ -11,22 +11,21 @@ from pytorch_lightning.strategies import FSDPStrategy
 from khasr.training.diagnostics import StartWeights, UpdateRatios
 from khasr.training.module import CtcModule
 
-# From this share on a run counts as all blank: a stray frame is no word.
+# A run counts as all blank from this share of blank frames on, since single frames do not make a word.
 ALL_BLANK = 0.99
-
 
 STAGES = ("data", "forward", "backward", "optimizer")
 
 
 class Instruments(Callback):
-    """Blanks, skipped steps, lr behind, the movement of each part of the model, and where the time goes.
+    """Blank frames, skipped steps, summed lr, gradients, updates and drift of each part, and the time of each stage.
 
-    `row` gives what is due with a row of training metrics, `drift` with one of validation; both count from the run's
-    start, or from the row before.
+    `row` returns the columns for a row of training metrics, over the steps since the previous row; `drift` returns
+    those for a row of validation.
 
     Attributes:
-        lr_area: the sum over all steps taken of their lr.
-        left_blank_at_step: the step of the first row from which on not all frames were blank; None while they are.
+        lr_area: the sum of lr over all steps taken.
+        left_blank_at_step: the step of the row since which not all frames are blank; None while all are.
     """
 
     def __init__(self, log_every_steps: int, start: StartWeights) -> None:
@@ -44,7 +43,7 @@ class Instruments(Callback):
         self._totals = dict.fromkeys(("steps", "skipped", "audio_seconds", "padded_seconds"), 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is counted over the whole run."""
+        """Counters of the whole run."""
         return {
             "lr_area": self.lr_area,
             "left_blank_at_step": self.left_blank_at_step,
@@ -54,24 +53,24 @@ class Instruments(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it up again."""
+        """Restores the counters."""
         self.lr_area, self.left_blank_at_step = state_dict["lr_area"], state_dict["left_blank_at_step"]
         self._totals = dict(state_dict["totals"])
         self._stage_seconds, self._run_seconds = dict(state_dict["stage_seconds"]), dict(state_dict["run_seconds"])
 
-    # ------------------------------------------------------------------------------------------ where the time goes
+    # -------------------------------------------------------------------------------------------- time of each stage
 
     def _lap(self, stage: str) -> None:
-        """Counts the time since the last lap as the stage's."""
+        """Adds the time since the previous lap to a stage."""
         now = time.perf_counter()
         self._stage_seconds[stage] += now - self._clock
         self._run_seconds[stage] += now - self._clock
         self._clock = now
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock; what trains is known now."""
+        """Starts the clock; from here on it is known which parameters are trained."""
         assert isinstance(pl_module, CtcModule)
-        if not isinstance(trainer.strategy, FSDPStrategy):  # whose ranks have shares of the weights, by other names
+        if not isinstance(trainer.strategy, FSDPStrategy):  # whose ranks have shards with other names
             self._ratios = UpdateRatios(pl_module.model)
         self._ranks = trainer.world_size
         self._clock = time.perf_counter()
@@ -79,21 +78,21 @@ class Instruments(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The batch is here."""
+        """The batch has been loaded."""
         self._lap("data")
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Any) -> None:
-        """The loss is here: the training step has waited for it."""
+        """The loss has been computed: the training step waits for its value."""
         self._lap("forward")
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The gradients are here, once a GPU is done with them."""
+        """The gradients have been computed; waits for the GPU."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._lap("backward")
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """Remembers what the step will change."""
+        """Stores the lr, the loss scale and, if a row is due, the weights before the step."""
         top = optimizer.param_groups[0]
         self._lr = top["lr"] / top["layer_scale"]
         scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -104,20 +103,20 @@ class Instruments(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the step, if one ended here."""
+        """Counts the step, if the batch ended one."""
         assert isinstance(pl_module, CtcModule)
         self._lap("optimizer")
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        # torch's GradScaler leaves out a step whose gradients overflowed, and lowers its scale.
+        # torch's GradScaler skips a step whose gradients overflowed, and lowers its scale.
         if scaler is not None and self._loss_scale is not None and scaler.get_scale() < self._loss_scale:
             pl_module.window["skipped"] += 1
         else:
             self.lr_area += self._lr
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The clock goes on from here."""
+        """Restarts the clock: validation is not counted."""
         self._clock = time.perf_counter()
 
     # ------------------------------------------------------------------------------------------------------ the rows
@@ -126,10 +125,10 @@ class Instruments(Callback):
         return step % self._log_every_steps == 0
 
     def row(self, step: int, window: dict[str, float]) -> dict[str, float]:
-        """What goes into the row of a step beside its loss.
+        """The columns of a step's row of training metrics beside the loss.
 
         Args:
-            window: the module's sums since the row before, over all ranks.
+            window: the module's sums since the previous row, over all ranks.
         """
         blank_share = window["blank_frames"] / max(1.0, window["frames"])
         if blank_share >= ALL_BLANK:
@@ -155,11 +154,11 @@ class Instruments(Callback):
         return row
 
     def drift(self, trainer: pl.Trainer, pl_module: CtcModule) -> dict[str, float]:
-        """How far each part of the model is from where it started."""
+        """The distance of each part of the model from its initial weights; empty under fsdp."""
         return {} if isinstance(trainer.strategy, FSDPStrategy) else self._start.drift(pl_module.model)
 
     def totals(self) -> dict[str, Any]:
-        """What results.json says of the whole run, up to its last row."""
+        """The totals for results.json, up to the last row."""
         counted = self._totals
         seconds = max(1e-9, sum(self._run_seconds.values()))
         return {

@@ -1,4 +1,4 @@
-"""Where metrics go: metrics.csv always, wandb and TensorBoard where asked."""
+"""The loggers of a run: metrics.csv always, wandb and TensorBoard if requested."""
 
 import contextlib
 import csv
@@ -14,16 +14,13 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from khasr.config import Config
 from khasr.run.folder import RunFolder, read_metrics, write_whole
-from khasr.training.wandb_run import (
-    _wandb_logger,
-    _without_wandb,
-)
+from khasr.training.wandb_run import build_wandb_logger, tolerate_wandb_errors
 
 
 class MetricsCsv(Logger):
-    """metrics.csv: a row whenever something is logged, on disk at once, kept when a run is resumed.
+    """Writes metrics.csv, one row per call, flushed immediately; keeps the rows of a resumed run.
 
-    Lightning's own CSVLogger deletes what it finds in the folder.
+    Lightning's own CSVLogger deletes the files that it finds in the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +30,7 @@ class MetricsCsv(Logger):
         self._columns = list(dict.fromkeys(key for row in self._rows for key in row)) or ["step"]
 
     def forget_after(self, step: int) -> None:
-        """Takes back the rows of later steps: what a run did after the checkpoint that it goes on from."""
+        """Removes the rows of later steps, which a resumed run takes again."""
         self._rows = [row for row in self._rows if int(row["step"]) <= step]
         self._rewrite()
 
@@ -51,16 +48,16 @@ class MetricsCsv(Logger):
                 csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: config.yaml has them."""
+        """Does nothing: the options are in config.yaml."""
 
     @property
     def name(self) -> str:
-        """Lightning asks for one."""
+        """Required by Lightning."""
         return "csv"
 
     @property
     def version(self) -> str:
-        """Lightning asks for one."""
+        """Required by Lightning."""
         return ""
 
     def _rewrite(self) -> None:
@@ -75,28 +72,28 @@ def build_loggers(config: Config, folder: RunFolder) -> list[Logger]:
     """The loggers of a run, metrics.csv first."""
     loggers: list[Logger] = [MetricsCsv(folder.metrics)]
     if config.logger.wandb is not None:
-        loggers.append(_wandb_logger(config, config.logger.wandb, folder))
+        loggers.append(build_wandb_logger(config, config.logger.wandb, folder))
     if config.logger.tensorboard is not None:
         loggers.append(TensorBoardLogger(folder.path, name="tensorboard", version=""))
     return loggers
 
 
 def check_tensorboard() -> None:
-    """Looks whether TensorBoard is installed.
+    """Checks that TensorBoard is installed.
 
     Raises:
-        ModuleNotFoundError: it is not.
+        ModuleNotFoundError: it is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("logger=tensorboard needs tensorboard: pip install 'khasr[tensorboard]'.")
 
 
 def close_loggers(loggers: list[Logger], succeeded: bool) -> None:
-    """Ends them; wandb's run too, since a second run in the same process would go on writing to it."""
+    """Finalizes the loggers and finishes wandb's run, so that the next run of this process does not write to it."""
     for logger in loggers:
         of_wandb = isinstance(logger, WandbLogger)
-        with _without_wandb("how the run ended") if of_wandb else contextlib.nullcontext():
+        with tolerate_wandb_errors("the status of the run") if of_wandb else contextlib.nullcontext():
             logger.finalize("success" if succeeded else "failed")
         if of_wandb:
-            with _without_wandb("that the run ended"):
+            with tolerate_wandb_errors("the end of the run"):
                 wandb.finish(exit_code=0 if succeeded else 1)

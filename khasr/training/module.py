@@ -29,16 +29,15 @@ from khasr.training.diagnostics import clip_gradients, count_blanks
 class CtcModule(pl.LightningModule):
     """A CTC model for Lightning.
 
-    What is random in a batch (dropout, masks) is a function of the seed and the batch's number in the run, over all
-    ranks, and of nothing before: a run that was interrupted goes on as if it had not been, and a batch on the second
-    of two devices is what it would be as the second of two accumulated.
+    Dropout and masks of a batch depend only on the seed and on the number of the batch in the run, over all ranks. A
+    resumed run therefore equals an uninterrupted one, and a batch on the second of two devices equals the second of two
+    accumulated batches.
 
     Attributes:
-        window: sums since the last row of training metrics: loss, batches, frames and those that are blank, gradient
-            norms, steps, seconds of audio with padding and without. Part of the checkpoint, so that rows are the same
-            after resuming.
-        validation: what the last validation gave: loss, wer, cer, blank_share.
-        last_loss: of the last training batch.
+        window: sums since the last row of training metrics: loss, batches, frames, blank frames, gradient norms, steps,
+            seconds of audio with and without padding. Saved in checkpoints, so that a resumed run writes the same rows.
+        validation: loss, wer, cer and blank_share of the last validation.
+        last_loss: the loss of the last training batch.
     """
 
     def __init__(
@@ -84,16 +83,16 @@ class CtcModule(pl.LightningModule):
         return log_probs, frame_lengths
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean over the batch of each utterance's loss; batch_idx counts from the run's start, resumed or not.
+        """The mean loss of the batch's utterances; batch_idx counts from the start of the run, resumed or not.
 
-        It is multiplied by loss_scale where it is trained on, not where it is told.
+        The returned loss is multiplied by loss_scale, the logged one is not.
         """
         self._freeze_encoder(self.global_step < self._frozen_steps)
         torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths, self._kept_features(batch))
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
         blanks, frames = count_blanks(log_probs.detach(), frame_lengths)
-        # One wait for the device, not three.
+        # One synchronisation with the device instead of three.
         self.last_loss, blank_frames, all_frames = torch.stack([loss.detach(), blanks, frames]).tolist()
         self.window["loss"] += self.last_loss
         self.window["blank_frames"] += blank_frames
@@ -110,9 +109,7 @@ class CtcModule(pl.LightningModule):
         return self._feature_cache.features(encoder, batch.waveforms, batch.waveform_lengths, batch.ids)
 
     def _freeze_encoder(self, frozen: bool) -> None:
-        """Leaves the encoder out of the backward pass, or takes it in again: its weights have no gradient then, and the
-        optimizer passes them over.
-        """
+        """Excludes the encoder from the backward pass or includes it; the optimizer skips weights without gradients."""
         for parameter in self._trained_of_encoder:
             parameter.requires_grad_(not frozen)
 
@@ -122,21 +119,21 @@ class CtcModule(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Scales the gradient down to the largest norm allowed; the norms before, by part, are kept for the metrics."""
+        """Clips the gradient to its maximum norm, and adds the norms before clipping, by part, to the window."""
         sharded = self.trainer.strategy.model
         if isinstance(sharded, FullyShardedDataParallel):
-            # Each rank has a part of the gradient only.
+            # Each rank has only a shard of the gradient.
             norms = {"grad_norm": sharded.clip_grad_norm_(gradient_clip_val or float("inf")).item()}
         else:
             norms = clip_gradients(self.model, self._parts, gradient_clip_val or 0.0)
         self.window["steps"] += 1
-        if math.isfinite(norms["grad_norm"]):  # else the step is fp16's to skip, or the run's last
+        if math.isfinite(norms["grad_norm"]):  # else fp16 skips the step, or the run ends as diverged
             self.window["finite_steps"] += 1
             for key, norm in norms.items():
                 self.window[key] = self.window.get(key, 0.0) + norm
 
     def on_fit_start(self) -> None:
-        """Begins the average of the weights, or takes it up again, where they are trained."""
+        """Starts or restores the average of the weights, on the device of training."""
         if self._optimizer_options.ema_decay > 0:
             self._average = WeightAverage(
                 {name: p for name, p in self.named_parameters() if p.requires_grad}, self._optimizer_options.ema_decay
@@ -146,18 +143,18 @@ class CtcModule(pl.LightningModule):
                 self._average_read = {}
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """Takes the step, and the weights after it into their average."""
+        """Takes the step and updates the average of the weights."""
         super().optimizer_step(*arguments, **named)
         if self._average is not None:
             self._average.update(self.global_step + 1)
 
     def on_validation_epoch_start(self) -> None:
-        """Validates the averaged weights where there are such."""
+        """Swaps in the averaged weights, if there are any."""
         if self._average is not None:
-            self._average.put_in()
+            self._average.swap_in()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Counts a batch's errors, decoded greedily."""
+        """Counts the errors of a batch, decoded greedily."""
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
         losses = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths)
         self._val_loss.update(losses)
@@ -166,9 +163,9 @@ class CtcModule(pl.LightningModule):
         self._error_rates.update(batch.references, decode_greedy(log_probs, frame_lengths, self.vocabulary))
 
     def on_validation_epoch_end(self) -> None:
-        """Puts loss, WER and CER of all ranks' utterances into `validation`."""
+        """Sets `validation` from the utterances of all ranks, and swaps the averaged weights out."""
         if self._average is not None:
-            self._average.take_out()
+            self._average.swap_out()
         rates = self._error_rates.compute()
         self.validation = {
             "loss": float(self._val_loss.compute()),
@@ -181,33 +178,33 @@ class CtcModule(pl.LightningModule):
         self._val_blank.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer, and the schedule, which moves at each optimizer step."""
+        """The optimizer, and the schedule, which advances at each optimizer step."""
         optimizer = build_optimizer(self._optimizer_options, self.model)
         schedule = build_schedule(self._schedule_options, optimizer, self._total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what loading the model, and going on with its metrics, needs."""
+        """Adds what loading the model and resuming its metrics needs."""
         checkpoint.update(self._description)
         average = {} if self._average is None else self._average.weights
         if "optimizer_states" in checkpoint:
             checkpoint["average"] = dict(average)
-        else:  # the best weights, for use: averaged, and a plain model's
+        else:  # the best weights, for inference: averaged, with adapters merged
             for name, weight in average.items():
                 checkpoint["state_dict"][name] = weight.to(checkpoint["state_dict"][name].dtype)
             checkpoint["state_dict"] = dict(plain_weights(checkpoint["state_dict"], self.model.adapter_scale))
         checkpoint["window"] = self.window_of_all_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the sums of the metrics' window up again, on the first rank, since they are those of all.
+        """Restores the window, on the first rank because it holds the sums of all ranks.
 
-        So is the average of the weights, when training begins.
+        The average of the weights is restored in `on_fit_start`.
         """
         self.window = dict(checkpoint["window"]) if self.global_rank == 0 else new_window()
         self._average_read = checkpoint.get("average", {})
 
     def window_of_all_ranks(self) -> dict[str, float]:
-        """The window's sums over all ranks; every rank has to ask."""
+        """The sums of the window over all ranks; every rank has to call this."""
         if self.trainer.world_size == 1:
             return dict(self.window)
         sums = torch.tensor(list(self.window.values()), dtype=torch.float64, device=self.device)
@@ -216,7 +213,7 @@ class CtcModule(pl.LightningModule):
 
 
 def new_window() -> dict[str, float]:
-    """Sums of nothing."""
+    """A window before its first batch."""
     return dict.fromkeys(
         (
             "loss", "batches", "blank_frames", "frames", "grad_norm", "steps", "finite_steps", "skipped",
@@ -227,7 +224,7 @@ def new_window() -> dict[str, float]:
 
 
 def step_seed(seed: int, batch: int) -> int:
-    """A seed for one batch, unlike those of its neighbours (splitmix64's finaliser, Steele 2014)."""
+    """The seed of a batch, unrelated to those of its neighbours (the finaliser of splitmix64, Steele 2014)."""
     z = (seed * 0x9E3779B97F4A7C15 + batch * 0xBF58476D1CE4E5B9 + 1) & (2**64 - 1)
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The progress of training: a bar in a terminal, lines elsewhere."""
 
 import math
 import sys
@@ -15,7 +15,11 @@ from khasr.training.module import CtcModule
 
 
 class Progress(Callback):
-    """A bar over the whole run in a terminal, a line now and then elsewhere: loss, speed, time left, last WER."""
+    """A bar over the optimizer steps of the run in a terminal, a line every 20 s elsewhere.
+
+    Shows the smoothed loss, the speed, the remaining time and the last WER on val. Lightning's bars count batches of an
+    epoch, and without a terminal TQDMProgressBar writes a line at every refresh and RichProgressBar writes nothing.
+    """
 
     _LINE_EVERY_SECONDS = 20
 
@@ -29,7 +33,7 @@ class Progress(Callback):
         self._wer = ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Opens the bar where the run stands."""
+        """Opens the bar at the current step."""
         self._begun = (time.perf_counter(), trainer.global_step)
         self._last_line = time.perf_counter()
         if trainer.is_global_zero and sys.stderr.isatty():
@@ -44,7 +48,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Moves on."""
+        """Updates the bar after an optimizer step."""
         assert isinstance(pl_module, CtcModule)
         if math.isfinite(pl_module.last_loss):
             before = self._loss if self._loss is not None else pl_module.last_loss
@@ -67,7 +71,7 @@ class Progress(Callback):
             )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remembers the WER for the line."""
+        """Stores the WER that is shown."""
         assert isinstance(pl_module, CtcModule)
         self._wer = f", val WER {100 * pl_module.validation['wer']:.1f} %"
 
@@ -76,7 +80,7 @@ class Progress(Callback):
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Closes the bar, so that what is said next stands on a line of its own."""
+        """Closes the bar, so that the next message starts on its own line."""
         self._close()
 
     def _close(self) -> None:

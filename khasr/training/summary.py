@@ -1,4 +1,4 @@
-"""What a run tells at its start and at its end."""
+"""The text that a run prints at its start and at its end."""
 
 from collections import Counter
 from typing import Any
@@ -20,16 +20,16 @@ _PAIRS = 5
 
 
 def describe_data(data: CorpusDataModule) -> str:
-    """The parts' sizes, and what left them, by reason."""
+    """The sizes of the parts, the vocabulary, and the utterances that were left out, by reason."""
     lines = []
     for part in data.parts.values():
         line = f"{part.name}: {len(part):,} utterances, {60 * part.hours:.1f} min"
         unknown = data.unknown.get(part.name)
         if unknown:
             symbols = ", ".join(f"{describe_symbol(s)} x {n}" for s, n in unknown.most_common())
-            line += f" (symbols that training never shows, mapped to <unk>: {symbols})"
+            line += f" (symbols absent from the training part, mapped to <unk>: {symbols})"
         lines.append(line)
-    lines.append(f"vocabulary: {len(data.vocabulary)} symbols of the training part")
+    lines.append(f"vocabulary: {len(data.vocabulary)} symbols from the training part")
     for reason, count in Counter(fault.reason for fault in data.faults).most_common():
         first = next(fault for fault in data.faults if fault.reason == reason)
         lines.append(f"left out: {count:,} utterances, {reason} (the first: {first.detail})")
@@ -37,7 +37,7 @@ def describe_data(data: CorpusDataModule) -> str:
 
 
 def describe_length(options: ScheduleConfig, total_steps: int, steps_per_epoch: int, frozen_steps: int) -> str:
-    """How long the run is, its warm-up, and what of it is out of proportion."""
+    """The length of the run, its warm-up and frozen steps, and a warning if the warm-up is as long as the run."""
     warmup = in_steps(options.warmup, total_steps)
     line = f"{total_steps:,} steps, {total_steps / steps_per_epoch:.1f} epochs; warm-up {warmup:,} steps"
     if frozen_steps:
@@ -45,18 +45,18 @@ def describe_length(options: ScheduleConfig, total_steps: int, steps_per_epoch: 
     if warmup >= total_steps:
         line += (
             f"\nThe warm-up of {warmup:,} steps is not shorter than the run: lr ends at "
-            f"{total_steps / warmup:.0%} of its peak. schedule.warmup=0.1 is a tenth of any run."
+            f"{total_steps / warmup:.0%} of its peak. schedule.warmup=0.1 is 10% of a run of any length."
         )
     return line
 
 
 def title(results: dict[str, Any]) -> str:
-    """A run's name in words."""
+    """The title of a run: model, data and seed."""
     return f"{results['model']} on {results['data']}, seed {results['seed']}"
 
 
 def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[Hypothesis], console: Console) -> None:
-    """Prints the scores, five utterances with the words that differ marked, and what was written where."""
+    """Prints the scores, five utterances with the words that differ in [brackets], and the paths of the files."""
     table = Table(
         title=title(results),
         title_justify="left",
@@ -70,11 +70,11 @@ def print_summary(results: dict[str, Any], folder: RunFolder, hypotheses: list[H
             table.add_row(part, f"{100 * scores['wer']:.2f}", f"{100 * scores['cer']:.2f}", f"{scores['utterances']:,}")
     console.print(table)
     if results["test"] is None:
-        console.print("test was not read (score_test=true reads it)")
-    console.print("\nWhat was said, and what was heard; words that differ stand in [brackets]:")
+        console.print("The test part was not read; score_test=true scores it.")
+    console.print("\nReferences and hypotheses; words that differ are in [brackets]:")
     for hypothesis in sample_evenly(hypotheses, _PAIRS):
-        reference, heard = mark_differences(hypothesis.reference, hypothesis.hypothesis)
-        for label, text in (("reference ", reference), ("hypothesis", heard)):
+        reference, recognised = mark_differences(hypothesis.reference, hypothesis.hypothesis)
+        for label, text in (("reference ", reference), ("hypothesis", recognised)):
             line = Text(f"  {label} {text}")
             line.highlight_regex(r"\[[^\]]*\]", "bold red")
             console.print(line, soft_wrap=True)

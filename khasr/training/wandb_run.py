@@ -1,4 +1,4 @@
-"""TODO."""
+"""A run in wandb: its logger, and what is logged beside the metrics."""
 
 import contextlib
 import os
@@ -18,17 +18,17 @@ from khasr.run.interrupts import Interrupted
 from khasr.scoring.hypotheses import Hypothesis, sample_evenly
 
 
-def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
+def build_wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
+    """The logger of a run, with the same wandb id each time the run is resumed."""
     mode: str = options.mode
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         if mode == "offline":
-            print(f"wandb: offline; the run is sent later with `wandb sync {folder.path}/wandb/offline-*`")
-    # The same id when the run is resumed, so that wandb goes on with it too.
-    kept = folder.path / "wandb" / "id"
+            print(f"wandb: offline; upload the run later with `wandb sync {folder.wandb}/offline-*`")
+    kept = folder.wandb / "id"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # A sweep's agent has named the run; without one, the name would be that of every run of the shell.
+        # A sweep's agent sets the id. Without an agent, WANDB_RUN_ID would be the id of every run of the shell.
         named = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
         kept.write_text(named or uuid.uuid4().hex[:8])
     logger = WandbLogger(
@@ -40,60 +40,57 @@ def _wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder)
         save_dir=str(folder.path),
         mode=mode,
         config=to_plain(config),
-        # Its console capture would swallow the progress bar's carriage returns into the log.
+        # wandb's console capture would log every update of the progress bar.
         settings=wandb.Settings(console="off", silent=True),
     )
-    _ = logger.experiment  # wandb's run begins here, before training has its signals, not at the first row
+    _ = logger.experiment  # starts wandb's run now, before signal handlers are installed, not at the first row
     return logger
 
 
 def log_best(loggers: list[Logger], wer: float) -> None:
-    """Makes wandb's summary, and so its exported table, have the WER on val of the weights that are kept.
+    """Sets the WER on val of the best weights in wandb's summary, which its exported table shows.
 
-    Its own is the last; by define_metric(summary="min") the least, but under the name val/wer.min.
+    By default the summary has the last value; define_metric(summary="min") names the lowest val/wer.min.
     """
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        with _without_wandb("the best WER"):
+        with tolerate_wandb_errors("the best WER"):
             logger.experiment.summary["val/wer"] = wer
 
 
 def log_utterances(
     loggers: list[Logger], hypotheses: Sequence[Hypothesis], part: Part, folder: RunFolder, count: int
 ) -> None:
-    """Gives wandb a table of so many utterances with their audio: right and wrong, from the most edits to the fewest.
-
-    Nothing where `count` is 0.
-    """
+    """Logs a table of `count` utterances with their audio, at even distances from the most edits to the fewest."""
     if count == 0:
         return
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
         row_of = {str(id_): row for row, id_ in enumerate(part.audio["id"])}
-        shown = [(h, np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)) for h in sample_evenly(hypotheses, count)]
-        with _without_wandb("the table of utterances"), _staged_in(folder):
+        with tolerate_wandb_errors("the table of utterances"), _staged_in(folder):
             table = wandb.Table(columns=["id", "part", "reference", "hypothesis", "edits", "seconds", "audio"])
-            for h, waveform in shown:
+            for h in sample_evenly(hypotheses, count):
+                waveform = np.asarray(part.audio[row_of[h.id]]["waveform"], np.int16)
                 audio = wandb.Audio(waveform, sample_rate=SAMPLE_RATE)
                 table.add_data(h.id, part.name, h.reference, h.hypothesis, h.edits, h.seconds, audio)
             logger.experiment.log({"utterances": table})
 
 
 def log_checkpoint(loggers: list[Logger], folder: RunFolder) -> None:
-    """Gives wandb the weights, as an artifact of the run."""
+    """Logs best.ckpt as an artifact of the run."""
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        with _without_wandb("the weights"):
+        with tolerate_wandb_errors("the weights"):
             artifact = wandb.Artifact(f"khasr-{logger.experiment.id}", type="model")
-            # Sent from where it is: a copy of it would be as large.
+            # Uploaded from its place, without a copy of the same size.
             artifact.add_file(str(folder.best), policy="immutable", skip_cache=True)
             logger.experiment.log_artifact(artifact)
 
 
 @contextlib.contextmanager
 def _staged_in(folder: RunFolder) -> Iterator[None]:
-    """While entered, wandb keeps in the run's folder, not in the user's, what of a table is still to be sent."""
+    """While entered, wandb stages files for upload in the run's folder instead of the user's data folder."""
     if "WANDB_DATA_DIR" in os.environ:
         yield
         return
-    os.environ["WANDB_DATA_DIR"] = str(folder.path / "wandb")
+    os.environ["WANDB_DATA_DIR"] = str(folder.wandb)
     try:
         yield
     finally:
@@ -101,21 +98,18 @@ def _staged_in(folder: RunFolder) -> Iterator[None]:
 
 
 def mark_preempting(loggers: list[Logger]) -> None:
-    """Tells wandb that the machine is taken away: its sweep gives the run to the next agent, under the same id."""
+    """Marks the run as preempted, so that wandb's sweep gives it to the next agent under the same id."""
     for logger in (each for each in loggers if isinstance(each, WandbLogger)):
-        with _without_wandb("that the run is preempted"):
+        with tolerate_wandb_errors("the preemption"):
             logger.experiment.mark_preempting()
 
 
 @contextlib.contextmanager
-def _without_wandb(what: str) -> Iterator[None]:
-    """An error of wandb's is told and does not end the run, nor take the place of its exit code and its own error.
-
-    All that is sent is in the run's folder too.
-    """
+def tolerate_wandb_errors(what: str) -> Iterator[None]:
+    """Prints an error of wandb instead of raising it; the run's folder holds everything that wandb gets."""
     try:
         yield
     except Interrupted:
         raise
     except Exception as error:
-        print(f"wandb was not told {what}: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"wandb: {what} could not be logged: {type(error).__name__}: {error}", file=sys.stderr)

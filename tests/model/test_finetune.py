@@ -12,7 +12,7 @@ from khasr.model.finetune import apply_finetune, encoder_layers, plain_weights, 
 from khasr.model.weights import load_start
 from khasr.run.folder import RunFolder
 from khasr.training.fit import fit
-from tests.training.test_fit import RANDOM, finished, read_results, resumed, same, stop_after  # noqa: F401
+from tests.small_runs import RANDOM, read_results, same, stop_after
 
 SHAPE = ArchitectureConfig(
     hidden_size=32, layers=3, heads=2, intermediate_size=64, conv_dim=[16] * 7, pos_conv_kernel=8, pos_conv_groups=2
@@ -179,7 +179,7 @@ def test_a_module_that_is_not_there_is_told_with_those_that_are() -> None:
         apply_finetune(build(), LoraConfig(modules=["qq", "q_proj"]), OPTIONS)
 
 
-def test_a_lora_run_s_best_checkpoint_is_a_plain_model_s(finished: Path, small: Small, tmp_path: Path) -> None:  # noqa: F811
+def test_a_lora_run_s_best_checkpoint_is_a_plain_model_s(finished: Path, small: Small, tmp_path: Path) -> None:
     changes = [f"model.checkpoint='{finished}'", "finetune=lora", "optimizer.lr=1e-2", "trainer.max_steps=4"]
     results = fit(small(*changes), RunFolder(tmp_path / "run"))
     best, start = checkpoint(tmp_path / "run", "best"), checkpoint(finished, "best")

@@ -30,7 +30,7 @@ def lrs(options: ScheduleConfig, steps: int) -> list[float]:
     return seen
 
 
-def test_schedules_are_transformers_own() -> None:
+def test_schedules_equal_transformers() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     linear = get_linear_schedule_with_warmup(optimizer, 20, 60)
     cosine = get_cosine_schedule_with_warmup(optimizer, 20, 60)
@@ -49,40 +49,40 @@ def test_schedules_are_transformers_own() -> None:
 @pytest.mark.parametrize(
     "options", [CosineConfig(warmup=4, final_scale=0.1), WarmupHoldDecayConfig(warmup=4, decay=0.5, final_scale=0.1)]
 )
-def test_a_schedule_ends_at_its_final_scale_and_stays_there(options: ScheduleConfig) -> None:
+def test_final_scale(options: ScheduleConfig) -> None:
     scale = lr_scale(options, 20)
     assert scale(4) == 1.0
     assert scale(20) == scale(30) == pytest.approx(0.1)
 
 
-def test_hold_is_level_until_the_decay_begins() -> None:
+def test_hold() -> None:
     seen = lrs(WarmupHoldDecayConfig(warmup=0.1, decay=0.2), 100)
     assert seen[10:81] == [1.0] * 71
     assert seen[81] < 1.0
 
 
 @pytest.mark.parametrize("kind", [ScheduleConfig, CosineConfig, WarmupHoldDecayConfig, TriStageConfig])
-def test_a_warm_up_longer_than_the_run_only_rises(kind: type[ScheduleConfig]) -> None:
+def test_warmup_longer_than_run(kind: type[ScheduleConfig]) -> None:
     seen = lrs(kind(warmup=2000), 30)
     assert seen == sorted(seen)
     assert max(seen) < 0.03
 
 
-def test_the_card_s_lr_peaks_at_step_2000_of_5475() -> None:
+def test_schedule_of_the_card() -> None:
     scale = lr_scale(ScheduleConfig(warmup=2000), 5475)
     assert [scale(0), scale(1000), scale(2000), scale(5475)] == [0.0, 0.5, 1.0, 0.0]
 
 
-def test_warmup_below_1_is_a_share_of_the_run() -> None:
+def test_warmup_fraction() -> None:
     assert lrs(ScheduleConfig(warmup=0.25), 40) == lrs(ScheduleConfig(warmup=10), 40)
 
 
-def test_constant_rises_and_stays() -> None:
+def test_constant() -> None:
     assert lrs(ScheduleConfig(name="constant", warmup=2), 5) == [0.0, 0.5, 1.0, 1.0, 1.0]
     assert lrs(ScheduleConfig(name="constant", warmup=0), 3) == [1.0, 1.0, 1.0]
 
 
-def test_tri_stage_has_fairseq_s_shape() -> None:
+def test_tri_stage() -> None:
     scale = lr_scale(TriStageConfig(), 100)
     assert scale(0) == 0.01
     assert scale(10) == scale(30) == scale(50) == 1.0
@@ -91,7 +91,7 @@ def test_tri_stage_has_fairseq_s_shape() -> None:
     assert all(a <= b for a, b in zip(map(scale, range(10)), map(scale, range(1, 11)), strict=True))
 
 
-def test_decay_spares_norms_and_biases_and_frozen_weights_are_left_out() -> None:
+def test_decayed_parameters() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 2))
     model[2].weight.requires_grad_(False)
     optimizer = build_optimizer(OptimizerConfig(lr=0.1, weight_decay=0.5), model)
@@ -102,7 +102,7 @@ def test_decay_spares_norms_and_biases_and_frozen_weights_are_left_out() -> None
     assert optimizer.defaults["betas"] == (0.9, 0.999)
 
 
-def test_adam_adds_decay_to_the_gradient_and_adamw_takes_it_off_the_weight() -> None:
+def test_adam_and_adamw_decay() -> None:
     # A gradient of 0: Adam then moves by lr in the direction of the decay, AdamW by lr * decay * weight.
     moved = {}
     for name in ("adam", "adamw"):
@@ -142,7 +142,7 @@ def lr_of(options: OptimizerConfig, model: nn.Module) -> dict[str, set[float]]:
     return found
 
 
-def test_layer_decay_gives_each_layer_a_share_of_the_lr_above_it() -> None:
+def test_layer_decay() -> None:
     lr = lr_of(OptimizerConfig(lr=1.0, layer_decay=0.5), xlsr())
     assert lr == {
         "head": {1.0}, "norm": {1.0}, "layer_02": {0.5}, "layer_01": {0.25}, "layer_00": {0.125},
@@ -150,13 +150,13 @@ def test_layer_decay_gives_each_layer_a_share_of_the_lr_above_it() -> None:
     }  # fmt: skip
 
 
-def test_the_head_s_lr_is_its_own_and_the_encoder_s_stays() -> None:
+def test_head_lr() -> None:
     lr = lr_of(OptimizerConfig(lr=1.0, head_lr=7.0), xlsr())
     assert lr.pop("head") == {7.0}
     assert set().union(*lr.values()) == {1.0}
 
 
-def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
+def test_groups_partition_parameters() -> None:
     model = xlsr()
     groups = parameter_groups(OptimizerConfig(weight_decay=0.1, layer_decay=0.9, head_lr=1e-3), model)
     assert len(groups) == 11  # the top norm, depths 1 to 4 and the head, these with decay and without
@@ -167,7 +167,7 @@ def test_every_parameter_is_in_one_group_and_only_matrices_decay() -> None:
     assert [g["lr"] for g in groups[-2:]] == [1e-3, 1e-3]
 
 
-def test_parts_are_found_in_other_encoders_too() -> None:
+def test_parts_of_other_encoders() -> None:
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     hubert = HubertModel(
         HubertConfig(**shape, conv_dim=[8] * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)

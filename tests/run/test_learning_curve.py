@@ -11,9 +11,7 @@ METRICS = "step,epoch,train/loss,train/lr,val/loss,val/wer,val/cer\n100,1,3.0,1e
 
 
 @pytest.mark.parametrize("published", [[], CARD_CURVE])
-def test_the_published_curve_is_drawn_where_it_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: Sequence[PublishedRow]
-) -> None:
+def test_published_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: Sequence[PublishedRow]) -> None:
     drawn: dict[str, list[float]] = {}
     plot = Axes.plot
 

@@ -1,10 +1,16 @@
-"""A checkpoint is there whole or as it was, whatever happens to the process that writes it."""
+"""Checkpoints are written whole or not at all, whatever happens to the writing process."""
 
+import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
+
+from khasr.training.checkpoints import WholeFileIO
 
 # The parent imports once and never computes; each child writes one checkpoint after another, each of one number only,
 # and is killed at a random moment. A file that holds two numbers, or does not load, was not whole.
@@ -47,7 +53,7 @@ print(f"{kills} kills, {midway} while a file was being written, {kills} whole ch
 """
 
 
-def test_a_kill_at_20_random_moments_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_kill_while_writing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLS, str(tmp_path), "20"],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=200,
@@ -59,22 +65,51 @@ def test_a_kill_at_20_random_moments_leaves_a_whole_checkpoint(tmp_path: Path) -
     print(done.stdout)
 
 
-def test_what_a_killed_process_left_half_written_is_no_hindrance(tmp_path: Path) -> None:
-    from khasr.training.checkpoints import WholeFileIO
-
+def test_leftover_partial_file(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt.partial").write_bytes(b"half")
     WholeFileIO().save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"step": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_checkpoint_is_read_mapped(tmp_path: Path) -> None:
+def test_load_memory_mapped(tmp_path: Path) -> None:
     """Resuming a 1B reads 11 GB beside a model of 4: the file's pages, not a copy of them."""
-    from khasr.training.checkpoints import WholeFileIO
-
     path = tmp_path / "last.ckpt"
     WholeFileIO().save_checkpoint({"state_dict": {"weight": torch.zeros(300_000)}}, path)
     loaded = WholeFileIO().load_checkpoint(path)
     maps = Path("/proc/self/maps")
     assert not maps.is_file() or str(path) in maps.read_text()
     assert loaded["state_dict"]["weight"].shape == (300_000,)
+
+
+def test_failed_write_keeps_previous(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeFileIO().save_checkpoint({"step": 1}, path)
+
+    class Unwritable:
+        def __reduce__(self) -> Any:
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        WholeFileIO().save_checkpoint({"weights": torch.zeros(10_000), "broken": Unwritable()}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_full_disk_keeps_previous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is an OSError that names the file."""
+    path = tmp_path / "last.ckpt"
+    WholeFileIO().save_checkpoint({"step": 1}, path)
+
+    class FullDisk(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 10_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda *_: FullDisk())
+    with pytest.raises(OSError, match=r"No space left on device.*last\.ckpt") as caught:
+        WholeFileIO().save_checkpoint({"weights": torch.zeros(100_000)}, path)
+    monkeypatch.undo()
+    assert caught.value.errno == errno.ENOSPC
+    assert torch.load(path, weights_only=True) == {"step": 1}

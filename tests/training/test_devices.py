@@ -15,7 +15,7 @@ from khasr.run.folder import RunFolder
 from khasr.training.devices import build_strategy, check_devices
 from khasr.training.fit import fit
 from tests.conftest import SMALL
-from tests.training.test_fit import read_results, read_rows
+from tests.small_runs import read_results, read_rows
 
 Small = Callable[..., Config]
 CPU = ["trainer.accelerator=cpu"]
@@ -26,9 +26,7 @@ DRAWN = [
 ]  # fmt: skip
 
 
-def test_two_processes_train_as_one_that_accumulates_two_batches(
-    small: Small, corpus: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_two_processes_equal_accumulation(small: Small, corpus: Path, cache: Path, tmp_path: Path) -> None:
     fit(small(*CPU, *DRAWN, "trainer.accumulate_grad_batches=2"), RunFolder(tmp_path / "one"))
     words = [*SMALL, *CPU, *DRAWN, f"data.root='{corpus}'", "trainer=ddp", "trainer.devices=2"]
     words.append(f"hydra.run.dir='{tmp_path}/two'")
@@ -41,7 +39,7 @@ def test_two_processes_train_as_one_that_accumulates_two_batches(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("vocabulary:") == 1, "the first process alone tells"
+    assert done.stdout.count("vocabulary:") == 1, "only the first process prints"
     one, two = read_rows(tmp_path / "one"), read_rows(tmp_path / "two")
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for name in ("train/loss", "train/grad_norm", "train/lr", "val/loss", "val/wer"):
@@ -50,9 +48,9 @@ def test_two_processes_train_as_one_that_accumulates_two_batches(
     assert read_results(tmp_path / "two")["val"] == read_results(tmp_path / "one")["val"]
 
 
-def test_layerdrop_with_recomputing_on_several_devices_is_refused(small: Small) -> None:
+def test_layerdrop_with_checkpointing(small: Small) -> None:
     asked = ["trainer=ddp", "trainer.devices=2", "model.layerdrop=0.1", "model.gradient_checkpointing=true"]
-    with pytest.raises(ValueError, match=r"each drops other layers.*model.layerdrop=0 or"):
+    with pytest.raises(ValueError, match=r"each device drops different layers.*model.layerdrop=0 or"):
         check_devices(small(*CPU, *asked))
     for change in ("model.layerdrop=0", "model.gradient_checkpointing=false", "trainer.devices=1"):
         check_devices(small(*CPU, *asked, change))
@@ -60,7 +58,7 @@ def test_layerdrop_with_recomputing_on_several_devices_is_refused(small: Small) 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (["precision=fp16"], "precision=fp32"),
         (["trainer=fsdp"], "GPUs"),
@@ -68,12 +66,12 @@ def test_layerdrop_with_recomputing_on_several_devices_is_refused(small: Small) 
         (["trainer.accelerator=gpu"], "accelerator=auto"),
     ],
 )
-def test_what_cannot_be_here_is_told_with_a_way_out(small: Small, changes: list[str], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_unavailable_devices(small: Small, changes: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         check_devices(small(*changes))
 
 
-def test_fsdp_wraps_the_layers_and_writes_whole_checkpoints(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fsdp_strategy(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small("trainer=fsdp", "trainer.devices=2")
     model = CtcModel(load_start(config.model).encoder, 5, config.model)
     strategy = build_strategy(config.trainer, model, False)
@@ -82,7 +80,7 @@ def test_fsdp_wraps_the_layers_and_writes_whole_checkpoints(small: Small, monkey
     assert strategy.kwargs["auto_wrap_policy"]._module_classes == {type(model.encoder.encoder.layers[0])}
 
 
-def test_layers_that_are_dropped_are_not_waited_for(small: Small) -> None:
+def test_ddp_strategy(small: Small) -> None:
     config = small("trainer=ddp", "trainer.devices=2")
     model = CtcModel(load_start(config.model).encoder, 5, config.model)
     assert build_strategy(config.trainer, model, True) == "ddp_find_unused_parameters_true"

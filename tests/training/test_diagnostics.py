@@ -38,7 +38,7 @@ def backward(model: CtcModel) -> None:
     (100 * log_probs[:, :, 1].sum()).backward()
 
 
-def test_blanks_are_counted_without_padding() -> None:
+def test_count_blanks() -> None:
     log_probs = torch.zeros(2, 4, 3)
     log_probs[0, :3, 0] = 1.0  # three blanks and a symbol
     log_probs[0, 3, 2] = 1.0
@@ -48,7 +48,7 @@ def test_blanks_are_counted_without_padding() -> None:
 
 
 @pytest.mark.parametrize("largest", [1.0, 0.0, 1e9])
-def test_clipping_is_torch_s_and_the_parts_norms_make_the_whole(largest: float) -> None:
+def test_clip_gradients(largest: float) -> None:
     model = build()
     apply_finetune(model, FinetuneConfig(), RANDOM)  # its feature encoder has no gradient
     backward(model)
@@ -68,7 +68,7 @@ def test_clipping_is_torch_s_and_the_parts_norms_make_the_whole(largest: float) 
     assert all(norm > 0 for part, norm in by_part.items() if part != "feature_encoder")
 
 
-def test_update_ratios_are_those_of_whole_tensors() -> None:
+def test_update_ratios() -> None:
     model = build()
     part = parts(model)
     ratios = UpdateRatios(model)
@@ -96,7 +96,7 @@ def grown(model: CtcModel, factor: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "bin, older names", "no file"])
-def test_drift_is_measured_from_the_start_whatever_holds_it(pretrained: ModelConfig, tmp_path: Path, kind: str) -> None:
+def test_drift(pretrained: ModelConfig, tmp_path: Path, kind: str) -> None:
     folder = Path(str(pretrained.checkpoint))
     model = build(RANDOM if kind == "no file" else pretrained)
     if kind.startswith("bin"):
@@ -129,10 +129,8 @@ def test_drift_is_measured_from_the_start_whatever_holds_it(pretrained: ModelCon
     assert drift == pytest.approx(dict.fromkeys(drift, 0.25), rel=1e-4)
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux tells what is mapped")
-def test_the_start_is_mapped_while_a_part_is_read_and_then_let_go(
-    pretrained: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux lists mapped files")
+def test_start_weights_memory_mapped(pretrained: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build()
     torch.save(load_file(Path(str(pretrained.checkpoint)) / "model.safetensors"), tmp_path / "w.bin")
     files = [*start_files(pretrained), tmp_path / "w.bin"]
@@ -153,7 +151,7 @@ def test_the_start_is_mapped_while_a_part_is_read_and_then_let_go(
     assert not any(mapped())
 
 
-def test_an_adapter_s_drift_is_that_of_the_weights_it_makes(pretrained: ModelConfig, tmp_path: Path) -> None:
+def test_drift_of_adapters(pretrained: ModelConfig, tmp_path: Path) -> None:
     model = build(pretrained)
     apply_finetune(model, LoraConfig(rank=2, alpha=4.0, modules=["q_proj"]), pretrained)
     start = StartWeights(start_files(pretrained), tmp_path / "start.ckpt", model)
@@ -169,14 +167,14 @@ def test_an_adapter_s_drift_is_that_of_the_weights_it_makes(pretrained: ModelCon
     assert drift["drift/layer_00"] == 0.0
 
 
-def test_a_start_that_is_gone_leaves_the_drift_out(pretrained: ModelConfig, tmp_path: Path) -> None:
+def test_drift_without_start(pretrained: ModelConfig, tmp_path: Path) -> None:
     model = build(pretrained)
     StartWeights(start_files(pretrained), tmp_path / "start.ckpt", model).write_own(model)
     (Path(str(pretrained.checkpoint)) / "model.safetensors").unlink()
     assert set(StartWeights(start_files(pretrained), tmp_path / "start.ckpt", model).drift(model)) == {"drift/head"}
 
 
-def test_shards_are_read_as_one(pretrained: ModelConfig, tmp_path: Path) -> None:
+def test_drift_from_shards(pretrained: ModelConfig, tmp_path: Path) -> None:
     model = build(pretrained)
     whole = Path(str(pretrained.checkpoint)) / "model.safetensors"
     weights = load_file(whole)

@@ -12,7 +12,7 @@ from khasr.run.folder import RunFolder
 from khasr.training.checkpoints import Checkpoints
 from khasr.training.fit import fit
 from khasr.training.module import CtcModule
-from tests.training.test_fit import read_results
+from tests.small_runs import read_results
 
 Small = Callable[..., Config]
 
@@ -22,7 +22,7 @@ def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_a_running_average_forgets_as_fast_as_asked_and_faster_when_young() -> None:
+def test_decay() -> None:
     parameter = nn.Parameter(torch.zeros(2))
     average = WeightAverage({"w": parameter}, 0.9)
     parameter.data.fill_(1.0)
@@ -32,29 +32,27 @@ def test_a_running_average_forgets_as_fast_as_asked_and_faster_when_young() -> N
     assert average.weights["w"].tolist() == pytest.approx([1 - 0.9 * 2 / 11] * 2)
 
 
-def test_an_average_in_place_leaves_the_parameters_as_they_were() -> None:
+def test_swap_in_and_out() -> None:
     parameter = nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
     average = WeightAverage({"w": parameter}, 0.999)
     for _ in range(100):  # steps too small for a bfloat16 average to move
         parameter.data.fill_(1.0)
         average.update(10**6)
-    average.put_in()
+    average.swap_in()
     assert parameter.dtype == torch.bfloat16
     assert parameter[0].item() == pytest.approx(1 - 0.999**100, rel=0.01)
-    average.take_out()
+    average.swap_out()
     assert parameter.tolist() == [1.0] * 3
 
 
-def test_the_mean_of_weights_keeps_their_types() -> None:
+def test_average_weights_dtypes() -> None:
     states = [{"a": torch.tensor([float(i)]), "b": torch.tensor([2.0 * i], dtype=torch.bfloat16)} for i in range(4)]
     mean = average_weights(states)  # type: ignore[arg-type]
     assert (mean["a"].item(), mean["b"].item(), mean["b"].dtype) == (1.5, 3.0, torch.bfloat16)
     assert states[0]["a"].item() == 0.0
 
 
-def test_the_average_is_what_is_validated_and_kept_as_the_best(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_average_is_validated_and_saved(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(small("trainer.max_steps=1", "optimizer.lr=0"), RunFolder(tmp_path / "start"))
     validated: dict[str, torch.Tensor] = {}
     step = CtcModule.validation_step
@@ -77,7 +75,7 @@ def test_the_average_is_what_is_validated_and_kept_as_the_best(
     assert torch.equal(validated["head"], best["model.head.weight"])
 
 
-def test_the_best_weights_are_kept_and_averaged_at_the_end(
+def test_average_checkpoints(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Validation scores as if step 2 and then step 3 were the best of four.
@@ -98,16 +96,14 @@ def test_the_best_weights_are_kept_and_averaged_at_the_end(
         "kept_2.ckpt",
         "kept_3.ckpt",
     }
-    told = capsys.readouterr().out
-    assert "the weights of steps 2, 3 averaged: WER" in told
+    out = capsys.readouterr().out
+    assert "mean of the weights of steps 2, 3: WER" in out
     # The average's own WER on val is 1 or so, so the best alone stays.
-    assert "best.ckpt is the best of them" in told
+    assert "best.ckpt is the single step" in out
     assert torch.equal(weights(tmp_path, "best")["model.head.weight"], weights(tmp_path, "kept_2")["model.head.weight"])
 
 
-def test_an_average_with_the_lower_wer_becomes_the_best(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_better_average_is_saved(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end = CtcModule.on_validation_epoch_end
 
     def scored(self: CtcModule) -> None:
@@ -125,9 +121,7 @@ def test_an_average_with_the_lower_wer_becomes_the_best(
     assert read_results(tmp_path)["status"] == "completed"
 
 
-def test_what_the_last_checkpoint_names_is_there_at_any_time(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kept_weights_exist_at_any_time(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     keep = Checkpoints._keep_weights
 

@@ -24,7 +24,7 @@ def read_rows(folder: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def test_every_run_has_the_instruments_and_they_say_what_is_so(small: Small, tmp_path: Path) -> None:
+def test_columns_of_a_run(small: Small, tmp_path: Path) -> None:
     config = small("trainer.log_every_steps=1", "trainer.max_steps=6", "data.augment.speed=[]")
     results = fit(config, RunFolder(tmp_path))
     rows = [row for row in read_rows(tmp_path) if "train/loss" in row]
@@ -56,7 +56,7 @@ def test_every_run_has_the_instruments_and_they_say_what_is_so(small: Small, tmp
     assert sum(train["time"].values()) == pytest.approx(1)
 
 
-def test_the_drift_of_a_run_is_that_of_its_checkpoint(small: Small, tmp_path: Path) -> None:
+def test_drift_of_a_run(small: Small, tmp_path: Path) -> None:
     fit(small(), RunFolder(tmp_path))
     drifts = [row for row in read_rows(tmp_path) if "drift/head" in row]
     assert [row["step"] for row in drifts] == [3, 6]
@@ -78,7 +78,7 @@ class Scaler:
         return self.scale
 
 
-def test_steps_that_fp16_leaves_out_are_counted_and_not_in_the_area_under_the_lr() -> None:
+def test_skipped_steps() -> None:
     scaler = Scaler()
     trainer: Any = SimpleNamespace(
         precision_plugin=SimpleNamespace(scaler=scaler), global_step=0, accumulate_grad_batches=2
@@ -104,7 +104,7 @@ def test_steps_that_fp16_leaves_out_are_counted_and_not_in_the_area_under_the_lr
     assert instruments.totals()["skipped_share"] == 0.25
 
 
-def test_the_step_at_which_not_all_is_blank_any_more() -> None:
+def test_left_blank_at_step() -> None:
     instruments = Instruments(1, None)  # type: ignore[arg-type]
     seen = []
     for step, share in enumerate([0.1, 0.995, 1.0, 0.98, 1.0, 0.9, 0.8], start=1):
@@ -114,9 +114,7 @@ def test_the_step_at_which_not_all_is_blank_any_more() -> None:
     assert seen == [0, None, None, 4, None, 6, 6]
 
 
-def test_a_gradient_that_is_not_finite_is_in_no_mean(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nonfinite_gradient_norm(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = CtcModule.training_step
 
     def overflowing(self: CtcModule, batch: Any, batch_idx: int) -> torch.Tensor:

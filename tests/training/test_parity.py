@@ -13,7 +13,7 @@ from khasr.config import Config
     ("dtype", "accumulated", "most"),
     [(torch.float64, "mean", 1e-9), (torch.float64, "sum", 1e-9), (torch.float32, "mean", 1e-4)],
 )
-def test_loss_gradient_norm_and_lr_of_50_steps_are_those_of_transformers_trainer(
+def test_equals_transformers_trainer(
     compose: Callable[..., Config], dtype: torch.dtype, accumulated: str, most: float
 ) -> None:
     quieten()

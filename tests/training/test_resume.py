@@ -1,0 +1,170 @@
+"""Runs that are stopped, killed or failed, and resumed: they equal uninterrupted ones."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from khasr.run.folder import RunFolder
+from khasr.run.interrupts import Interrupted
+from khasr.training.callbacks import TrainingMetrics
+from khasr.training.fit import fit
+from khasr.training.module import CtcModule
+from tests.small_runs import RANDOM, Small, read_results, read_rows, resumed, same, stop_after, tensors
+
+
+@pytest.mark.parametrize(
+    ("signum", "batches", "during_validation", "stops_at"),
+    [
+        (signal.SIGINT, 13, False, 7),
+        (signal.SIGTERM, 13, False, 7),
+        (signal.SIGTERM, 20, False, 10),
+        (signal.SIGALRM, 13, False, 7),
+        (signal.SIGTERM, 20, True, 10),
+        (signal.SIGTERM, 1, False, 1),
+    ],
+    ids=[
+        "mid accumulation, Ctrl-C",
+        "mid accumulation",
+        "where validation is due",
+        "mid accumulation, a budget",
+        "in validation",
+        "the first batch",
+    ],
+)
+def test_resumed_equals_uninterrupted(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    batches: int, during_validation: bool, stops_at: int, signum: int,
+) -> None:  # fmt: skip
+    before = signal.getsignal(signum)  # a shell's background job has SIGINT ignored
+    fit(small(*RANDOM), RunFolder(tmp_path / "whole"))
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=signal.Signals(signum).name):
+        stop_after(patch, batches, signum, during_validation)
+        fit(small(*RANDOM), RunFolder(tmp_path / "parts"))
+    stopped = read_results(tmp_path / "parts")
+    assert stopped["status"] == "interrupted"
+    assert stopped["train"]["steps"] == stops_at
+    assert signal.getsignal(signum) == before
+
+    fit(resumed(small, tmp_path / "parts"), RunFolder(tmp_path / "parts"))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (
+            torch.load(folder / "checkpoints" / name, weights_only=True, map_location="cpu")
+            for folder in (parts, whole)
+        )
+        for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "window", "global_step"):
+            same(ours.get(key), theirs.get(key), key)
+    ours_rows, theirs_rows = read_rows(parts), read_rows(whole)
+    assert len(ours_rows) == len(theirs_rows)
+    for a, b in zip(ours_rows, theirs_rows, strict=True):
+        for key in [key for key in a if key.startswith("time/") or key == "train/audio_seconds_per_second"]:
+            a.pop(key)
+            b.pop(key)
+        assert a == b
+    a, b = read_results(parts), read_results(whole)
+    assert a["val"] == b["val"]
+    assert a["train"]["audio_seconds"] == b["train"]["audio_seconds"]
+    assert a["status"] == "completed"
+
+
+@pytest.mark.parametrize("optimizer", ["adafactor", "adamw_8bit"])
+def test_resume_memory_saving_optimizers(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    # bitsandbytes keeps tensors of fewer than 4,096 weights in 32 bits.
+    changes = [*RANDOM, f"optimizer={optimizer}", "model.architecture.intermediate_size=128"]
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    fit(small(*changes), whole)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_after(patch, 13, signal.SIGTERM)
+        fit(small(*changes), parts)
+    config = small(*changes)
+    config.resume = str(parts.path)
+    fit(config, parts)
+    ours, theirs = (torch.load(f.last, weights_only=True) for f in (parts, whole))
+    same(ours["state_dict"], theirs["state_dict"])
+    same(ours["optimizer_states"], theirs["optimizer_states"])
+    eight_bits = "torch.uint8" in str([v.dtype for v in tensors(theirs["optimizer_states"])])
+    assert eight_bits == (optimizer == "adamw_8bit")
+
+
+def test_resume_after_crash(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash after a checkpoint repeats no row, and ends with the same weights."""
+    fit(small(*RANDOM), RunFolder(tmp_path / "whole"))
+    original = TrainingMetrics.on_train_batch_end
+
+    def die(self: TrainingMetrics, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        original(self, trainer, module, outputs, batch, batch_idx)
+        if batch_idx == 17:  # step 9; the last checkpoint is of step 5
+            raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(TrainingMetrics, "on_train_batch_end", die)
+        fit(small(*RANDOM), RunFolder(tmp_path / "parts"))
+    assert read_results(tmp_path / "parts")["status"] == "failed"
+    fit(resumed(small, tmp_path / "parts"), RunFolder(tmp_path / "parts"))
+    ours, theirs = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("parts", "whole")
+    )
+    same(ours["state_dict"], theirs["state_dict"])
+    steps = [[row["step"] for row in read_rows(tmp_path / name)] for name in ("parts", "whole")]
+    assert steps[0] == steps[1]
+
+
+def test_second_signal(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second signal stops the run without saving."""
+    step = CtcModule.training_step
+
+    def twice(self: CtcModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if batch_idx == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(CtcModule, "training_step", twice)
+    with pytest.raises(Interrupted):
+        fit(small(*RANDOM), RunFolder(tmp_path))
+    assert not (tmp_path / "checkpoints/last.ckpt").exists()
+    assert read_results(tmp_path)["status"] == "interrupted"
+
+
+def test_failed_resume_changes_nothing(finished: Path, small: Small, tmp_path: Path) -> None:
+    """Scores and config.yaml of a run stay when resuming it fails."""
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    before = read_results(folder), (folder / "config.yaml").read_text(encoding="utf-8")
+    config = small("trainer.accelerator=gpu" if not torch.cuda.is_available() else "data.root=/absent")
+    config.resume = str(folder)
+    with pytest.raises((ValueError, FileNotFoundError)):
+        fit(config, RunFolder(folder))
+    after = read_results(folder)
+    assert after["status"] == "failed"
+    assert (after["val"], after["test"]) == (before[0]["val"], before[0]["test"])
+    assert (folder / "config.yaml").read_text(encoding="utf-8") == before[1]
+
+
+def test_resume_without_start_weights(
+    finished: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resuming does not read the weights that the run started from."""
+    import shutil
+
+    start = tmp_path / "start"
+    shutil.copytree(finished, start)
+    fit(small(f"model.checkpoint='{start}'", "trainer.max_steps=3"), RunFolder(tmp_path / "run"))
+    shutil.rmtree(start)
+    config = small(f"model.checkpoint='{start}'", "trainer.max_steps=6")
+    config.resume = str(tmp_path / "run")
+    assert fit(config, RunFolder(tmp_path / "run"))["train"]["steps"] == 6
+
+
+def test_resume_without_checkpoint(small: Small, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"last\.ckpt does not exist"):
+        fit(resumed(small, tmp_path), RunFolder(tmp_path))
