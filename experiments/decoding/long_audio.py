@@ -52,7 +52,7 @@ def said(rows: Wave) -> str:
 
 
 def chunks(wave: Wave, chunk: float = 30.0, stride: float = 5.0) -> Iterator[Wave]:
-    return long_log_probs(recogniser, lambda a, b: wave[a:b], len(wave), chunk, stride)
+    return long_log_probs(recogniser, [wave], chunk, stride)
 
 
 def tell(label: str, texts: list[str]) -> None:

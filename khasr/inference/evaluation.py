@@ -1,25 +1,27 @@
 """An evaluation: one part of a corpus recognised by one or two runs, scored, written and printed."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from khasr.config import DecoderConfig, EvaluateConfig, to_plain
+from khasr.config import DecoderConfig, EvaluateConfig, TextConfig, to_plain
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import read_parts
 from khasr.data.parts import Part
 from khasr.decoding.beam import check_decoder
 from khasr.decoding.decoder import n_best, texts
+from khasr.inference.comparable import describe_overlap, describe_symbols, normalised, training_words
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import PartLogProbs, Recogniser, load_recogniser, recognise_part, resolve_run
 from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis, write_hypotheses
 from khasr.scoring.report import compare, describe, format_report
+from khasr.text.normalise import normalise
 from khasr.text.vocabulary import Vocabulary
 
 
@@ -27,42 +29,73 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     """Scores a run, writes evaluation.json and hypotheses.tsv to the folder, prints the report, returns the results.
 
     Raises:
-        FileNotFoundError, ValueError: a run, corpus or language model that cannot be used.
+        FileNotFoundError, ValueError: a run, corpus or language model that cannot be used, or a second run that was
+            trained on utterances of the part.
     """
     check_decoder(config.decoder)
     runs = [config.run] + ([config.against] if config.against else [])
     for run in runs:
         resolve_run(run)  # both are checked before the first is recognised
-    parts = read_parts(config.data, seed=0)
+    parts = read_parts(config.data, seed=0, needed=[] if config.part == "all" else [config.part])
+    part = parts[config.part]
+    notes = describe_overlap(config, [str(id_) for id_ in part.audio["id"]])
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    recognised = []
     for run in runs:
         n_best_file = folder / "n_best.jsonl" if config.n_best and run == config.run else None
-        found.append(_recognise(run, parts[config.part], config, n_best_file))
-    trained = Counter(word for text in parts["train"].texts for word in text.split()) if config.part != "all" else None
+        recognised.append(_recognise(run, part, config, n_best_file))
+        notes += recognised[-1].notes
+    found = recognised[0].hypotheses
     results = {"run": config.run, "data": config.data.name, "part": config.part, "decoder": to_plain(config.decoder)}
-    results |= describe(found[0], trained, config.resamples)
+    results |= describe(found, training_words(config, parts["all"]), config.resamples)
+    against = None
     if config.against:
-        results["against"] = {"run": config.against} | compare(found[0], found[1], config.resamples)
+        against = recognised[1].hypotheses
+        forms = [config.data.text, *([recognised[1].text] if recognised[1].text else [])]
+        if len({str(to_plain(form)) for form in forms}) > 1:
+            notes.append(
+                f"{config.run} and {config.against} have different text options (data.text): for the difference, "
+                "references and hypotheses are normalised by the options of both."
+            )
+        pair = (normalised(found, forms), normalised(against, forms))
+        results["against"] = {"run": config.against, "decoder": to_plain(recognised[1].decoder)}
+        results["against"] |= compare(*pair, config.resamples)
+    results["notes"] = notes
     written = [folder / "evaluation.json", folder / "hypotheses.tsv"]
     written[0].write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    write_hypotheses(written[1], {config.part: found[0]}, found[1] if config.against else None)
+    write_hypotheses(written[1], {config.part: found}, against)
     if config.n_best and not config.join_seconds:
         written.append(folder / "n_best.jsonl")
     print(format_report(results, written))
     return results
 
 
-def _recognise(run: str, part: Part, config: EvaluateConfig, n_best_file: Path | None) -> list[Hypothesis]:
+@dataclass
+class _Recognised:
+    """One run's hypotheses of a part, with the text options that it was trained with, if known."""
+
+    hypotheses: list[Hypothesis]
+    decoder: DecoderConfig
+    text: TextConfig | None
+    notes: list[str]
+
+
+def _recognise(run: str, part: Part, config: EvaluateConfig, n_best_file: Path | None) -> _Recognised:
     """One run's hypotheses of the part, as joined recordings where `join_seconds` is set."""
     recogniser = load_recogniser(run)
     decoder = config.decoder if run == config.run else _decoder_of(run, config)
     if config.join_seconds:
-        return _recognise_joined(recogniser, part, config, decoder)
-    found = recognise_part(recogniser, part, config.data, RunFolder.at(run).log_probs)
-    if n_best_file is not None:
-        _write_n_best(n_best_file, decoder, recogniser.vocabulary, found, config.n_best or 1)
-    return found.hypotheses(texts(decoder, recogniser.vocabulary, found.log_probs))
+        hypotheses = _recognise_joined(recogniser, part, config, decoder)
+    else:
+        found = recognise_part(recogniser, part, config.data, RunFolder.at(run).log_probs)
+        if n_best_file is not None:
+            _write_n_best(n_best_file, decoder, recogniser.vocabulary, found, config.n_best or 1)
+        hypotheses = found.hypotheses(texts(decoder, recogniser.vocabulary, found.log_probs))
+    notes = describe_symbols(run, part.texts, recogniser.vocabulary)
+    if recogniser.text is None:
+        # The form that a foreign model writes in is unknown: its hypotheses are normalised as the references are.
+        hypotheses = [replace(h, hypothesis=normalise(h.hypothesis, config.data.text)) for h in hypotheses]
+    return _Recognised(hypotheses, decoder, recogniser.text, notes)
 
 
 def _decoder_of(against: str, config: EvaluateConfig) -> DecoderConfig:
@@ -86,15 +119,12 @@ def _recognise_joined(
     between = recogniser.vocabulary.between_words
     hypotheses = []
     for number, (waveform, references) in enumerate(_joined(part, config.join_seconds or 0)):
-
-        def read(start: int, end: int, waveform: NDArray[np.int16] = waveform) -> NDArray[np.float32]:
-            return waveform[start:end].astype(np.float32) / 32768
-
-        rows = long_log_probs(recogniser, read, len(waveform), config.chunk_seconds, config.stride_seconds)
+        samples = waveform.astype(np.float32) / 32768
+        rows = long_log_probs(recogniser, [samples], config.chunk_seconds, config.stride_seconds)
         pieces = [piece for _, piece in pieces_at_pauses(rows, recogniser.vocabulary)]
         text = between.join(t for t in texts(decoder, recogniser.vocabulary, pieces) if t)
         seconds = len(waveform) / SAMPLE_RATE
-        hypotheses.append(Hypothesis(f"joined_{number:04d}", "joined", seconds, between.join(references), text))
+        hypotheses.append(Hypothesis(f"joined_{number:04d}", "", seconds, between.join(references), text))
     return hypotheses
 
 

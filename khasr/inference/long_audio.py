@@ -1,6 +1,6 @@
 """Log-probabilities of audio of any length, in chunks with context, as transformers' pipeline computes them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -13,19 +13,16 @@ from khasr.text.vocabulary import Vocabulary
 # Frames of the longest piece that is decoded at once (30 s).
 _LONGEST_PIECE = 1500
 
-# The samples from `start` to `end` at 16 kHz, full scale at 1; fewer at the end of the audio.
-Read = Callable[[int, int], NDArray[np.float32]]
-
 
 def long_log_probs(
-    recogniser: Recogniser, read: Read, samples: int, chunk_seconds: float, stride_seconds: float
+    recogniser: Recogniser, blocks: Iterable[NDArray[np.float32]], chunk_seconds: float, stride_seconds: float
 ) -> Iterator[NDArray[np.float32]]:
     """Yields the log-probabilities of one recording in consecutive pieces, (frames, vocab) each.
 
-    One chunk is in memory at a time.
+    The audio is read as it is recognised: one chunk and one block are in memory at a time.
 
     Args:
-        samples: length of the recording at 16 kHz.
+        blocks: consecutive parts of the recording, (samples,) at 16 kHz, full scale at 1.
         chunk_seconds: audio per forward pass, context included.
         stride_seconds: context at each end of a chunk; its output is discarded.
 
@@ -40,23 +37,45 @@ def long_log_probs(
             f"chunk_seconds={chunk_seconds:g} with stride_seconds={stride_seconds:g} of context at both ends leaves no "
             "output. Expected chunk_seconds of more than twice stride_seconds."
         )
-    if samples <= chunk:
-        yield _log_probs(recogniser, read(0, samples))
+    audio = _Audio(blocks)
+    # One sample more than a chunk, to know whether it is the last.
+    if len(first := audio.read(0, chunk + 1)) <= chunk:
+        yield _log_probs(recogniser, first)
         return
-    for start in range(0, samples, step):
-        first, last = max(0, start - stride), min(samples, start + step + stride)
-        rows = _log_probs(recogniser, read(first, last))
-        end = len(rows) if start + step >= samples else (start - first + step) // FRAME_STRIDE
-        yield rows[(start - first) // FRAME_STRIDE : end]
-        if start + step >= samples:
-            break
+    start, more = 0, True
+    while more:
+        context = min(start, stride)
+        waveform = audio.read(start - context, start + step + max(stride, 1))
+        more = len(waveform) > context + step
+        rows = _log_probs(recogniser, waveform[: context + step + stride])
+        yield rows[context // FRAME_STRIDE : (context + step) // FRAME_STRIDE if more else len(rows)]
+        start += step
+
+
+class _Audio:
+    """Random access, forwards only, to the samples of consecutive blocks."""
+
+    def __init__(self, blocks: Iterable[NDArray[np.float32]]) -> None:
+        self._blocks = iter(blocks)
+        self._held = np.zeros(0, np.float32)
+        self._start = 0
+
+    def read(self, start: int, end: int) -> NDArray[np.float32]:
+        """The samples from `start` to `end`, or to the end of the audio; samples before `start` are dropped."""
+        self._held, self._start = self._held[start - self._start :], start
+        parts, length = [self._held], len(self._held)
+        while length < end - start and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+            length += len(block)
+        self._held = np.concatenate(parts)
+        return self._held[: end - start]
 
 
 def _log_probs(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(waveform) < 2 * FRAME_STRIDE:
         return np.zeros((0, len(recogniser.vocabulary)), np.float32)
-    standard = torch.from_numpy(standardise(waveform))
-    return recogniser.log_probs(standard[None], torch.tensor([len(standard)]))[0]
+    samples = torch.from_numpy(standardise(waveform) if recogniser.standardised else waveform)
+    return recogniser.log_probs(samples[None], torch.tensor([len(samples)]))[0]
 
 
 def pieces_at_pauses(

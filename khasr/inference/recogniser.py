@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sys
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+from transformers.feature_extraction_utils import FeatureExtractionMixin
 
 from khasr.config import DataConfig, ModelConfig, TextConfig, to_plain
 from khasr.data.audio import SAMPLE_RATE
@@ -32,12 +35,14 @@ class Recogniser:
     Attributes:
         weights: the file or folder that the weights were read from.
         text: the text options that it was trained with; None for a Hugging Face folder.
+        standardised: whether waveforms are standardised to mean 0 and variance 1 before they enter the model.
     """
 
     model: CtcModel
     vocabulary: Vocabulary
     weights: Path
     text: TextConfig | None
+    standardised: bool = True
 
     @property
     def identity(self) -> list[str | int]:
@@ -49,7 +54,7 @@ class Recogniser:
         """Log-probabilities of each utterance of a batch, (frames, vocab).
 
         Args:
-            waveforms: (batch, samples), standardised, at 16 kHz.
+            waveforms: (batch, samples) at 16 kHz, standardised if the model expects it (`standardised`).
             lengths: (batch,) in samples.
         """
         parameter = next(self.model.parameters())
@@ -102,7 +107,7 @@ def load_recogniser(run: str) -> Recogniser:
         ValueError: weights without a CTC head and its vocabulary.
     """
     path = resolve_run(run)
-    text = None
+    text, standardised = None, True
     run_folder = RunFolder(path)
     if run_folder.weights is not None:
         config = run_folder.read_config()
@@ -115,13 +120,26 @@ def load_recogniser(run: str) -> Recogniser:
         )
     else:
         options, weights = ModelConfig(name=path.name, checkpoint=run), path
+        standardised = _expects_standardised(path, run)
     start = load_start(options)
     if start.vocabulary is None:
         raise ValueError(f"run={run} has no CTC head with a vocabulary. Expected a model fine-tuned with CTC.")
     model, vocabulary, _ = build_model(start, start.vocabulary, options, "keep")
     set_allocator(model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Recogniser(model.eval(), vocabulary, weights, text)
+    return Recogniser(model.eval(), vocabulary, weights, text, standardised)
+
+
+def _expects_standardised(path: Path, run: str) -> bool:
+    """`do_normalize` of a Hugging Face model's preprocessor; true, as its default is, if it has none."""
+    try:
+        found, _ = FeatureExtractionMixin.get_feature_extractor_dict(str(path) if path.is_dir() else run)
+    except (OSError, ValueError, TypeError) as error:
+        if any((path / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+            reason = " ".join(str(error).split())
+            raise ValueError(f"run={run}: its preprocessor_config.json cannot be read ({reason}).") from error
+        return True
+    return bool(found.get("do_normalize", True))
 
 
 def recognise_part(
@@ -137,26 +155,45 @@ def recognise_part(
     ids = [str(i) for i in part.audio["id"]]
     seconds = [n / SAMPLE_RATE for n in part.lengths]
     key = [recogniser.identity, to_plain(options.text), ids, part.lengths, recogniser.vocabulary.symbols]
+    key += [] if recogniser.standardised else ["as recorded"]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     file = cache / f"log_probs-{part.name}-{digest}.npz" if cache is not None else None
-    if file is None or not file.is_file():
-        rows = _compute(recogniser, part, options, progress)
-        packed = {"rows": np.concatenate(rows), "frames": np.array([len(r) for r in rows])}
+    log_probs = None if file is None else _read_cache(file, len(ids), len(recogniser.vocabulary))
+    if log_probs is None:
+        log_probs = _compute(recogniser, part, options, progress)
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_name(f".{file.name}.partial.npz")
-            np.savez(partial, **packed)
-            partial.replace(file)
-    else:
-        packed = dict(np.load(file))
-    ends = np.cumsum(packed["frames"])
-    log_probs = np.split(packed["rows"], ends[:-1])
+            _write_cache(file, log_probs)
     return PartLogProbs(ids, list(part.texts), speakers, seconds, log_probs)
+
+
+def _read_cache(file: Path, utterances: int, symbols: int) -> list[NDArray[np.float32]] | None:
+    """The log-probabilities in a file; None if it does not exist or is damaged, which is reported."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file) as packed:
+            rows, frames = packed["rows"], packed["frames"]
+        if frames.shape != (utterances,) or rows.shape != (frames.sum(), symbols) or rows.dtype != np.float32:
+            raise ValueError(f"frames {frames.shape} and rows {rows.shape} {rows.dtype} do not fit the part")
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        print(f"{file} is damaged ({error}); the log-probabilities are computed again.", file=sys.stderr)
+        return None
+    return np.split(rows, np.cumsum(frames)[:-1])
+
+
+def _write_cache(file: Path, log_probs: list[NDArray[np.float32]]) -> None:
+    partial = file.with_name(f".{file.name}.partial.npz")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(partial, rows=np.concatenate(log_probs), frames=np.array([len(rows) for rows in log_probs]))
+        partial.replace(file)
+    except OSError as error:  # a read-only or full disk: the evaluation does not depend on the cache
+        print(f"The log-probabilities are not cached: {error}", file=sys.stderr)
 
 
 def _compute(recogniser: Recogniser, part: Part, options: DataConfig, progress: bool) -> list[NDArray[np.float32]]:
     batches = evaluation_batches(part.lengths, options.eval_batch_size)
-    dataset = PartDataset(part, recogniser.vocabulary, options)
+    dataset = PartDataset(part, recogniser.vocabulary, options, standardised=recogniser.standardised)
     loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
     rows: list[NDArray[np.float32] | None] = [None] * len(part)
     bar = tqdm(zip(batches, loader, strict=True), f"log-probabilities of {part.name}", len(batches), unit=" batches",

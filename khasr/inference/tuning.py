@@ -62,7 +62,7 @@ def tune_run(config: TuneConfig) -> float:
     lm = lm_file(config.lm)  # checked before anything takes time
     run = RunFolder.at(config.run)
     recogniser = load_recogniser(config.run)
-    val = recognise_part(recogniser, read_parts(config.data, seed=0)["val"], config.data, run.log_probs)
+    val = recognise_part(recogniser, read_parts(config.data, seed=0, needed=["val"])["val"], config.data, run.log_probs)
     start = time.perf_counter()
     options = DecoderConfig(
         name="beam_lm",
