@@ -157,12 +157,17 @@ def _train_and_score(
         if resumed is not None:
             folder.write_config(config)
             _forget_rows_after(resumed, loggers)
-    checkpoints = Checkpoints(
-        folder, stop, config.trainer.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
-    )
-    trainer = _train(config, folder, module, data, length, checkpoints, loggers, resumed, stop, results)
+    training = _build_training(config, folder, module, length, stop, loggers)
+    try:
+        # Pretrained models are in evaluation mode, and Lightning keeps the mode.
+        module.train()
+        training.trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    finally:
+        stop.training = False
+        results["train"] = _describe_training(training, module, length)
 
     # 6. What went wrong, if the model did not learn.
+    checkpoints = training.checkpoints
     if checkpoints.best is not None and module.validation:
         best = dict(zip(("wer", "cer", "loss"), checkpoints.best, strict=True))
         log_best(loggers, best["wer"])
@@ -174,7 +179,7 @@ def _train_and_score(
         torch.distributed.destroy_process_group()  # counting errors would wait for the other processes
     if not is_first_process():
         return []
-    model, averaged = load_best(config, folder, trainer, module, data, checkpoints)
+    model, averaged = load_best(config, folder, training.trainer, module, data, checkpoints)
     if averaged is not None:
         console.print(averaged, soft_wrap=True)
     parts = ["val", "test"] if config.score_test else ["val"]
@@ -277,39 +282,49 @@ def _build_module(
     )
 
 
-def _train(
-    config: Config, folder: RunFolder, module: CtcModule, data: CorpusDataModule, length: _Length,
-    checkpoints: Checkpoints, loggers: list[Logger], resumed: Path | None, stop: StopSignals, results: dict[str, Any],
-) -> pl.Trainer:  # fmt: skip
-    """Trains the module; results["train"] is set however training ends."""
-    model, options = module.model, config.trainer
-    start_weights = StartWeights(start_files(config.model), folder.start, model)
-    if resumed is None and is_first_process():
-        start_weights.write_own(model)
+@dataclass(frozen=True)
+class _Training:
+    """A trainer, and the callbacks that are read after training."""
+
+    trainer: pl.Trainer
+    instruments: Instruments
+    metrics: TrainingMetrics
+    checkpoints: Checkpoints
+
+
+def _build_training(
+    config: Config, folder: RunFolder, module: CtcModule, length: _Length, stop: StopSignals, loggers: list[Logger]
+) -> _Training:
+    """The trainer of a run with its callbacks; writes start.ckpt unless the run is resumed."""
+    options = config.trainer
+    start_weights = StartWeights(start_files(config.model), folder.start, module.model)
+    if config.resume is None and is_first_process():
+        start_weights.write_own(module.model)
     instruments = Instruments(options.log_every_steps, start_weights)
     metrics = TrainingMetrics(options.log_every_steps, length.epoch_at, options.nonfinite_patience, instruments)
+    checkpoints = Checkpoints(
+        folder, stop, options.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
+    )
     callbacks: list[pl.Callback] = [instruments, metrics, checkpoints]
     if options.progress_bar and is_first_process():
         callbacks.append(Progress(length.total_steps, metrics))
-    strategy = build_strategy(options, model, config.model.layerdrop > 0 or length.frozen_steps > 0)
+    strategy = build_strategy(options, module.model, config.model.layerdrop > 0 or length.frozen_steps > 0)
     trainer = build_trainer(config, folder, length.total_steps, callbacks, loggers, strategy)
-    results["train"] = {"parameters": sum(p.numel() for p in model.parameters())}
-    try:
-        # Pretrained models are in evaluation mode, and Lightning keeps the mode.
-        module.train()
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-    finally:
-        stop.training = False
-        seconds = max(metrics.train_seconds, 1e-9)
-        results["train"] |= {
-            "steps": trainer.global_step,
-            "epochs": length.epoch_at(trainer.global_step),
-            "seconds": metrics.train_seconds,
-            "audio_seconds": metrics.audio_seconds,
-            "audio_seconds_per_second": metrics.audio_seconds / seconds,
-            "peak_memory_gib": peak_memory_gib(),
-        } | instruments.totals()
-    return trainer
+    return _Training(trainer, instruments, metrics, checkpoints)
+
+
+def _describe_training(training: _Training, module: CtcModule, length: _Length) -> dict[str, Any]:
+    """What results.json has about training, whether or not it was completed."""
+    trainer, metrics = training.trainer, training.metrics
+    return {
+        "parameters": sum(p.numel() for p in module.model.parameters()),
+        "steps": trainer.global_step,
+        "epochs": length.epoch_at(trainer.global_step),
+        "seconds": metrics.train_seconds,
+        "audio_seconds": metrics.audio_seconds,
+        "audio_seconds_per_second": metrics.audio_seconds / max(metrics.train_seconds, 1e-9),
+        "peak_memory_gib": peak_memory_gib(),
+    } | training.instruments.totals()
 
 
 def build_trainer(
