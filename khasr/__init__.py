@@ -1,11 +1,11 @@
-"""khasr: XLS-R fine-tuned with CTC on a few hours of Khmer, and what can be said about it."""
+"""khasr: fine-tuning XLS-R with CTC on a few hours of Khmer speech, and comparing the runs."""
 
 import os
 
 __version__ = "0.1.0"
 
 
-# GNU OpenMP's threads spin while they wait for one another. Beside another process on the same cores that makes
+# GNU OpenMP's threads spin while they wait for one another. With other processes on the same cores, that makes
 # training several times slower; a short spin keeps the speed of an idle machine (experiments/speed, "Beside other
 # processes"). libgomp reads the variable when it is loaded, so it is set here: commands import khasr before torch.
 if "OMP_WAIT_POLICY" not in os.environ:

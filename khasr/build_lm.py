@@ -1,26 +1,25 @@
 """Builds an n-gram language model for decoder=beam_lm with KenLM's lmplz.
 
-python -m khasr.build_lm wiki.txt --run RUN --out LM        with the run's text options, kept off its val and test
-python -m khasr.build_lm --run RUN --out LM                 of the run's training transcripts alone
-python -m khasr.build_lm a.txt b.txt --order 3 --out LM     of files as they are
+python -m khasr.build_lm wiki.txt --run RUN --out LM        with the run's text options; without sentences of val, test
+python -m khasr.build_lm --run RUN --out LM                 from the run's training transcripts alone
+python -m khasr.build_lm a.txt b.txt --order 3 --out LM     from files as they are
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from khasr.cli.run import guarded
 
-def main() -> None:
-    """Reads the command line and builds the model; exits with 2 on a mistake in it."""
+
+def main() -> int:
+    """Builds the model that the command line describes; returns the exit code."""
     arguments = _parser().parse_args()
-    # After the options are read: these take seconds to import.
+    # Imported here because it takes seconds, and a mistyped option should be reported at once.
     from khasr.lm.build import build_lm
 
-    try:
-        build_lm(arguments)
-    except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    build_lm(arguments)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,24 +28,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILES", help="UTF-8 text, a sentence or a paragraph a line")
-    add("--out", type=Path, required=True, metavar="DIR", help="where lm.arpa, lm.binary, unigrams.txt, lm.json go")
-    add("--run", type=Path, help="a khasr run: its text options, training transcripts, and val and test to keep off")
+    add("--out", type=Path, required=True, metavar="DIR",
+        help="folder to write: lm.arpa, lm.binary, unigrams.txt, lm.json")  # fmt: skip
+    add("--run", type=Path,
+        help="a khasr run: its text options, training transcripts, and val and test sentences to remove")  # fmt: skip
     add("--order", type=int, default=5, help="words (or symbols) in an n-gram, 1 to 6 (default 5)")
     add("--prune", type=int, nargs="+", default=[0, 0, 1], metavar="N",
-        help="drop n-grams seen N times or fewer, by order, the last for all above (default 0 0 1)")  # fmt: skip
+        help="drop n-grams with this count or less, by order, the last for all above (default 0 0 1)")  # fmt: skip
     add("--unit", choices=["word", "character", "cluster"], default="word",
-        help="what an n-gram counts; characters or clusters know every word (default word)")  # fmt: skip
+        help="unit of the n-grams; characters or clusters have no unknown words (default word)")  # fmt: skip
     add("--transcripts", choices=["interpolate", "append", "no"], default="interpolate",
-        help="the run's training transcripts: a model of their own, mixed in by the weight "
-        "that fits val best; more text; or not used")  # fmt: skip
+        help="the run's training transcripts. interpolate: a separate model, interpolated with the weight that fits "
+        "val best. append: to the text. no: not used (default interpolate)")  # fmt: skip
     add("--segment", choices=["auto", "always", "never"], default="auto",
-        help="cut Khmer into words: where a file is not cut already (auto), always, never")  # fmt: skip
-    add("--val", type=Path, help="references to measure on and keep off, one a line, where there is no --run")
-    add("--test", type=Path, help="references to keep off, one a line, where there is no --run")
-    add("--keep-held-out", action="store_true", help="keep sentences that val or test have (they are counted)")
-    add("--memory", default="1G", help="of lmplz (default 1G)")
+        help="segment Khmer into words; auto: files that are not segmented (default auto)")  # fmt: skip
+    add("--val", type=Path, help="without --run: sentences to measure perplexity on and to remove, one a line")
+    add("--test", type=Path, help="without --run: sentences to remove, one a line")
+    add("--keep-held-out", action="store_true", help="keep the sentences of val and test (they are counted)")
+    add("--memory", default="1G", help="memory of lmplz (default 1G)")
     return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -1,6 +1,6 @@
 """Scores a run, or a Hugging Face CTC model, with intervals; or the difference of two.
 
-python -m khasr.evaluate run=RUN part=test                     with its tuned decoder where there is one, else greedy
+python -m khasr.evaluate run=RUN part=test                     with its tuned decoder if there is one, else greedy
 python -m khasr.evaluate run=RUN decoder=beam_lm decoder.lm=LM
 python -m khasr.evaluate run=RUN against=OTHER part=test       the paired difference
 python -m khasr.evaluate run=HF_DIR data=folder data.root=DIR part=all
@@ -14,7 +14,7 @@ from khasr.config import EvaluateConfig
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> float:
-    """Scores and returns the WER, as a fraction."""
+    """Scores the model on a part of the corpus; returns the WER, as a fraction."""
     from khasr.inference.evaluation import evaluate as evaluate_run
 
     return float(evaluate_run(config, folder)["rates"]["wer"]["rate"])

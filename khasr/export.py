@@ -1,4 +1,4 @@
-"""Makes a Hugging Face folder of a run: weights, processor and model card, ready for transformers' pipeline.
+"""Exports a run as a Hugging Face folder: weights, processor and model card, ready for transformers' pipeline.
 
 python -m khasr.export RUN --out DIR
 python -m khasr.export RUN --out DIR --lm LM --evaluation EVALUATION --push USER/NAME
@@ -12,22 +12,25 @@ from khasr.cli.run import guarded
 
 
 def main() -> int:
-    """Writes the folder, and uploads it where asked."""
+    """Writes the folder and, with --push, uploads it; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m khasr.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     add = parser.add_argument
+    add("--lm", type=Path, metavar="LM", help="n-gram: a folder of build_lm, or a KenLM file (default: the run's)")
     add(
-        "--lm", type=Path, metavar="LM", help="an n-gram: build_lm's folder, or a KenLM file; the run's own where unset"
+        "--evaluation",
+        type=Path,
+        metavar="DIR",
+        help="a folder of khasr.evaluate: the error rates with the n-gram, for the card",
     )
-    add("--evaluation", type=Path, metavar="DIR", help="khasr.evaluate's folder: the card's rates with the n-gram")
-    parser.add_argument("--name", help="the model's name in its card; the out folder's name where unset")
+    parser.add_argument("--name", help="name of the model in its card (default: the name of the --out folder)")
     parser.add_argument("--push", metavar="USER/NAME", help="upload the folder to the Hugging Face hub")
     arguments = parser.parse_args()
 
-    # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
+    # Imported here because torch takes seconds, and a mistyped option should be reported at once.
     from khasr.publish.export import export, push
     from khasr.run.folder import RunFolder
 

@@ -1,9 +1,9 @@
-"""Fine-tunes a pretrained encoder with CTC, or trains a small one from nothing, and scores it.
+"""Fine-tunes a pretrained encoder with CTC, or trains a small one from random weights, and scores it.
 
-python -m khasr.train experiment=quickstart              learn it in five minutes, on a laptop
+python -m khasr.train experiment=quickstart              an example of five minutes, on a laptop
 python -m khasr.train data.root=km_kh_male.zip           the published recipe: XLS-R 1B on OpenSLR 42
 python -m khasr.train -m model=xlsr_300m,xlsr_1b optimizer.lr=1e-5,3e-5 hydra.sweep.dir=runs/lr
-python -m khasr.train resume=RUN                         go on with a run that was stopped
+python -m khasr.train resume=RUN                         continue a run that was stopped
 """
 
 import shlex
@@ -16,11 +16,11 @@ from khasr.config import Config
 
 
 def train(config: Config, folder: Path) -> float | None:
-    """Trains a run in the folder and returns what sweepers minimise: WER on val, as a fraction.
+    """Trains a run in the folder and returns its WER on val, as a fraction, which sweepers minimise.
 
-    Nothing is returned by a further process of a run on several devices, which does not score.
+    On several devices only the first process scores; the others return None.
     """
-    # Here, since torch and friends take seconds to import and a mistyped option should not wait for them.
+    # Imported here because torch takes seconds, and a mistyped option should be reported at once.
     from khasr.run.folder import RunFolder
     from khasr.run.interrupts import Interrupted
     from khasr.training.fit import fit
@@ -30,7 +30,7 @@ def train(config: Config, folder: Path) -> float | None:
     except Interrupted:
         if RunFolder(folder).last.is_file():
             again = shlex.join([f"resume={folder if _is_plain(str(folder)) else quote(str(folder))}"])
-            print(f"Stopped; it goes on with: python -m khasr.train {again}", file=sys.stderr)
+            print(f"Stopped. Resume with: python -m khasr.train {again}", file=sys.stderr)
         else:
             print("Stopped before the first checkpoint: there is nothing to resume.", file=sys.stderr)
         raise
@@ -38,7 +38,7 @@ def train(config: Config, folder: Path) -> float | None:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether Hydra's grammar takes the path without quotes."""
+    """Whether the path needs no quotes in Hydra's grammar."""
     return path.isascii() and all(c.isalnum() or c in "/_-." for c in path)
 
 

@@ -1,4 +1,4 @@
-"""Transcribes audio files with a run, or a Hugging Face CTC model.
+"""Transcribes audio files with a run or a Hugging Face CTC model.
 
 python -m khasr.transcribe RUN talk.wav                     text
 python -m khasr.transcribe RUN FOLDER --format srt --out SUBTITLES
@@ -9,20 +9,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from khasr.cli.run import guarded
 
-def main() -> None:
-    """Reads the command line; exits with 1 where a file failed, with 2 on a mistake in the options."""
+
+def main() -> int:
+    """Transcribes the files; returns 1 if one of them could not be transcribed completely."""
     arguments = _parser().parse_args()
+    # Imported here because torch takes seconds, and a mistyped option should be reported at once.
     from khasr.inference.transcription import transcribe
 
-    try:
-        failed = transcribe(arguments)
-    except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(1 if failed else 0)
+    return 1 if transcribe(arguments) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,17 +26,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m khasr.transcribe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run's folder, or that of a Hugging Face CTC model")
-    add("files", nargs="+", metavar="FILES", help="audio that libsndfile reads, folders of it, or - for standard input")
-    add("--format", choices=["text", "json", "srt"], default="text", help="what is written (default text)")
-    add("--out", type=Path, metavar="DIR", help="a file for each audio there, instead of standard output")
-    add("--decoder", choices=["greedy", "beam", "beam_lm"], help="default: the run's tuned one, else greedy")
-    add("--lm", help="the language model of beam_lm: a folder of build_lm's, or a KenLM file")
-    add("--n-best", type=int, default=1, metavar="N", help="hypotheses of each piece, in json (default 1)")
-    add("--chunk-seconds", type=float, default=30.0, help="audio heard at once (default 30)")
-    add("--stride-seconds", type=float, default=5.0, help="of that, context at each end (default 5)")
+    add("run", metavar="RUN", help="the folder of a run, or of a Hugging Face CTC model")
+    add("files", nargs="+", metavar="FILES", help="audio files, folders of audio files, or - for standard input")
+    add("--format", choices=["text", "json", "srt"], default="text", help="output format (default text)")
+    add("--out", type=Path, metavar="DIR", help="write one file per audio file here, instead of standard output")
+    add("--decoder", choices=["greedy", "beam", "beam_lm"], help="default: the run's tuned decoder, else greedy")
+    add("--lm", help="language model of beam_lm: a folder written by build_lm, or a KenLM file")
+    add("--n-best", type=int, default=1, metavar="N", help="hypotheses per piece, in json (default 1)")
+    add("--chunk-seconds", type=float, default=30.0, help="audio recognised at once, in seconds (default 30)")
+    add("--stride-seconds", type=float, default=5.0, help="seconds of context at each end of a chunk (default 5)")
     return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -1,6 +1,6 @@
-"""Tunes a run's decoder on val: alpha, beta, the unknown words' penalty and pruning.
+"""Tunes a run's decoder on val: alpha, beta, the penalty of unknown words and pruning.
 
-python -m khasr.tune run=RUN lm=LM          writes RUN/decoder.yaml, which evaluate and transcribe use from then on
+python -m khasr.tune run=RUN lm=LM          writes RUN/decoder.yaml, which evaluate and transcribe then use
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from khasr.config import TuneConfig
 
 
 def tune(config: TuneConfig, folder: Path) -> float:
-    """Tunes and returns the WER on val, as a fraction."""
+    """Tunes the decoder; returns its WER on val, as a fraction."""
     from khasr.inference.tuning import tune_run
 
     return tune_run(config)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reports an exception to the user, and chooses the exit code."""
 
 import dataclasses
 import errno
@@ -13,24 +13,35 @@ from khasr.config import CONF_DIR
 from khasr.run.interrupts import Interrupted
 
 FAILED, MISTAKE = 1, 2
+"""Exit codes: the run failed; a mistake in the options or in the input."""
 
-
-# Faults of the machine, not of the program: their message says all there is to say.
+# Faults of the machine, whose own message is sufficient.
 _MACHINE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+# OmegaConf's position, Hydra's search path, and a hint that does not apply to a typed configuration.
+_NOISE = (
+    "full_key:",
+    "Available options in",
+    "Config search path:",
+    "To append to your config use",
+    "See https://hydra.cc",
+)
 
 
-def _tell(error: Exception) -> int:
-    """Prints what went wrong and returns the exit code."""
+def report_error(error: Exception) -> int:
+    """Prints an error on standard error and returns the exit code.
+
+    A user's mistake, a damaged file or a fault of the machine is one paragraph; anything else has its traceback.
+    """
+    if isinstance(error, Interrupted):
+        return 128 + int(error.signum)  # reported where it was raised
     if isinstance(error, HydraException | OmegaConfBaseException):
         print(_composition_error(error), file=sys.stderr)
         return MISTAKE
-    if isinstance(error, Interrupted):
-        return 128 + int(error.signum)  # told where it happened
     if isinstance(error, OSError) and error.errno in _MACHINE:
         print(f"{error.strerror}: {error.filename or 'while writing the run'}.", file=sys.stderr)
         return FAILED
     frames = traceback.extract_tb(error.__traceback__)
-    # A message is for the user where khasr's own code raised it; from deeper down it is a fault of ours.
+    # A message is written for the user where khasr itself raised the error; deeper ones are faults of khasr.
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])
     if ours and isinstance(error, FileNotFoundError | ValueError | ModuleNotFoundError | ConnectionError):
         print(error, file=sys.stderr)
@@ -43,37 +54,30 @@ def _tell(error: Exception) -> int:
 
 
 def _composition_error(error: BaseException) -> str:
-    """Hydra's and OmegaConf's chains of errors as one paragraph, with what exists."""
+    """A chain of errors of Hydra and OmegaConf as one paragraph, with the options or choices that exist."""
     chain = [error]
     while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(deeper)
-    told: list[str] = []
+    sentences: list[str] = []
     for link in (e for e in chain if isinstance(e, HydraException | OmegaConfBaseException)):
         text = str(link)
-        for end in (
-            "full_key:",
-            "Available options in",
-            "Config search path:",
-            "To append to your config use",
-            "See https://hydra.cc",
-        ):
-            # Where OmegaConf stood, where Hydra looked, and a hint that a typed configuration does not heed.
-            text = text.split(end)[0]
+        for noise in _NOISE:
+            text = text.split(noise)[0]
         text = " ".join(text.split()).rstrip(".")
-        if text and "$VALUE" not in text and text not in " ".join(told):
-            told.append(text.replace("?.", "?"))
+        if text and "$VALUE" not in text and text not in " ".join(sentences):
+            sentences.append(text.replace("?.", "?"))
     if any(isinstance(link, OverrideParseException) for link in chain):
-        told.append(
-            """A value with other signs than letters, digits and /_-.: is quoted twice: "data.root='/a (b)/c'\""""
+        sentences.append(
+            """A value with characters other than letters, digits and /_-.: is quoted twice: "data.root='/a (b)/c'\""""
         )
-    keys = next((k for k in map(_beside, chain) if k), [])
-    if keys:
-        told.append(f"There are: {', '.join(keys)}")
-    return f"{'. '.join(told)}. (--help lists every option and choice.)".replace("?.", "?")
+    existing = next((names for names in map(_existing, chain) if names), [])
+    if existing:
+        sentences.append(f"Available: {', '.join(existing)}")
+    return f"{'. '.join(sentences)}. (--help lists every option and choice.)".replace("?.", "?")
 
 
-def _beside(error: BaseException) -> list[str]:
-    """What there is where a key or a choice was looked for."""
+def _existing(error: BaseException) -> list[str]:
+    """The options of the section, or the choices of the group, in which a name was not found."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group = (CONF_DIR / str(error.missing_cfg_file)).parent
         return sorted(choice.stem for choice in group.glob("*.yaml"))

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`--help`: the groups and options of a command, with their documentation."""
 
 import ast
 import dataclasses
@@ -12,23 +12,21 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from khasr.cli.errors import _tell
+from khasr.cli.errors import report_error
 from khasr.config import CONF_DIR, check_ranges, compose_root
 
-# ---------------------------------------------------------------------------------------------------------------- help
 
-
-def _tell_help(command: str, overrides: list[str], root: str) -> int:
-    """Prints the groups' choices and every option with its value, as composed, and its documentation."""
+def print_help(command: str, overrides: list[str], root: str) -> int:
+    """Prints the choices of each group, and every option with its composed value; returns the exit code."""
     try:
         composed = compose_root(root, overrides)
         required = OmegaConf.missing_keys(composed)
         for key in required:
-            OmegaConf.update(composed, key, "")  # a placeholder: only objects without missing values can be built
+            OmegaConf.update(composed, key, "")  # a placeholder, because objects cannot have missing values
         config = OmegaConf.to_object(composed)
         check_ranges(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        return _tell(error)
+        return report_error(error)
     module = sys.modules["__main__"].__doc__ or ""
     lines = [
         module.strip(),
@@ -37,15 +35,15 @@ def _tell_help(command: str, overrides: list[str], root: str) -> int:
         "",
         "Groups and choices:",
     ]
-    of_command = [path for path in CONF_DIR.iterdir() if path.is_dir() and (root == "train" or path.name in composed)]
-    for group in sorted(of_command):
+    groups = [path for path in CONF_DIR.iterdir() if path.is_dir() and (root == "train" or path.name in composed)]
+    for group in sorted(groups):
         lines.append(f"  {group.name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
     lines += ["", "Options, with their values under the choices made here:"]
     lines += describe_options(config, "", required)
     lines += [
         "",
         "--cfg job prints the composed configuration; -m runs every combination of comma-separated values;",
-        "--hydra-help tells Hydra's own flags.",
+        "--hydra-help describes Hydra's own flags.",
     ]
     print("\n".join(lines))
     return 0

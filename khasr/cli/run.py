@@ -1,6 +1,6 @@
-"""What every command that reads conf/ shares: composing, help, errors in one paragraph, exit codes.
+"""Runs a command: composes its options, prints help, reports errors and sets the exit code.
 
-Nothing here imports torch: a mistyped key is told before that takes its seconds.
+Nothing here imports torch, so that a mistyped option is reported in less than a second.
 """
 
 import contextlib
@@ -9,26 +9,29 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
+# hydra.main reads sys.argv and has no parameter for arguments; this is what it calls.
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from khasr.cli.errors import _tell
-from khasr.cli.help import _tell_help
+from khasr.cli.errors import report_error
+from khasr.cli.help import print_help
 from khasr.cli.multirun.launcher import SweepPlugins
-from khasr.cli.multirun.run import Task, _budget, _run_of_sweep
-from khasr.cli.multirun.sweep import Sweep, SweepEnded, as_given
-from khasr.cli.resume import _into_own_folder, _training_options
-from khasr.config import CONF_DIR, check_ranges, register_schemas
+from khasr.cli.multirun.run import Task, budget, run_of_sweep
+from khasr.cli.multirun.sweep import Sweep, SweepEnded, unresolved
+from khasr.cli.resume import into_run_folder, training_options
+from khasr.config import CONF_DIR, check_ranges, register_schemas, roots, to_options
 from khasr.run.interrupts import Interrupted
 from khasr.run.outcome import Outcome, is_unfinished
+
+STOPPED = 130
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Root:
 
     Attributes:
         name: of the file under conf/.
-        complete: adds to the command line what it leaves to the run that it names.
-        to_typed: the options, from what was composed and the command line.
+        complete: adds to the arguments what they leave to the run that they name.
+        to_typed: the typed options, from the composition and the overrides.
     """
 
     name: str
@@ -46,19 +49,31 @@ class Root:
     to_typed: Callable[[DictConfig, list[str]], Any]
 
 
-def run(command: str, task: Task, root: Root | None = None) -> None:
-    """Composes the configuration from the command line and runs the task with it, once or, with -m, many times.
+def plain_root(name: str) -> Root:
+    """The root of a command whose options come from the command line alone."""
+    return Root(name, lambda arguments: arguments, lambda composed, _: to_options(composed, roots()[name]))
 
-    The task gets the typed options and the run's folder, and returns the number that sweepers minimise. A user's
-    mistake is told in one paragraph; anything else keeps its traceback. HYDRA_FULL_ERROR=1 shows every traceback.
+
+def run(command: str, task: Task, root: Root | None = None, arguments: Sequence[str] | None = None) -> None:
+    """Composes the options and runs the task with them: once or, with -m, many times.
+
+    The task gets the typed options and the folder of the run, and returns the number that sweepers minimise. A user's
+    mistake is reported in one paragraph; HYDRA_FULL_ERROR=1 also prints its traceback.
 
     Exits with 0, 1 (the run failed), 2 (a mistake in the options), or 128 + the signal that stopped it.
+
+    Args:
+        command: its name, `train` for khasr.train.
+        task: the work.
+        root: what the options are composed from; those of training where None.
+        arguments: of the command line; the process's own where None.
     """
-    root = root or Root("train", _into_own_folder, _training_options)
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(_tell_help(command, [a for a in sys.argv[1:] if not a.startswith("-")], root.name))
+    root = root or Root("train", into_run_folder, training_options)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(arguments):
+        sys.exit(print_help(command, [a for a in arguments if not a.startswith("-")], root.name))
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what it raised is told here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; errors are reported here
     register_schemas()
     codes: list[int] = []
     stopped = False
@@ -72,55 +87,59 @@ def run(command: str, task: Task, root: Root | None = None) -> None:
         folder = Path(hydra_config.runtime.output_dir)
         swept = trains and hydra_config.mode is RunMode.MULTIRUN
         try:
-            typed = root.to_typed(composed, as_given(hydra_config.overrides.task))
+            typed = root.to_typed(composed, unresolved(hydra_config.overrides.task))
             if swept:
-                return _run_of_sweep(typed, task, folder, codes, show_tracebacks)
+                return run_of_sweep(typed, task, folder, codes, show_tracebacks)
             check_ranges(typed)
-            if not trains:
-                return task(typed, folder)
-            if typed.resume is None and is_unfinished(folder, typed):
-                # The same command in the same folder: a scheduler that has put it back in its queue starts it so.
-                typed.resume = str(folder)
-            hours = typed.sweep.max_hours
-            with _budget(None if hours is None else time.time() + 3600 * hours):
-                return task(typed, folder)
+            return _run_once(typed, task, folder) if trains else task(typed, folder)
         except Exception as error:
             if show_tracebacks:
                 traceback.print_exc()
-            codes.append(_tell(error))
+            codes.append(report_error(error))
             with contextlib.suppress(OSError):
-                folder.rmdir()  # where nothing was written in it
+                folder.rmdir()  # only if nothing was written to it
             if swept:
-                return Outcome("failed", None, codes[-1])  # a launcher's process has no other way to tell
+                return Outcome("failed", None, codes[-1])  # the process of a launcher can only return it
             if isinstance(error, Interrupted):
                 sys.exit(codes[-1])
             return None
 
     try:
-        sys.argv[1:] = root.complete(sys.argv[1:])
-        hydra.main(config_path=str(CONF_DIR), config_name=root.name)(job)()
+        parser = get_args_parser()
+        parsed = parser.parse_intermixed_args(root.complete(arguments))
+        _run_hydra(parsed, parser, job, config_path=str(CONF_DIR), config_name=root.name)
     except SweepEnded:
-        pass  # what came of its runs says why
+        pass  # the outcomes of its runs give the reason
     except (HydraException, OmegaConfBaseException, FileNotFoundError, ValueError) as error:
         if show_tracebacks:
             traceback.print_exc()
-        codes.append(_tell(error))
+        codes.append(report_error(error))
     except KeyboardInterrupt:
         print("\nStopped." if sweep.outcomes else "\nStopped before the run began.", file=sys.stderr)
         stopped = True
     if sweep.outcomes:
         print(sweep.describe())
-    sys.exit(130 if stopped else max([*codes, sweep.code]))
+    sys.exit(STOPPED if stopped else max([*codes, sweep.code]))
+
+
+def _run_once(config: Any, task: Task, folder: Path) -> float | None:
+    """Trains one run, within its time budget; resumes it if the folder holds it unfinished."""
+    if config.resume is None and is_unfinished(folder, config):
+        # The same command in the same folder: a scheduler restarted a job that it had put back in its queue.
+        config.resume = str(folder)
+    hours = config.sweep.max_hours
+    with budget(None if hours is None else time.time() + 3600 * hours):
+        return task(config, folder)
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """The exit code of a command without Hydra; a user's mistake is told in one paragraph, as `run` tells it."""
+    """The exit code of a command without Hydra; errors are reported as `run` reports them."""
     try:
         return main()
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        return _tell(error)
+        return report_error(error)
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
-        return 130
+        return STOPPED

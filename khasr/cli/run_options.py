@@ -1,87 +1,76 @@
-"""The options of commands that take a run: what the command line leaves out is the run's own."""
+"""Options of commands with run=RUN; those not given come from the run's config.yaml and decoder.yaml."""
 
 import functools
-from pathlib import Path
 from typing import Any, cast
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from khasr.cli.resume import parse_overrides
 from khasr.cli.run import Root
 from khasr.config import from_plain, roots, to_plain
-from khasr.run.folder import RunFolder, read_config
+from khasr.run.folder import RunFolder
+
+_NEEDS_NO_RUN = ("--cfg", "--hydra-help", "--info", "--version")
 
 
 def root_of_run(name: str) -> Root:
-    """A command's root under conf/, completed from the run that `run=` names."""
+    """The root of a command under conf/, completed from the run that `run=` names."""
     return Root(name, functools.partial(_complete, name), functools.partial(_to_typed, name))
 
 
 def _values(arguments: list[str]) -> dict[str, Any]:
-    """The command line's values by their keys."""
+    """The values on the command line, by option."""
     words = [a for a in arguments if "=" in a and not a.startswith("-")]
-    return {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(words)}
-
-
-def _own(run: Any) -> Path | None:
-    """The run's folder where it is khasr's, with its config.yaml."""
-    folder = Path(str(run)).expanduser()
-    return folder if RunFolder(folder).is_run else None
+    return {override.key_or_group: override.value() for override in parse_overrides(words)}
 
 
 def _complete(name: str, arguments: list[str]) -> list[str]:
-    """The command line with the run's `data=`, where it has none: its options are checked by that.
+    """The arguments with the run's `data=` added if they have none, so that its schema checks the options.
 
     Raises:
-        ValueError: no run, or a model of another's without `data=`.
+        ValueError: no run=, or a model that is not a khasr run without `data=`.
+        FileNotFoundError: run= names neither a run nor a model.
     """
+    if any(argument.startswith(_NEEDS_NO_RUN) for argument in arguments):
+        return arguments
     values = _values(arguments)
-    if "--cfg" in arguments or any(a.startswith(("--hydra-help", "--info", "--version")) for a in arguments):
-        return arguments
     if "run" not in values:
-        raise ValueError(
-            f"run= is missing: python -m khasr.{name} run=RUN, the folder of a run"
-            + (" or of a Hugging Face CTC model." if name == "evaluate" else ".")
-        )
-    folder = _own(values["run"])
-    if folder is None:
-        if "data" not in values or name == "tune":
-            read_config(Path(str(values["run"]))) if name == "tune" or not _is_model(values["run"]) else None
-            raise ValueError(
-                f"run={values['run']} is not a run of khasr's, which would know its corpus: say data=folder "
-                "data.root=DIR (or another corpus)."
-            )
-        return arguments
+        kinds = "the folder of a run" + (" or of a Hugging Face CTC model" if name == "evaluate" else "")
+        raise ValueError(f"run= is missing. Expected python -m khasr.{name} run=RUN, {kinds}.")
+    run = RunFolder.at(str(values["run"]))
+    if run.is_run:
+        return arguments if "data" in values else [*arguments, f"data={run.read_config().data.name}"]
+    if name == "tune" or ("data" not in values and not (run.path / "config.json").is_file()):
+        run.read_config()  # raises: not a run
     if "data" not in values:
-        arguments = [*arguments, f"data={read_config(folder).data.name}"]
+        raise ValueError(
+            f"run={values['run']} is not a khasr run, whose corpus would be known. Set the corpus: data=folder "
+            "data.root=DIR, or another choice of data."
+        )
     return arguments
 
 
-def _is_model(run: Any) -> bool:
-    return (Path(str(run)).expanduser() / "config.json").is_file()
-
-
 def _to_typed(name: str, composed: DictConfig, overrides: list[str]) -> Any:
-    """The options: the run's data and tuned decoder, changed by what the command line says of them.
+    """The options: the run's data and tuned decoder, changed by the overrides.
 
-    `decoder=` on the command line is that choice with its defaults, not the tuned one. Another corpus is read with the
-    run's text options, since they are what the model learned to write.
+    `decoder=` on the command line is that choice with its defaults, not the tuned decoder. A corpus other than the
+    run's is read with the run's text options, because the model was trained to write that form.
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    run = RunFolder.at(plain["run"])
+    if not run.is_run:
+        return OmegaConf.to_object(from_plain(plain, roots()[name]))
     values = _values(overrides)
-    folder = _own(plain["run"])
-    if folder is not None:
-        own = to_plain(read_config(folder).data)
-        # Hydra's own overrides hold the choice that `_complete` added: it is the run's where the names are the same.
-        if plain["data"]["name"] == own["name"]:
-            plain["data"] = own
-        plain["data"]["text"] = dict(own["text"])
-        if name == "evaluate" and "decoder" not in values and (tuned := RunFolder(folder).read_decoder()):
-            plain["decoder"] = to_plain(tuned)
-        typed = from_plain(plain, roots()[name])
-        for key, value in values.items():
-            if key.startswith(("data.", "decoder.")):
-                OmegaConf.update(typed, key, value)
-    else:
-        typed = from_plain(plain, roots()[name])
+    own = to_plain(run.read_config().data)
+    # Hydra's list of overrides includes the choice added by `_complete`; equal names mean the run's own corpus.
+    if plain["data"]["name"] == own["name"]:
+        plain["data"] = own
+    plain["data"]["text"] = dict(own["text"])
+    tuned = run.read_decoder() if name == "evaluate" and "decoder" not in values else None
+    if tuned is not None:
+        plain["decoder"] = to_plain(tuned)
+    typed = from_plain(plain, roots()[name])
+    for key, value in values.items():
+        if key.startswith(("data.", "decoder.")):
+            OmegaConf.update(typed, key, value)
     return OmegaConf.to_object(typed)

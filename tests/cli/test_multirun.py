@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from khasr.cli.multirun.launcher import ResumingLauncher
-from khasr.cli.multirun.run import _budget, _run_of_sweep
-from khasr.cli.multirun.search import going_on_with_study
-from khasr.cli.multirun.sweep import Sweep, as_part_of_a_sweep, folder_name
+from khasr.cli.multirun.run import budget, run_of_sweep
+from khasr.cli.multirun.search import continue_study
+from khasr.cli.multirun.sweep import Sweep, folder_name, for_sweep
 from khasr.config import Config, to_plain
 from khasr.run.interrupts import Interrupted
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
@@ -120,10 +120,10 @@ def test_a_run_that_fails_is_written_down_the_others_go_on_and_a_second_start_ru
     told = start("optimizer.lr=0.1,0.2,-1", "seed=1", *LAUNCHERS[launcher], code=2).stdout
     assert runs(tmp_path) == {0.1: ("completed", 1), 0.2: ("completed", 1), -1.0: ("failed", 0)}
     assert "3 runs in sweep: 2 completed, 1 failed" in told
-    assert "The lowest WER on val: 10.00%" in told
+    assert "Lowest WER on val: 10.00%" in told
     told = start("optimizer.lr=0.1,0.2,0.3", "seed=1", *LAUNCHERS[launcher]).stdout
     assert runs(tmp_path) == {0.1: ("completed", 1), 0.2: ("completed", 1), 0.3: ("completed", 1), -1.0: ("failed", 0)}
-    assert "3 runs in sweep: 3 completed; 2 of them were finished before" in told
+    assert "3 runs in sweep: 3 completed; 2 of them had finished before" in told
 
 
 def test_a_run_that_raises_or_diverges_leaves_code_1_and_only_the_failed_one_is_tried_again(
@@ -139,7 +139,7 @@ def test_a_run_that_raises_or_diverges_leaves_code_1_and_only_the_failed_one_is_
         if f.is_dir()
     }
     assert starts == {13: 2, 7: 1, 1: 1}
-    assert "2 of them were finished before" in again.stdout
+    assert "2 of them had finished before" in again.stdout
 
 
 def test_a_process_that_is_killed_does_not_take_the_sweep_with_it(start: Any, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_when_the_budget_is_spent_those_that_run_are_saved_and_gone_on_with(
     assert begun == dict.fromkeys([0.1] if launcher == "basic" else [0.1, 0.2], ("interrupted", 1))
     assert {path.read_text() for path in tmp_path.glob("sweep/*/checkpoints/last.ckpt")} == {"3"}
     assert len(list(tmp_path.glob("sweep/lr-*"))) == len(begun)
-    assert "The same command again runs what is missing" in told
+    assert "Repeat the command to run the unfinished runs" in told
     start(*words)
     assert runs(tmp_path) == {lr: ("completed", 2 if lr in begun else 1) for lr in (0.1, 0.2)}
     for lr in begun:
@@ -179,12 +179,12 @@ def test_no_run_begins_when_the_budget_is_spent(start: Any, tmp_path: Path, spen
 
 
 def test_the_end_of_a_budget_stops_what_runs_and_not_what_comes_later() -> None:
-    with pytest.raises(Interrupted, match="SIGALRM"), _budget(time.time() + 0.1):
+    with pytest.raises(Interrupted, match="SIGALRM"), budget(time.time() + 0.1):
         time.sleep(60)
-    with _budget(time.time() + 0.2):
+    with budget(time.time() + 0.2):
         pass
     time.sleep(0.3)
-    with pytest.raises(Interrupted), _budget(time.time() - 1):
+    with pytest.raises(Interrupted), budget(time.time() - 1):
         pytest.fail("it began")
 
 
@@ -227,7 +227,7 @@ def test_an_optuna_sweep_with_other_options_does_not_go_on_with_the_study_that_i
     told = start(*words, "seed=1", "logger=wandb", "trainer.num_nodes=1").stdout  # not other options
     assert "no trial is missing" in told
     told = start(*words, "seed=2", code=2).stderr
-    assert "sweep has a search with other options: seed is 1 there and 2 here" in told
+    assert "sweep contains a search with different options: seed is 1 there and 2 here" in told
     told = start(*words, "model=tiny", code=2).stderr
     assert "seed is 1 there and not fixed here" in told
 
@@ -236,25 +236,25 @@ def test_a_search_whose_trials_all_failed_says_so_and_how_they_ended(start: Any)
     told = start("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "seed=choice(13)", "optimizer.lr=interval(0.1,0.2)",
                  code=1)  # fmt: skip
     assert "2 runs in sweep: 2 failed" in told.stdout
-    assert told.stderr.rstrip().endswith("No trial of the search in sweep has a WER: each failed.")
+    assert told.stderr.rstrip().endswith("No trial of the search in sweep has a WER: all failed.")
     assert "best_trial" not in told.stderr
 
 
 def test_a_sweep_s_runs_are_not_given_folders_by_the_user(start: Any, tmp_path: Path) -> None:
     told = start("seed=1,2", "hydra.sweep.subdir='s${seed}'", code=2).stderr
-    assert "hydra.sweep.subdir=s${seed}: khasr itself names the folders" in told
+    assert "hydra.sweep.subdir=s${seed}: khasr names the folders" in told
     assert "Traceback" not in told
     assert not (tmp_path / "sweep").exists()
 
 
 def test_a_completed_run_that_is_started_once_more_keeps_its_weights(compose: Any, tmp_path: Path) -> None:
     config: Config = compose("model=tiny")
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(as_part_of_a_sweep(config))))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(for_sweep(config))))
     (tmp_path / "results.json").write_text('{"status": "completed", "val": {"wer": 0.5}}')
     (tmp_path / "checkpoints").mkdir()
     best = tmp_path / "checkpoints" / "best.ckpt"
     best.touch()
-    again = _run_of_sweep(config, lambda *_: pytest.fail("it began"), tmp_path, [], False)
+    again = run_of_sweep(config, lambda *_: pytest.fail("it began"), tmp_path, [], False)
     assert again == Outcome("completed", 0.5, 0)
     assert best.is_file()
 
@@ -264,7 +264,7 @@ def test_a_run_that_is_refused_is_not_told_as_the_one_that_is_there(compose: Any
     (tmp_path / "results.json").write_text('{"status": "completed", "val": {"wer": 0.5}}')
     other: Config = compose("model=tiny", "seed=2")
     codes: list[int] = []
-    refused = _run_of_sweep(other, lambda *_: pytest.fail("it began"), tmp_path, codes, False)
+    refused = run_of_sweep(other, lambda *_: pytest.fail("it began"), tmp_path, codes, False)
     assert refused == Outcome("failed", None, 2)
     assert codes == [2]
 
@@ -280,7 +280,7 @@ def test_a_run_whose_options_cannot_be_read_is_a_failed_one(start: Any, launcher
 def test_a_sweep_of_a_run_that_is_resumed_is_refused(start: Any, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").touch()
-    assert "-m with resume=run: a sweep makes new runs" in start("resume=run", "seed=1,2", code=2).stderr
+    assert "-m with resume=run: a sweep starts new runs" in start("resume=run", "seed=1,2", code=2).stderr
 
 
 def test_a_run_that_submitit_will_not_queue_again_is_saved_and_the_others_go_on(
@@ -298,7 +298,7 @@ def test_a_run_that_submitit_will_not_queue_again_is_saved_and_the_others_go_on(
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     before = signal.signal(signal.SIGUSR2, refuse)
     try:
-        outcome = _run_of_sweep(compose("model=tiny"), preempted, tmp_path, [], False)
+        outcome = run_of_sweep(compose("model=tiny"), preempted, tmp_path, [], False)
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert outcome == Outcome("interrupted", None, 1)
@@ -341,7 +341,7 @@ def test_ctrl_c_on_a_sweep_tells_how_far_it_came(tmp_path: Path) -> None:
     told = process.communicate(timeout=90)[0]
     assert process.returncode == 130
     assert "2 runs in sweep" in told
-    assert "The same command again runs what is missing" in told
+    assert "Repeat the command to run the unfinished runs" in told
 
 
 def test_a_run_alone_keeps_its_budget_too(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_two_starts_at_once_are_refused(start: Any, tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     with FileLock(tmp_path / "sweep" / ".lock"):
         told = start("seed=1,2", code=2).stderr
-    assert "sweep has a sweep that is running" in told
+    assert "sweep contains a running sweep" in told
     assert "Traceback" not in told
 
 
@@ -409,7 +409,7 @@ def test_a_study_tries_again_what_was_begun_and_not_done_and_draws_nothing_twice
             "sampler": {"seed": 3},
         }
     )
-    first = going_on_with_study(options, tmp_path, alone=False)
+    first = continue_study(options, tmp_path, sequential=False)
     assert (first.n_trials, first.n_jobs, first.max_failure_rate, first.sampler.seed) == (10, 2, 1.0, 3)
     study = optuna.create_study(study_name="sweep", storage=first.storage)
     values = []
@@ -418,24 +418,24 @@ def test_a_study_tries_again_what_was_begun_and_not_done_and_draws_nothing_twice
         values.append(trial.suggest_float("lr", 0, 1))
         if told != "running":
             study.tell(trial, told, state=optuna.trial.TrialState.FAIL if told is None else None)
-    second = going_on_with_study(options, tmp_path, alone=True)
+    second = continue_study(options, tmp_path, sequential=True)
     assert (second.n_trials, second.n_jobs, second.sampler.seed) == (9, 1, 6)
     for _ in range(2):  # a third start finds them waiting and adds none
         study = optuna.load_study(study_name="sweep", storage=first.storage)
         waiting = [t.system_attrs["fixed_params"]["lr"] for t in study.trials if t.state.name == "WAITING"]
         assert waiting == values[1:]
-        going_on_with_study(options, tmp_path, alone=True)
+        continue_study(options, tmp_path, sequential=True)
 
 
 def test_a_sweep_says_how_its_runs_ended() -> None:
     sweep = Sweep(Path("runs/lr"), {"a": Outcome("completed", 0.5, 0), "b": Outcome("completed", 0.25, 0)}, {"a"})
     assert sweep.code == 0
     assert sweep.describe() == (
-        "2 runs in runs/lr: 2 completed; 1 of them were finished before\nThe lowest WER on val: 25.00%, b"
+        "2 runs in runs/lr: 2 completed; 1 of them had finished before\nLowest WER on val: 25.00%, b"
     )
     sweep.outcomes["c"] = Outcome("failed", None, 1)
     assert sweep.code == 1
-    assert sweep.describe().endswith("The same command again runs what is missing.")
+    assert sweep.describe().endswith("Repeat the command to run the unfinished runs.")
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_submitit_starts_a_run_that_was_preempted_again_and_it_goes_on(tmp_path:
 def test_real_runs_are_made_elsewhere_and_not_made_again(corpus: Path, tmp_path: Path, launcher: str) -> None:
     words = [*SMALL, f"data.root='{corpus}'", "trainer.max_steps=2", "trainer.val_every_steps=2", "seed=1,2"]
     command = [sys.executable, "-m", "khasr.train", "-m", *words, *LAUNCHERS[launcher], "hydra.sweep.dir=sweep"]
-    for before in ("2 completed\n", "2 of them were finished before"):
+    for before in ("2 completed\n", "2 of them had finished before"):
         done = subprocess.run(
             command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
             timeout=300, check=False,

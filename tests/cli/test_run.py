@@ -30,11 +30,11 @@ def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("words", "told"),
     [
         (["optimizer.lrr=3"], ["optimizer.lrr", "Did you mean: 'lr'", "weight_decay"]),
-        (["trainer.max_step=3"], ["max_steps", "There are: max_epochs"]),
+        (["trainer.max_step=3"], ["max_steps", "Available: max_epochs"]),
         (["foo=1"], ["'foo'", "optimizer"]),
         (["optimizer.lr=fast"], ["optimizer.lr=fast", "Float"]),
         (["data.order=sorted"], ["sorted", "by_length", "random"]),
-        (["model=xlsr_3b"], ["model/xlsr_3b", "There are: tiny, xlsr_1b, xlsr_2b, xlsr_300m"]),
+        (["model=xlsr_3b"], ["model/xlsr_3b", "Available: tiny, xlsr_1b, xlsr_2b, xlsr_300m"]),
         (["logger=[csv,wandbb]"], ["logger/wandbb", "tensorboard"]),
         (["experiment=quick"], ["experiment/quick", "quickstart"]),
         (["optimizer.lr=["], ["optimizer.lr=["]),
@@ -103,10 +103,11 @@ def test_help_lists_every_choice_and_option_with_its_meaning_and_imports_no_torc
     assert "schedule.hold=0.4" in train("--help", "schedule=tri_stage", cwd=tmp_path).stdout
 
 
-@pytest.mark.parametrize("command", sorted(p.stem for p in (ROOT / "khasr").glob("*.py") if p.stem != "__init__"))
+COMMANDS = sorted(path.stem for path in (ROOT / "khasr").glob("*.py") if not path.stem.startswith("_"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str, tmp_path: Path) -> None:
-    if "__main__" not in (ROOT / "khasr" / f"{command}.py").read_text():
-        pytest.skip("no command")
     done = subprocess.run(
         [sys.executable, "-m", f"khasr.{command}", "--help"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
@@ -114,6 +115,22 @@ def test_help(command: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert f"python -m khasr.{command}" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_list_of_commands(tmp_path: Path) -> None:
+    """`python -m khasr` has one line per command and imports no torch."""
+    code = "import runpy, sys; runpy.run_module('khasr', run_name='__main__'); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.findall(r"^  (\w+) +[A-Z]", done.stdout, re.M) == COMMANDS
+
+
+def test_prepare_help(tmp_path: Path) -> None:
+    """`prepare --help` lists only what concerns prepare."""
+    done = subprocess.run(
+        [sys.executable, "-m", "khasr.prepare", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    sections = {name.split(".")[0] for name in re.findall(r"^  ([\w.]+)=", done.stdout, re.M)}
+    assert sections == {"data", "seed", "progress_bar"}
 
 
 def test_help_marks_required_options(tmp_path: Path) -> None:

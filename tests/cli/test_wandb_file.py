@@ -19,7 +19,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from khasr.cli.multirun.wandb_file import hydra_words
+from khasr.cli.multirun.wandb_file import read_sweep
 from khasr.config import check_ranges
 from khasr.study.wandb_files import read_offline
 from tests.conftest import SMALL, write_corpus
@@ -65,7 +65,7 @@ def test_a_sweep_opens_with_its_question_its_source_and_its_commands(file: Path)
     (command,) = re.findall(r"#   python -m khasr\.sweep (.*?)\s{2,}", header)
     name, *overrides = shlex.split(command)
     assert ROOT / name == file
-    assert hydra_words(file, overrides)[0] == "-m"
+    assert read_sweep(file, overrides)[0] == "-m"
     sweep = yaml.safe_load(text)
     assert sweep["command"] == ["${env}", "${interpreter}", "-m", "khasr.train", "${args_no_hyphens}"]
     assert (ROOT / sweep["program"]).is_file()
@@ -92,7 +92,7 @@ def test_every_search_gives_each_size_as_many_trials() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_hydra_s_sweep_has_the_file_s_values(file: Path) -> None:
     values = settings(file)
-    words = hydra_words(file, ["data.root=x"])
+    words = read_sweep(file, ["data.root=x"])
     parsed = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(words[1:])}
     assert "logger" not in parsed
     for name, tried in values.items():
@@ -123,14 +123,14 @@ def test_what_hydra_s_sweepers_cannot_is_told(tmp_path: Path) -> None:
     }.items():
         file.write_text(text)
         with pytest.raises(ValueError, match=re.escape(told)):
-            hydra_words(file, [])
+            read_sweep(file, [])
     file.write_text("{method: grid, parameters: {seed: {values: [1]}}}")
     with pytest.raises(ValueError, match="--trials=3 is for a search"):
-        hydra_words(file, [], trials=3)
+        read_sweep(file, [], trials=3)
     with pytest.raises(FileNotFoundError, match="absent"):
-        hydra_words(tmp_path / "absent.yaml", [])
+        read_sweep(tmp_path / "absent.yaml", [])
     file.write_text("{method: random, parameters: {model: {values: [tiny, xlsr_1b]}, seed: {min: 1, max: 9}}}")
-    words = hydra_words(file, ["model=tiny", "hydra.sweep.dir=x"], trials=3)
+    words = read_sweep(file, ["model=tiny", "hydra.sweep.dir=x"], trials=3)
     assert words == [
         "-m", "seed=interval(1,9)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra/sweeper/sampler=random",
         "model=tiny", "hydra.sweep.dir=x",
@@ -147,7 +147,7 @@ def test_an_interval_between_whole_numbers_is_of_whole_numbers_only_where_the_fi
         "min: 0, max: 0.5": "interval(0.0,0.5)",
     }.items():
         file.write_text(f"{{method: random, run_cap: 1, parameters: {{model: {{value: tiny}}, x: {{{options}}}}}}}")
-        assert f"x={told}" in hydra_words(file, [])
+        assert f"x={told}" in read_sweep(file, [])
 
 
 def test_the_door_prints_its_command_and_tells_a_mistake_in_one_paragraph() -> None:

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from khasr.cli.help import describe_options
-from khasr.cli.multirun.wandb_file import hydra_words
+from khasr.cli.multirun.wandb_file import read_sweep
 from khasr.config import (
     CONF_DIR,
     Config,
@@ -250,7 +250,7 @@ def test_the_readme_has_commands() -> None:
 
 @pytest.mark.parametrize(("file", "overrides"), SWEEPS)
 def test_every_sweep_file_in_the_readme_has_runs(file: str, overrides: str) -> None:
-    assert hydra_words(ROOT / file, shlex.split(overrides))[0] == "-m"
+    assert read_sweep(ROOT / file, shlex.split(overrides))[0] == "-m"
 
 
 def test_every_option_of_hydra_s_in_the_readme_is_one() -> None:

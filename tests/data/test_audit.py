@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from khasr.config import Config, DataConfig
+from khasr.config import Config, DataConfig, PrepareConfig
 from khasr.data.audit import Audited, audit, count_frames, count_needed_frames, describe
 from khasr.data.corpora import Fault
 from khasr.data.splits import Row, split
@@ -87,16 +87,21 @@ def test_openslr_42() -> None:
     assert text["types_also_written_apart"] == 89
 
 
+def _options(config: Config) -> PrepareConfig:
+    return PrepareConfig(config.data, config.seed, progress_bar=False)
+
+
 def test_prepare(small: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`prepare` writes and prints the audit, and its split.tsv reproduces the split."""
-    prepare(small(), tmp_path)
+    prepare(_options(small()), tmp_path)
     printed = capsys.readouterr().out
     assert "# Audit of folder" in printed
     assert printed.split("\n\n")[1] in (tmp_path / "audit.md").read_text(encoding="utf-8")
     assert (tmp_path / "audit.json").is_file()
     other = tmp_path / "other"
     other.mkdir()
-    prepare(small(f"data.split='{tmp_path}/split.tsv'", "data.split_seed=9", "data.val_share=0.5"), other)
+    again = small(f"data.split='{tmp_path}/split.tsv'", "data.split_seed=9", "data.val_share=0.5")
+    prepare(_options(again), other)
     assert (other / "split.tsv").read_text(encoding="utf-8") == (tmp_path / "split.tsv").read_text(encoding="utf-8")
 
 
@@ -117,7 +122,7 @@ def test_problems_of_files(small: Callable[..., Config], tmp_path: Path) -> None
     (root / "utterances.tsv").write_text("\n".join(rows), encoding="utf-8")
     out = tmp_path / "out"
     out.mkdir()
-    prepare(small(f"data.root='{root}'"), out)
+    prepare(_options(small(f"data.root='{root}'")), out)
     report = (out / "audit.md").read_text(encoding="utf-8")
     assert "- 1 utterances silent (level below 0.001 of full scale): silent" in report
     assert "flat tops at full scale): loud" in report

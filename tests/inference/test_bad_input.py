@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from khasr.cli.errors import FAILED, _tell
+from khasr.cli.errors import FAILED, report_error
 from khasr.config import DataConfig, FolderConfig, OpenslrKmConfig
 from khasr.data.corpora import read_corpus
 from khasr.data.datamodule import CorpusDataModule
@@ -234,7 +234,7 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.Ca
     finally:
         os.seteuid(user)
         root.chmod(0o755)
-    assert _tell(caught.value) == FAILED
+    assert report_error(caught.value) == FAILED
     assert re.fullmatch(r"Permission denied: .*utterances\.tsv\.", capsys.readouterr().err.strip())
 
 

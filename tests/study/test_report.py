@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import yaml
 
+from khasr.cli.run import guarded
 from khasr.report import _parser, main
 from tests.conftest import RATE
 from tests.simulated_study import Plan, simulate, write_folders
@@ -109,9 +110,9 @@ def test_every_run_is_on_the_page_and_in_the_table(report: Path, study: Path) ->
 
 
 def test_mistakes_are_told_in_a_paragraph(tmp_path: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert guarded(lambda: main([str(tmp_path), "--out", str(tmp_path / "out")])) == 2
     assert "No run in" in capsys.readouterr().err
-    assert main([str(study / "runs"), "--out", str(tmp_path / "out"), "--large", "huge"]) == 2
+    assert guarded(lambda: main([str(study / "runs"), "--out", str(tmp_path / "out"), "--large", "huge"])) == 2
     assert "No run of a model named 'huge'" in capsys.readouterr().err
     with pytest.raises(SystemExit) as exit_:
         main([str(study), "--reference", "lr"])

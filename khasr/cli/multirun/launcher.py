@@ -1,8 +1,7 @@
-"""Many runs from one command: each in a folder of its own, of which a second start runs only what is missing.
+"""Multirun with resume: rerunning a sweep runs only its unfinished jobs.
 
-Hydra's sweepers say which runs there are, its launchers where they are made. `ResumingLauncher` stands between the two:
-it names the folders, leaves out what is finished, keeps the budget and counts what came of it. Nothing here imports
-torch.
+Hydra's sweepers decide which runs there are, its launchers where they are executed. `ResumingLauncher` wraps a
+launcher: it names the folders, skips finished runs, keeps the time budget and collects the outcomes.
 """
 
 import sys
@@ -19,17 +18,17 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from khasr.cli.multirun.search import Search, going_on_with_study
-from khasr.cli.multirun.sweep import Sweep, SweepEnded, as_given, as_part_of_a_sweep, folder_name
+from khasr.cli.multirun.search import Search, continue_study
+from khasr.cli.multirun.sweep import Sweep, SweepEnded, folder_name, for_sweep, unresolved
 from khasr.config import to_config
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
 
 BUDGET_SPENT = 142
-"""128 + SIGALRM, which ends a run when `sweep.max_hours` are over."""
+"""128 + SIGALRM, which ends a run at the end of `sweep.max_hours`."""
 
 
 class ResumingLauncher(Launcher):
-    """Another launcher, given only what is not finished; returns what sweepers minimise."""
+    """Passes unfinished runs to the wrapped launcher, and returns what sweepers minimise."""
 
     def __init__(self, launcher: Launcher, sweep: Sweep, config: DictConfig, hydra_context: HydraContext) -> None:
         self._launcher = launcher
@@ -38,16 +37,16 @@ class ResumingLauncher(Launcher):
         self._context = hydra_context
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing: the launcher within has been set up."""
+        """Does nothing: the wrapped launcher has been set up."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Makes the runs that are missing.
+        """Runs the unfinished runs.
 
         Returns:
-            For each run its WER on val: NaN where it failed, which Optuna takes as a failed trial.
+            The WER on val of each run: NaN if it failed, which Optuna records as a failed trial.
 
         Raises:
-            SweepEnded: no further run is to begin.
+            SweepEnded: the time budget is spent, or a signal stopped a run.
         """
         sweep = self._sweep
         missing: dict[str, list[str]] = {}
@@ -56,7 +55,7 @@ class ResumingLauncher(Launcher):
             name = self._name(overrides)
             names.append(name)
             if name in missing:
-                continue  # the same run twice, as searches may ask for it
+                continue  # searches may ask for the same run twice
             finished = self._finished(sweep.folder / name, overrides)
             if finished is not None:
                 sweep.outcomes[name] = finished
@@ -73,8 +72,8 @@ class ResumingLauncher(Launcher):
         return [_job_return(outcome) for outcome in outcomes]
 
     def _name(self, overrides: Sequence[str]) -> str:
-        """The name of the run's folder: that of an earlier start, whatever that one had in common, or a new one."""
-        name = folder_name(overrides, as_given(self._config.hydra.overrides.task))
+        """The name of the run's folder: that of an earlier start, found by its hash, or a new one."""
+        name = folder_name(overrides, unresolved(self._config.hydra.overrides.task))
         return next((f.name for f in self._sweep.folder.glob(f"*_{name.rsplit('_', 1)[-1]}")), name)
 
     def _launch(self, missing: dict[str, list[str]], initial_job_idx: int) -> list[Outcome]:
@@ -84,8 +83,8 @@ class ResumingLauncher(Launcher):
         try:
             returns = self._launcher.launch(list(missing.values()), initial_job_idx=initial_job_idx)
         except lost as error:
-            # A process that was killed has returned nothing; its folder tells how far it came.
-            print(f"A process of the sweep was lost: {error}", file=sys.stderr)
+            # A killed process returned nothing; the folder of its run shows how far it got.
+            print(f"A process of the sweep ended unexpectedly: {error}", file=sys.stderr)
             return [self._found(name, "failed", 1) for name in missing]
         except KeyboardInterrupt:
             self._sweep.outcomes |= {name: self._found(name, "interrupted", 130) for name in missing}
@@ -93,7 +92,7 @@ class ResumingLauncher(Launcher):
         return [returned.return_value for returned in returns]
 
     def _found(self, name: str, status: str, code: int) -> Outcome:
-        """What the run's folder tells; that status where it has begun and has not said how it ended."""
+        """The outcome in the run's folder; `status` if it began and recorded none."""
         folder = self._sweep.folder / name
         return read_outcome(folder) or Outcome(status if folder.is_dir() else "not begun", None, code)
 
@@ -104,7 +103,7 @@ class ResumingLauncher(Launcher):
         composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         with open_dict(composed):
             del composed["hydra"]
-        is_unfinished(folder, as_part_of_a_sweep(to_config(composed)))  # raises where its options are others
+        is_unfinished(folder, for_sweep(to_config(composed)))  # raises if the options differ
         return outcome
 
 
@@ -115,28 +114,28 @@ def _job_return(outcome: Outcome) -> JobReturn:
 
 
 class SweepPlugins(Plugins):
-    """Hydra's plugins, with every launcher a `ResumingLauncher` and Optuna's study one that is gone on with."""
+    """Hydra's plugins, with every launcher wrapped in a `ResumingLauncher` and Optuna studies continued."""
 
     sweep: Sweep
 
     @staticmethod
     def install(sweep: Sweep) -> None:
-        """Has this process's Hydra use them."""
+        """Replaces the plugins of Hydra in this process."""
         plugins = SweepPlugins()
         plugins.sweep = sweep
-        # Processes that launchers start take Hydra's own: a run's process launches nothing.
+        # Not in the processes that launchers start, because those launch nothing.
         Singleton._instances[Plugins] = Singleton._instances.pop(SweepPlugins)
 
     def instantiate_sweeper(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> Sweeper:
-        """The sweeper that was chosen."""
+        """The chosen sweeper."""
         self.sweep.begin(config)
         options = config.hydra.sweeper
         searched = config.hydra.runtime.choices["hydra/sweeper"] == "optuna"
         if searched:
-            alone = config.hydra.runtime.choices["hydra/launcher"] == "basic"
-            options = going_on_with_study(options, self.sweep.folder, alone, as_given(config.hydra.overrides.task))
+            sequential = config.hydra.runtime.choices["hydra/launcher"] == "basic"
+            options = continue_study(options, self.sweep.folder, sequential, unresolved(config.hydra.overrides.task))
         sweeper = self._instantiate(options)
         assert isinstance(sweeper, Sweeper)
         sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -145,6 +144,6 @@ class SweepPlugins(Plugins):
     def instantiate_launcher(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> Launcher:
-        """The launcher that was chosen, in a `ResumingLauncher`."""
+        """The chosen launcher, wrapped."""
         launcher = super().instantiate_launcher(hydra_context, task_function, config)
         return ResumingLauncher(launcher, self.sweep, config, hydra_context)

@@ -1,8 +1,7 @@
-"""TODO."""
+"""One run of a sweep: its budget, its outcome, and requeueing by submitit."""
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import sys
@@ -12,11 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from khasr.cli.errors import FAILED, _tell
-from khasr.cli.multirun.sweep import as_part_of_a_sweep
-from khasr.config import Config, check_ranges, to_plain
+from khasr.cli.errors import FAILED, report_error
+from khasr.cli.multirun.sweep import for_sweep
+from khasr.config import Config, check_ranges
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, preempting_signals
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
@@ -24,47 +21,50 @@ from khasr.run.outcome import Outcome, is_unfinished, read_outcome
 Task = Callable[[Any, Path], float | None]
 
 
-def _run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], show_tracebacks: bool) -> Outcome:
-    """What came of one of a sweep's runs: whatever it is, it is told and written down, and the others go on.
+def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], show_tracebacks: bool) -> Outcome:
+    """Runs one run of a sweep and returns its outcome; errors are reported and recorded, and the sweep continues.
 
     Args:
         config: as composed.
-        codes: of the sweep's runs in this process before it.
+        task: trains a run in a folder and returns its WER on val.
+        folder: of the run.
+        codes: exit codes of the earlier runs of this process; a failed run appends its own.
+        show_tracebacks: whether the tracebacks of errors are printed.
     """
     if any(code >= 128 for code in codes):
         with contextlib.suppress(OSError):
             folder.rmdir()
-        return Outcome("not begun", None, codes[-1])  # a signal has stopped the one before: no other is wanted
+        return Outcome("not begun", None, codes[-1])  # a signal stopped an earlier run: no further run starts
     if config.score_test:
         print("A sweep does not read the test part: score_test=false.", file=sys.stderr)
-    typed = as_part_of_a_sweep(config)
+    typed, run = for_sweep(config), RunFolder(folder)
     begun = False
     try:
-        with _budget(config.sweep.until):
+        with budget(config.sweep.until):
             check_ranges(typed)
             _refuse_relaunch(typed)
             if is_unfinished(folder, typed):
                 typed.resume = str(folder)
             elif (there := read_outcome(folder)) and there.status in ("completed", "diverged"):
-                return there  # a scheduler has started it once more
-            elif not RunFolder(folder).last.is_file():
-                # Weights without all that going on needs: of a run that was killed between writing the two.
-                RunFolder(folder).best.unlink(missing_ok=True)
+                return there  # restarted by a scheduler
+            elif not run.last.is_file():
+                # A run killed between writing best.ckpt and last.ckpt cannot be resumed.
+                run.best.unlink(missing_ok=True)
             begun = True
             wer = task(typed, folder)
     except Exception as error:
         if show_tracebacks:
             traceback.print_exc()
-        code = _tell(error)
+        code = report_error(error)
         if isinstance(error, Interrupted):
-            if not _requeue(error.signum):  # with `codes` as they were
-                code = FAILED  # of this run alone: the sweep is to begin others
+            if not _requeue(error.signum):  # pickles `codes` as they are
+                code = FAILED  # for this run only, so that the sweep starts the others
             with contextlib.suppress(OSError):
-                folder.rmdir()  # where nothing was written in it
+                folder.rmdir()  # only if nothing was written to it
         else:
-            _write_failure(folder, typed, error)
+            _write_failure(run, typed, error)
         codes.append(code)
-        # What is in the folder is this run's only where it came to write there.
+        # The folder's contents belong to this run only if it began.
         outcome = read_outcome(folder) if begun else None
         ended = "not begun" if isinstance(error, Interrupted) else "failed"
         return dataclasses.replace(outcome or Outcome(ended, None, code), code=code)
@@ -72,8 +72,12 @@ def _run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sh
 
 
 @contextlib.contextmanager
-def _budget(until: float | None) -> Iterator[None]:
-    """While entered, the end of the budget stops the run as a signal does; one that is over lets none begin."""
+def budget(until: float | None) -> Iterator[None]:
+    """Inside it, the run is stopped by SIGALRM at a time, in seconds since 1970; None: never.
+
+    Raises:
+        Interrupted: that time has come, before or inside.
+    """
     if until is None:
         yield
         return
@@ -84,7 +88,7 @@ def _budget(until: float | None) -> Iterator[None]:
     def stop(signum: int, frame: object) -> None:
         raise Interrupted(signum)
 
-    before = signal.signal(signal.SIGALRM, stop)  # training takes it over, to finish its step
+    before = signal.signal(signal.SIGALRM, stop)  # training replaces the handler, to finish its optimizer step
     signal.setitimer(signal.ITIMER_REAL, left)
     try:
         yield
@@ -94,10 +98,10 @@ def _budget(until: float | None) -> Iterator[None]:
 
 
 def _requeue(signum: int) -> bool:
-    """Has submitit, where it made this process, put the run back into the queue; it goes on from its checkpoint.
+    """In a process of submitit's, has it requeue the run, which resumes from its checkpoint.
 
     Returns:
-        False where submitit will not, since the run's time was over too often; it does not return where it does.
+        False if submitit refuses, because the run timed out too often; if it requeues the run, it does not return.
     """
     handler = signal.getsignal(signum)
     if "SUBMITIT_EXECUTOR" not in os.environ or signum not in preempting_signals() or not callable(handler):
@@ -107,44 +111,42 @@ def _requeue(signum: int) -> bool:
     try:
         handler(signum, None)
     except UncompletedJobError as refused:
-        print(f"{refused} It is saved (hydra.launcher.max_num_timeout allows more).", file=sys.stderr)
+        print(f"{refused} The run is saved (hydra.launcher.max_num_timeout allows more).", file=sys.stderr)
         return False
     return True
 
 
-def _write_failure(folder: Path, config: Config, error: Exception) -> None:
-    """Writes down a run that failed before it had a folder to write to."""
-    if (folder / "results.json").is_file():
+def _write_failure(run: RunFolder, config: Config, error: Exception) -> None:
+    """Writes config.yaml and results.json of a run that failed before it wrote any."""
+    if run.results.is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False), "utf-8")
-    results: dict[str, Any] = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-    results |= {"model": config.model.name, "data": config.data.name, "seed": config.seed}
-    (folder / "results.json").write_text(json.dumps(results, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    from khasr.run.results import new_results  # imports torch
+
+    run.write_config(config)
+    run.write_results(new_results(config) | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
 
 
 def _refuse_relaunch(config: Config) -> None:
-    """Refuses a sweep's run on several devices, unless something outside has started its processes.
+    """Refuses a run on several devices whose processes have not been started outside the sweep.
 
     Raises:
-        ValueError: Lightning would start the command again for each device, sweep and all (lightning #18175).
+        ValueError: Lightning would start the whole sweep again for each device (lightning #18175).
     """
     options = config.trainer
     processes = options.devices * options.num_nodes
     if processes == 1:
         return
     started = 0
-    if "SLURM_STEP_ID" in os.environ:  # srun started this process; in a batch script alone nothing is started yet
+    if "SLURM_STEP_ID" in os.environ:  # set by srun; a batch script alone has started no processes
         started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         started = int(os.environ["WORLD_SIZE"])
     if started == processes or (options.devices == -1 and started > 1):
         return
     raise ValueError(
-        f"trainer.devices={options.devices} trainer.num_nodes={options.num_nodes} in a sweep (-m), where "
-        f"{started or 'no'} processes have been started for the run: Lightning would start the whole sweep again for "
-        "each further device. Use one device a run, or have Slurm start all "
-        "of a run's processes: hydra/launcher=submitit_slurm hydra.launcher.nodes=NODES "
-        "hydra.launcher.tasks_per_node=DEVICES hydra.launcher.gpus_per_node=DEVICES with trainer.num_nodes=NODES "
-        "trainer.devices=DEVICES."
+        f"trainer.devices={options.devices} trainer.num_nodes={options.num_nodes} in a sweep (-m), for which "
+        f"{started or 'no'} processes have been started: Lightning would start the whole sweep again for each further "
+        "device. Use one device per run, or have Slurm start all processes of a run: hydra/launcher=submitit_slurm "
+        "hydra.launcher.nodes=NODES hydra.launcher.tasks_per_node=DEVICES hydra.launcher.gpus_per_node=DEVICES with "
+        "trainer.num_nodes=NODES trainer.devices=DEVICES."
     )

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Reads a wandb sweep file as a Hydra sweep of khasr.train."""
 
 from pathlib import Path
 from typing import Any
@@ -6,64 +6,64 @@ from typing import Any
 import yaml
 
 _LOG = ("log_uniform_values",)
-
-
 _LINEAR = ("uniform", "int_uniform", None)
 
 
-def hydra_words(file: Path, overrides: list[str], trials: int | None = None) -> list[str]:
-    """The words of khasr.train that make the runs of a wandb sweep file.
+def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> list[str]:
+    """The arguments of khasr.train that run a wandb sweep file.
 
-    A grid is Hydra's own, anything else a search by Optuna. What goes to wandb alone (logger, early stopping) is left
-    out. The sweep's folder is runs/NAME, so that the same command goes on with it.
+    A grid becomes Hydra's own sweep, any other method a search by Optuna. What concerns only wandb (logger, early
+    stopping) is left out. The sweep's folder is runs/NAME, so that the same command continues it.
 
     Args:
-        file: as `wandb sweep` takes it.
-        overrides: of khasr.train; one of a parameter of the file takes that one's place.
-        trials: of a search; the file's run_cap where None.
+        file: in the format of `wandb sweep`.
+        overrides: of khasr.train; they replace parameters of the file.
+        trials: number of runs of a search; the file's run_cap if None.
 
     Raises:
-        ValueError: not a sweep file, or one that says what Hydra's sweepers cannot.
-        FileNotFoundError: there is none.
+        ValueError: not a sweep file, or one that Hydra's sweepers cannot run.
+        FileNotFoundError: no such file.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is no file. Expected a wandb sweep file, such as sweeps/h1_lr.yaml.")
+        raise FileNotFoundError(f"{file} does not exist. Expected a wandb sweep file, such as sweeps/h1_lr.yaml.")
     sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(sweep, dict) or not {"method", "parameters"} <= sweep.keys():
         raise ValueError(
-            f"{file} has no method and parameters: expected a wandb sweep file, such as sweeps/h1_lr.yaml."
+            f"{file} has no method and parameters. Expected a wandb sweep file, such as sweeps/h1_lr.yaml."
         )
     given = {word.partition("=")[0] for word in overrides}
     parameters = {k: v for k, v in sweep["parameters"].items() if k not in given and k != "logger"}
     searched = sweep["method"] != "grid"
     if trials is not None and not searched:
         raise ValueError(
-            f"{file} is a grid, which has as many runs as there are combinations: --trials={trials} is for a search."
+            f"{file} is a grid, whose number of runs is the number of combinations: --trials={trials} is for a search."
         )
     words = ["-m", *(f"{name}={_values(file, name, options, searched)}" for name, options in parameters.items())]
     if searched:
-        # A search spends its trials where it does well: two sizes in it would not get the same number.
+        # A search spends its trials where results are good: two model sizes in it would get different numbers.
         sizes = [word for word in [*words, *overrides] if word.startswith("model=")]
         if not sizes or any("," in word for word in sizes):
             raise ValueError(
-                f"{file} is a search ({sweep['method']}) over no or several models: each would get another number of "
-                "trials. A search wants one model, model=xlsr_1b; another search has the other."
+                f"{file} is a search ({sweep['method']}) over no or several models, which would get different numbers "
+                "of trials. Set one model, such as model=xlsr_1b, and run a separate search for each."
             )
         trials = trials or sweep.get("run_cap")
         if trials is None:
-            raise ValueError(f"{file} is a search ({sweep['method']}) without run_cap: --trials N says how many runs.")
+            raise ValueError(
+                f"{file} is a search ({sweep['method']}) without run_cap: set the number of runs with --trials N."
+            )
         words += ["hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}"]
         if sweep["method"] == "random":
             words.append("hydra/sweeper/sampler=random")
     if "hydra.sweep.dir" not in given:
-        # A search of another model is another search.
+        # A search over a different model is a separate search.
         model = next((w.partition("=")[2] for w in overrides if searched and w.startswith("model=")), None)
         words.append(f"hydra.sweep.dir=runs/{file.stem}{f'_{model}' if model else ''}")
     return words + overrides
 
 
 def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> str:
-    """A parameter's values in Hydra's grammar, written as wandb's agent writes them."""
+    """The values of a parameter in Hydra's grammar, formatted as wandb's agent does."""
     if "value" in options:
         return str(options["value"])
     if "values" in options:
@@ -72,7 +72,7 @@ def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> s
     if searched and {"min", "max"} <= options.keys() and kind in (*_LOG, *_LINEAR):
         ends = [options["min"], options["max"]]
         if kind != "int_uniform" and not (kind is None and all(isinstance(end, int) for end in ends)):
-            ends = [float(end) for end in ends]  # to Hydra two whole numbers are a range of them
+            ends = [float(end) for end in ends]  # to Hydra two integers are a range of integers
         interval = f"interval({ends[0]},{ends[1]})"
         return f"tag(log,{interval})" if kind in _LOG else interval
     raise ValueError(
