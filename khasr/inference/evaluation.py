@@ -22,6 +22,7 @@ from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis, write_hypotheses
 from khasr.scoring.report import compare, describe, format_report
 from khasr.text.normalise import normalise
+from khasr.text.terminal import printable
 from khasr.text.vocabulary import Vocabulary
 
 
@@ -66,7 +67,8 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     write_hypotheses(written[1], {config.part: found}, against)
     if config.n_best and not config.join_seconds:
         written.append(folder / "n_best.jsonl")
-    print(format_report(results, written))
+    for line in format_report(results, written).split("\n"):
+        print(printable(line))
     return results
 
 

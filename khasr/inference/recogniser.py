@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Iterable
@@ -182,7 +183,7 @@ def _read_cache(file: Path, utterances: int, symbols: int) -> list[NDArray[np.fl
 
 
 def _write_cache(file: Path, log_probs: list[NDArray[np.float32]]) -> None:
-    partial = file.with_name(f".{file.name}.partial.npz")
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial.npz")  # others may write the same
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(partial, rows=np.concatenate(log_probs), frames=np.array([len(rows) for rows in log_probs]))

@@ -6,9 +6,10 @@ weights that were best in rescoring (31 % WER) gave 42 % when decoded.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch, lm_file
 from khasr.inference.recogniser import load_recogniser, recognise_part
 from khasr.run.folder import RunFolder
+from khasr.run.lock import lock_run
 from khasr.scoring.significance import Difference, paired_difference
 from khasr.text.vocabulary import Vocabulary
 
@@ -54,11 +56,20 @@ class Tuned:
 
 
 def tune_run(config: TuneConfig) -> float:
-    """Tunes the decoder of a run, writes the result into its folder, and returns the WER on val as a fraction.
+    """Tunes the decoder of a run, writes the result into its folder or `out`, and returns the WER on val as a fraction.
 
     Raises:
         FileNotFoundError: no such run or language model.
+        ValueError: a folder that cannot be written to, or that another process uses.
     """
+    out = RunFolder.at(config.out or config.run)
+    with lock_run(out):
+        if not os.access(out.path, os.W_OK):
+            raise ValueError(f"{out.path} cannot be written to; out=DIR writes the tuned decoder to another folder.")
+        return _tune_run(config, out)
+
+
+def _tune_run(config: TuneConfig, out: RunFolder) -> float:
     lm = lm_file(config.lm)  # checked before anything takes time
     run = RunFolder.at(config.run)
     recogniser = load_recogniser(config.run)
@@ -71,7 +82,7 @@ def tune_run(config: TuneConfig) -> float:
     )
     tuned = tune(options, recogniser.vocabulary, val.log_probs, val.references, trials=config.trials, seed=config.seed)
     seconds = time.perf_counter() - start
-    run.write_decoder(tuned.decoder)
+    out.write_decoder(tuned.decoder)
     words = [len(reference.split()) for reference in val.references]
     difference: dict[str, Any] | str
     try:
@@ -83,13 +94,17 @@ def tune_run(config: TuneConfig) -> float:
         "wer": tuned.wer, "wer_untuned": tuned.untuned, "difference": difference, "utterances": len(val.ids),
         "seconds": seconds, "seed": config.seed, "trials": tuned.trials,
     }  # fmt: skip
-    run.tuning.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    draw_trials(tuned, run.tuning_picture, f"{run.path.name}: WER on val ({len(val.ids)} utterances)")
+    out.tuning.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    draw_trials(tuned, out.tuning_picture, f"{run.path.name}: WER on val ({len(val.ids)} utterances)")
     print(
         f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; {len(tuned.trials)} trials on "
-        f"{len(val.ids)} utterances in {seconds:.0f} s\n{gain}\n  {run.decoder}\n  {run.tuning}\n  "
-        f"{run.tuning_picture}"
+        f"{len(val.ids)} utterances in {seconds:.0f} s\n{gain}\n  {out.decoder}\n  {out.tuning}\n  "
+        f"{out.tuning_picture}"
     )
+    if out != run:
+        changed = {key: value for key, value in asdict(tuned.decoder).items() if value != getattr(DecoderConfig(), key)}
+        words = [f"decoder.{key}={value}" for key, value in changed.items() if key != "name"]
+        print(f"Evaluate with it: decoder={tuned.decoder.name} {' '.join(words)}")
     return tuned.wer
 
 

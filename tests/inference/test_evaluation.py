@@ -1,6 +1,5 @@
 """Evaluations of small untrained models: what is compared, with what, and what is printed about it."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2ForCTC
+from transformers import Wav2Vec2ForCTC
 
 from khasr.config import Config, EvaluateConfig, FolderConfig, MixConfig, TextConfig
 from khasr.data.datamodule import read_parts
@@ -21,24 +20,7 @@ from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis, read_hypotheses
 from khasr.text.vocabulary import Vocabulary
 from tests.conftest import SMALL, tones, write_corpus
-
-SHAPE: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "pad_token_id": 0,
-    "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True,
-}  # fmt: skip
-
-
-def write_model(folder: Path, letters: str, **preprocessor: Any) -> Path:
-    """A Hugging Face CTC folder with random weights."""
-    torch.manual_seed(0)
-    symbols = ["<pad>", "<unk>", "|", *letters]
-    Wav2Vec2ForCTC(Wav2Vec2Config(**SHAPE, vocab_size=len(symbols))).save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps({s: i for i, s in enumerate(symbols)}), encoding="utf-8")
-    Wav2Vec2CTCTokenizer(folder / "vocab.json", pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
-    if preprocessor:
-        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor), encoding="utf-8")
-    return folder
+from tests.inference.conftest import write_model
 
 
 def write_run(folder: Path, config: Config, train: list[str], others: list[str]) -> Path:
@@ -47,11 +29,6 @@ def write_run(folder: Path, config: Config, train: list[str], others: list[str])
     lines = ["id\tpart", *(f"{i}\ttrain" for i in train), *(f"{i}\ttest" for i in others if i not in train)]
     (folder / "split.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "hf", "កខគងច")
 
 
 IDS = [f"audio/u{i:03d}" for i in range(8)]

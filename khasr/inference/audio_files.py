@@ -1,0 +1,94 @@
+"""The audio files that names on a command line mean, what is left out of folders, and names for the outputs."""
+
+import mimetypes
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import soundfile
+
+from khasr.data.audio_file import FFMPEG_ENDINGS
+
+STDIN = "-"
+
+_LIBSNDFILE_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".oga", ".aif"}
+
+# Files of operating systems: resource forks of macOS (`._NAME`) and folder settings.
+_SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
+
+
+@dataclass
+class AudioFiles:
+    """Audio files in the order of the command line, those of a folder sorted.
+
+    Attributes:
+        paths: each file, as named or found; "-" is standard input.
+        outputs: for each file, its path relative to the folder of the outputs, without an ending of the format.
+        left_out: files that may be audio and cannot be decoded, with the reason.
+        other: number of files that are not audio, by ending.
+    """
+
+    paths: list[str] = field(default_factory=list)
+    outputs: list[Path] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    other: Counter[str] = field(default_factory=Counter)
+
+
+def find_audio(names: Sequence[str]) -> AudioFiles:
+    """The named files, and the audio files in the named folders; a file that is named twice counts once.
+
+    Raises:
+        FileNotFoundError: a folder without audio files.
+    """
+    found = AudioFiles()
+    outputs: dict[str, Path] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if name == STDIN or not path.is_dir():
+            outputs.setdefault(name if name == STDIN else str(path), Path("stdin" if name == STDIN else path.name))
+            continue
+        files = {file: _sort_in(found, file) for file in sorted(p for p in path.rglob("*") if p.is_file())}
+        if not any(kind in ("audio", "left out") for kind in files.values()):
+            raise FileNotFoundError(
+                f"{name} contains no audio files. Expected files that libsndfile reads (wav, flac, ogg, mp3), or, with "
+                "ffmpeg installed, m4a, aac, mp4 or webm."
+            )
+        for file, kind in files.items():
+            if kind == "audio":
+                outputs.setdefault(str(file), file.relative_to(path))
+    outputs = _distinct(outputs)
+    found.paths, found.outputs = list(outputs), list(outputs.values())
+    return found
+
+
+def _sort_in(found: AudioFiles, file: Path) -> str:
+    """The kind of a file in a folder by its name; what is not audio that can be decoded is noted in `found`."""
+    ending = file.suffix.lower()
+    if file.name.startswith("._") or file.name.lower() in _SYSTEM_FILES:
+        return "system"
+    if ending in _LIBSNDFILE_ENDINGS or (ending in FFMPEG_ENDINGS and shutil.which("ffmpeg") is not None):
+        return "audio"
+    if ending in FFMPEG_ENDINGS:
+        found.left_out.append((str(file), f"{ending} files are decoded with ffmpeg, which is not on PATH"))
+        return "left out"
+    if (mimetypes.guess_type(file.name)[0] or "").startswith(("audio/", "video/")):
+        found.left_out.append((str(file), f"{ending} files cannot be decoded; convert it to wav, flac, ogg or mp3"))
+        return "left out"
+    found.other[ending or "without ending"] += 1
+    return "other"
+
+
+def _distinct(outputs: dict[str, Path]) -> dict[str, Path]:
+    """The output of each file; relative to their common folder if two files would have the same output."""
+    # Not resolved: links to one recording are two recordings with two names.
+    whole = {path: Path(os.path.abspath(path)) for path in outputs if path != STDIN}  # noqa: PTH100
+    first = {file: path for path, file in reversed(whole.items())}
+    kept = {path: output for path, output in outputs.items() if path == STDIN or first[whole[path]] == path}
+    if len(set(kept.values())) == len(kept):
+        return kept
+    common = os.path.commonpath([file.parent for file in whole.values()])
+    return {path: whole[path].relative_to(common) if path in whole else Path("-", output)
+            for path, output in kept.items()}  # fmt: skip
