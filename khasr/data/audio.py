@@ -1,4 +1,4 @@
-"""Waveforms: any file's audio as khasr's models hear it, mono at 16 kHz."""
+"""Waveforms: samples of any rate and number of channels as khasr's models take them, mono at 16 kHz."""
 
 import numpy as np
 import soxr
@@ -13,31 +13,57 @@ FRAME_STRIDE = 320
 FRAMES_PER_SECOND = SAMPLE_RATE // FRAME_STRIDE
 
 
+class Resampler:
+    """Converts audio to 16-bit mono at 16 kHz in blocks: channels averaged, resampled by soxr at high quality.
+
+    The blocks together equal the conversion of the whole.
+    """
+
+    def __init__(self, rate: int) -> None:
+        """A converter for audio of `rate` Hz.
+
+        Raises:
+            ValueError: the rate is below 1 kHz or above 768 kHz.
+        """
+        if not 1000 <= rate <= 768_000:
+            raise ValueError(f"its sample rate is {rate} Hz; expected 1,000 to 768,000 Hz")
+        self._stream = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+
+    def convert(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.int16]:
+        """The next block at 16 kHz; it may be shorter or longer than `samples` lasts, until the last one.
+
+        Args:
+            samples: (samples,) or (samples, channels), full scale at ±1.
+
+        Raises:
+            ValueError: samples that are not finite.
+        """
+        mono = samples.mean(axis=1, dtype=np.float32) if samples.ndim == 2 else samples
+        if not np.isfinite(mono).all():
+            raise ValueError("it has samples that are not finite")
+        if self._stream is not None:
+            mono = self._stream.resample_chunk(mono, last)
+        pcm: NDArray[np.int16] = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+        return pcm
+
+
 def to_16k(samples: NDArray[np.float32], rate: int) -> NDArray[np.int16]:
-    """Mono 16-bit audio at 16 kHz: channels averaged, resampled by soxr (its high quality).
+    """Mono 16-bit audio at 16 kHz: channels averaged, resampled by soxr at high quality; (samples,).
 
     Args:
         samples: (samples,) or (samples, channels), full scale at ±1.
         rate: of the samples, in Hz.
 
     Raises:
-        ValueError: no samples, or samples that are not finite.
+        ValueError: no samples, samples that are not finite, or a rate out of range.
     """
-    mono = samples.mean(axis=1, dtype=np.float32) if samples.ndim == 2 else samples
-    if len(mono) == 0:
+    if len(samples) == 0:
         raise ValueError("it has no samples")
-    if not np.isfinite(mono).all():
-        raise ValueError("it has samples that are not finite")
-    if not 1000 <= rate <= 768_000:
-        raise ValueError(f"its rate is {rate} Hz")
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    pcm: NDArray[np.int16] = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
-    return pcm
+    return Resampler(rate).convert(samples, last=True)
 
 
 def standardise(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The waveform with mean 0 and variance 1, as XLS-R was pretrained; (samples,) in and out."""
+    """The waveform with mean 0 and variance 1, as in XLS-R's pretraining; (samples,) in and out."""
     centred = waveform - waveform.mean()
     # 1e-7 as in transformers' Wav2Vec2FeatureExtractor: silence stays finite.
     scaled: NDArray[np.float32] = centred / np.sqrt(centred.var() + 1e-7)
