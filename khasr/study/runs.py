@@ -66,12 +66,27 @@ class Runs:
                 path = folder / f"{name}.{suffix}"
                 partial = path.with_name(f".{path.name}.partial")
                 if suffix == "csv":
-                    table.to_csv(partial, index=False)
+                    without_formulas(table).to_csv(partial, index=False)
                 else:
                     _one_type(table).to_parquet(partial, index=False)
                 partial.replace(path)
                 written.append(path)
         return written
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before texts, other than numbers, that a spreadsheet would run as formulas."""
+    return table.map(_without_formula).rename(columns=_without_formula)
+
+
+def _without_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def read_runs(places: list[Path]) -> Runs:

@@ -8,7 +8,7 @@ import pytest
 import wandb
 import yaml
 
-from khasr.study.runs import Runs, lr_areas, read_runs
+from khasr.study.runs import Runs, lr_areas, read_runs, without_formulas
 from khasr.study.wandb_files import read_export, read_offline
 
 METRICS = "step,train/lr,train/audio_seconds,val/wer,val/cer\n10,0.001,50,,\n20,0.001,100,0.9,0.4\n30,0.0,150,0.5,0.2\n"
@@ -74,6 +74,20 @@ def test_the_table_is_the_same_as_parquet_and_csv(tmp_path: Path) -> None:
     parquet, csv = pd.read_parquet(written[0]), pd.read_csv(written[1])
     assert list(parquet["wer"]) == list(csv["wer"]) == [0.4] * 3
     assert list(parquet["status"]) == ["completed", "failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"), ("+cmd", "'+cmd"), ("-x", "'-x"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", "'\t=1"),
+        ("-0.5", "-0.5"), ("+1e-3", "+1e-3"), (-0.5, -0.5), ("a=b", "a=b"), ("", ""), (None, None),
+    ],
+)  # fmt: skip
+def test_formulas(cell: object, written: object) -> None:
+    """No text of an exported table is a formula in a spreadsheet; numbers stay numbers."""
+    found = without_formulas(pd.DataFrame({"=a": [cell]}, dtype=object))
+    assert list(found.columns) == ["'=a"]
+    assert found.iloc[0, 0] == written
 
 
 def test_models_of_one_name_and_several_sizes_are_told_apart(tmp_path: Path) -> None:
