@@ -16,8 +16,11 @@ from khasr.config import EvaluateConfig
 def evaluate(config: EvaluateConfig, folder: Path) -> float:
     """Scores the model on a part of the corpus; returns the WER, as a fraction."""
     from khasr.inference.evaluation import evaluate as evaluate_run
+    from khasr.run.folder import RunFolder
+    from khasr.run.lock import lock_run
 
-    return float(evaluate_run(config, folder)["rates"]["wer"]["rate"])
+    with lock_run(RunFolder(folder)):
+        return float(evaluate_run(config, folder)["rates"]["wer"]["rate"])
 
 
 if __name__ == "__main__":

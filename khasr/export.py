@@ -33,10 +33,14 @@ def main() -> int:
     # Imported here because torch takes seconds, and a mistyped option should be reported at once.
     from khasr.publish.export import export, push
     from khasr.run.folder import RunFolder
+    from khasr.run.lock import lock_run
 
     out = arguments.out.expanduser()
     run, name = RunFolder(arguments.run.expanduser()), arguments.name or out.resolve().name
-    print(export(run, out, name, arguments.lm, arguments.evaluation))
+    if not run.is_run:
+        raise FileNotFoundError(f"{run.config} does not exist; expected the folder of a run (python -m khasr.train).")
+    with lock_run(run):
+        print(export(run, out, name, arguments.lm, arguments.evaluation))
     if arguments.push:
         print(push(out, arguments.push))
     return 0

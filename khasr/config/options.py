@@ -93,6 +93,8 @@ class TuneConfig:
 
     run: str = MISSING
     """The folder of a khasr run; the result is written to its decoder.yaml."""
+    out: str | None = None
+    """The folder to write the result to, instead of the run's; for a run that cannot be written to."""
     lm: str = MISSING
     """A folder written by build_lm, or a KenLM file."""
     data: DataConfig = MISSING

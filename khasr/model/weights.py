@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
 
 _OURS = "khasr"
+# The precisions of trained weights.
+_WEIGHT_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass
@@ -135,11 +138,30 @@ def load_weights(model: CtcModel, path: Path) -> None:
 def _load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected a checkpoint that a khasr run wrote.")
-    # Mapped: a 1B's resuming checkpoint is 14 GB, of which only the weights are read.
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if _OURS not in checkpoint:
-        raise ValueError(f"{path} was not written by khasr; it holds {', '.join(list(checkpoint)[:6])}.")
+    try:
+        # Mapped: a 1B's resuming checkpoint is 14 GB, of which only the weights are read.
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split(". ")[0].split())
+        raise ValueError(f"{path} is not a complete checkpoint: it cannot be read ({reason}).") from error
+    if not isinstance(checkpoint, dict) or _OURS not in checkpoint or "state_dict" not in checkpoint:
+        there = ", ".join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        raise ValueError(f"{path} is not a checkpoint of khasr: it contains {there}.")
     return checkpoint
+
+
+def _check_values(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError for weights that are not finite numbers of a type that khasr trains in."""
+    for name, weight in weights.items():
+        if name.endswith("num_batches_tracked"):  # the counter of a batch norm
+            continue
+        if weight.dtype not in _WEIGHT_TYPES:
+            raise ValueError(f"{path}: {name} is {weight.dtype}; expected {', '.join(map(str, _WEIGHT_TYPES))}.")
+        if not bool(weight.isfinite().all()):
+            raise ValueError(
+                f"{path}: {name} contains values that are not finite. The run diverged, or the file is damaged; "
+                "train again, for example with a lower optimizer.lr or precision=fp32."
+            )
 
 
 def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -159,15 +181,23 @@ def _is_run(options: ModelConfig) -> bool:
 
 def _of_checkpoint(path: Path, options: ModelConfig) -> Start:
     checkpoint = _load_checkpoint(path)
-    ours = checkpoint[_OURS]
-    kind = KINDS[ours["encoder"]["model_type"]]
-    config = kind.config(**ours["encoder"])
-    config.update(_regularisation(options))
-    encoder = kind.encoder(config)
-    weights = _model_weights(checkpoint)
-    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})
-    head = {k.removeprefix("head."): v.clone() for k, v in weights.items() if k.startswith("head.")}
-    return Start(encoder, Vocabulary(ours["symbols"]), head, f"{options.name}: weights of the run {path}")
+    _check_values(path, checkpoint["state_dict"])
+    try:
+        ours = checkpoint[_OURS]
+        kind = KINDS[ours["encoder"]["model_type"]]
+        config = kind.config(**ours["encoder"])
+        config.update(_regularisation(options))
+        encoder = kind.encoder(config)
+        weights = _model_weights(checkpoint)
+        encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")})
+        head = {k.removeprefix("head."): v.clone() for k, v in weights.items() if k.startswith("head.")}
+        if head["weight"].shape[0] != len(ours["symbols"]):
+            raise ValueError(f"its head has {head['weight'].shape[0]} outputs for {len(ours['symbols'])} symbols")
+        vocabulary = Vocabulary(ours["symbols"])
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} is damaged: its weights do not match its description ({reason}).") from error
+    return Start(encoder, vocabulary, head, f"{options.name}: weights of the run {path}")
 
 
 def _encoder_config(options: ModelConfig) -> Wav2Vec2Config:

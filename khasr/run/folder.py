@@ -12,6 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from khasr.config import Config, DecoderConfig, from_plain, to_plain
 
+_MOST_BYTES = 1_000_000  # of a file of options
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -53,6 +55,11 @@ class RunFolder:
     def results(self) -> Path:
         """Status, scores, training statistics and versions."""
         return self.path / "results.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked and exists while a process works on the run; see `khasr.run.lock`."""
+        return self.path / ".run.lock"
 
     @property
     def traceback(self) -> Path:
@@ -104,6 +111,23 @@ class RunFolder:
         """The initial weights that are in no pretrained file."""
         return self.checkpoints / "start.ckpt"
 
+    def pending(self, checkpoint: Path) -> Path:
+        """A complete checkpoint that is about to replace the given one; see `recover_checkpoints`."""
+        return checkpoint.with_name(f"{checkpoint.name}.pending")
+
+    def recover_checkpoints(self) -> None:
+        """Completes or discards a pair of checkpoints whose process was killed while it replaced them.
+
+        best.ckpt and last.ckpt of a validation are written as pending files and then renamed, best.ckpt first. A
+        pending last.ckpt is therefore complete, and so is its best.ckpt, pending or renamed.
+        """
+        best, last = self.pending(self.best), self.pending(self.last)
+        if last.is_file():
+            if best.is_file():
+                best.replace(self.best)
+            last.replace(self.last)
+        best.unlink(missing_ok=True)
+
     def kept(self, step: int) -> Path:
         """The weights of a step that is kept for averaging at the end of the run."""
         return self.checkpoints / f"kept_{step}.ckpt"
@@ -123,12 +147,22 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: no config.yaml.
+            ValueError: config.yaml does not hold the options of a run.
         """
         if not self.is_run:
             raise FileNotFoundError(
                 f"{self.path} has no config.yaml; expected the folder of a run, as `python -m khasr.train` prints it."
             )
-        return cast(Config, OmegaConf.to_object(from_plain(yaml.safe_load(self.config.read_text(encoding="utf-8")))))
+        try:
+            options = _read_yaml(self.config)
+            if "resume" not in options:  # the last that is written
+                raise ValueError("the file is incomplete.")
+            return cast(Config, OmegaConf.to_object(from_plain(options)))
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, OmegaConfBaseException) as error:
+            raise ValueError(
+                f"{self.config} does not hold the options of a run: {_one_line(error)} Restore the file; python -m "
+                "khasr.train wrote it at the start of the run."
+            ) from error
 
     def write_config(self, config: Config) -> None:
         """Writes config.yaml; creates the folder if it does not exist."""
@@ -144,18 +178,14 @@ class RunFolder:
         if not self.decoder.is_file():
             return None
         try:
-            options = yaml.safe_load(self.decoder.read_text(encoding="utf-8"))
-            if not isinstance(options, dict):
-                raise TypeError(f"a mapping is expected, not {type(options).__name__}.")
-            if "${" in str(options):
-                raise TypeError("interpolations (${...}) are not resolved.")
-            typed = OmegaConf.merge(OmegaConf.structured(DecoderConfig), OmegaConf.create(options))
-            return cast(DecoderConfig, OmegaConf.to_object(typed))
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError, OmegaConfBaseException) as error:
-            reason = " ".join(str(error).split())
+            options = OmegaConf.create(_read_yaml(self.decoder))
+            return cast(
+                DecoderConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DecoderConfig), options))
+            )
+        except (yaml.YAMLError, ValueError, OmegaConfBaseException) as error:
             raise ValueError(
-                f"{self.decoder} does not hold decoder options: {reason} Delete the file, or write it again with "
-                f"python -m khasr.tune run={self.path} lm=LM."
+                f"{self.decoder} does not hold decoder options: {_one_line(error)} Delete the file, or write it again "
+                f"with python -m khasr.tune run={self.path} lm=LM."
             ) from error
 
     def write_decoder(self, options: DecoderConfig) -> None:
@@ -163,8 +193,24 @@ class RunFolder:
         write_whole(self.decoder, yaml.safe_dump(asdict(options), sort_keys=False))
 
     def read_results(self) -> dict[str, Any]:
-        """The contents of results.json."""
-        results: dict[str, Any] = json.loads(self.results.read_text(encoding="utf-8"))
+        """The contents of results.json.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            ValueError: it does not hold the results of a run.
+        """
+        try:
+            results = json.loads(self.results.read_text(encoding="utf-8"))
+            if not isinstance(results, dict) or not isinstance(results.get("status"), str):
+                raise ValueError("no object with a status.")
+            parts = [results.get(part) for part in ("val", "test", "train")]
+            if any(part is not None and not isinstance(part, dict) for part in parts):
+                raise ValueError("val, test and train are objects or null.")
+        except ValueError as error:  # json's and Unicode's too
+            raise ValueError(
+                f"{self.results} does not hold the results of a run: {_one_line(error)} If the run has "
+                f"checkpoints/last.ckpt, resume={self.path} writes the file again."
+            ) from error
         return results
 
     def write_results(self, results: dict[str, Any]) -> None:
@@ -175,6 +221,32 @@ class RunFolder:
 def read_config(folder: str | Path) -> Config:
     """The options of the run in a folder; see `RunFolder.read_config`."""
     return RunFolder.at(folder).read_config()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Loads YAML without aliases, which khasr does not write and which can expand to any size."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed.")
+        return super().compose_node(parent, index)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """A file of saved options, which are plain values."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {_MOST_BYTES:,}.")
+    options = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+    if not isinstance(options, dict):
+        raise ValueError(f"a mapping is expected, not {type(options).__name__}.")
+    return options
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an error as one sentence; OmegaConf's starts with the option's name."""
+    text = " ".join(str(error).split("full_key:")[0].split()).rstrip(".")
+    name = getattr(error, "full_key", None)
+    return f"{name}: {text}." if name else f"{text}."
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +14,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, StopSignals
 from khasr.training.module import CtcModule
+
+# What Lightning and khasr's callbacks restore.
+_RESUMING = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step", "window")
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -48,12 +52,28 @@ class WholeFileIO(TorchCheckpointIO):
         return loaded
 
 
+def check_resumable(path: Path) -> None:
+    """Checks that a checkpoint has what resuming needs beside the weights; `load_start` checks the weights.
+
+    Raises:
+        ValueError: it cannot be read, or lacks a part.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        missing = [key for key in _RESUMING if key not in checkpoint]
+    except (RuntimeError, EOFError, UnpicklingError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split(". ")[0].split())
+        raise ValueError(f"{path} is not a complete checkpoint: it cannot be read ({reason}).") from error
+    if missing:
+        raise ValueError(f"{path} cannot be resumed: it has no {', '.join(missing)}. Expected a last.ckpt of khasr.")
+
+
 class Checkpoints(Checkpoint):
     """Writes `best.ckpt` (weights) and `last.ckpt` (everything that resuming needs), and stops the run on request.
 
-    Both are written after a validation, so that they agree on the best step; Lightning's ModelCheckpoint writes
-    last.ckpt before it. The run stops between two optimizer steps, because partly accumulated gradients are not in a
-    checkpoint. Lightning calls checkpoint callbacks after all others.
+    Both are written after a validation and renamed together, so that they agree on the best step; Lightning's
+    ModelCheckpoint writes last.ckpt before it. The run stops between two optimizer steps, because partly accumulated
+    gradients are not in a checkpoint. Lightning calls checkpoint callbacks after all others.
     """
 
     def __init__(
@@ -81,9 +101,13 @@ class Checkpoints(Checkpoint):
         self.kept = state_dict.get("kept", [])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replaces Lightning's signal handlers, which stop in the middle of an accumulation."""
+        """Replaces Lightning's signal handlers, which stop in the middle of an accumulation, and removes leftovers."""
         self._stop.install()
         self._stop.training = True
+        if trainer.is_global_zero:
+            kept = {self._folder.kept(int(row[-1])) for row in self.kept}
+            for path in set(self._folder.checkpoints.glob("kept_*.ckpt")) - kept:
+                path.unlink()  # of a process that was killed before last.ckpt referred to it
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on a signal stops the run immediately."""
@@ -116,13 +140,20 @@ class Checkpoints(Checkpoint):
         """Writes best.ckpt if this validation is the best, then last.ckpt; stops the run if requested."""
         assert isinstance(pl_module, CtcModule)
         found = [pl_module.validation[key] for key in ("wer", "cer", "loss")]
-        if self.best is None or found < self.best:
-            self.best, self.best_step = found, trainer.global_step
-            trainer.save_checkpoint(self._folder.best, weights_only=True)
-        dropped = self._keep_weights(trainer, found) if self._keep > 1 else []
-        trainer.save_checkpoint(self._folder.last)
-        for step in dropped:  # only after last.ckpt no longer refers to them
-            self._folder.kept(step).unlink(missing_ok=True)
+        best, last = self._folder.pending(self._folder.best), self._folder.pending(self._folder.last)
+        try:
+            if self.best is None or found < self.best:
+                self.best, self.best_step = found, trainer.global_step
+                trainer.save_checkpoint(best, weights_only=True)
+            dropped = self._keep_weights(trainer, found) if self._keep > 1 else []
+            trainer.save_checkpoint(last)
+        except OSError:
+            best.unlink(missing_ok=True)  # on a full disk, results.json needs the space
+            raise
+        if trainer.is_global_zero:
+            self._folder.recover_checkpoints()  # renames both
+            for step in dropped:  # only after last.ckpt no longer refers to them
+                self._folder.kept(step).unlink(missing_ok=True)
         if self._stop_requested(trainer):
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 

@@ -1,6 +1,7 @@
 """A training run, from typed options to results.json."""
 
 import logging
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -29,13 +30,14 @@ from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder, write_whole
 from khasr.run.interrupts import Interrupted, StopSignals, preempting_signals
 from khasr.run.learning_curve import draw_learning_curve
+from khasr.run.lock import lock_run
 from khasr.run.published import CARD_CURVE, is_published_recipe
 from khasr.run.results import new_results, peak_memory_gib
 from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.best import load_best, score_parts
 from khasr.training.callbacks import Diverged, TrainingMetrics
-from khasr.training.checkpoints import Checkpoints, WholeFileIO
+from khasr.training.checkpoints import Checkpoints, WholeFileIO, check_resumable
 from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
 from khasr.training.diagnostics import StartWeights
 from khasr.training.instruments import Instruments
@@ -58,12 +60,19 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     Raises:
         Interrupted: a signal stopped the run; last.ckpt is written if a step was taken.
         Diverged: the loss was not finite for too many batches in a row.
-        ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used.
+        ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used, or that another process
+            uses.
     """
     if not is_first_process():
         with StopSignals() as stop:
             _train_and_score(config, folder, stop, {}, [])
         return {}
+    with lock_run(folder):
+        return _fit(config, folder)
+
+
+def _fit(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """`fit` in the first process, which holds the lock of the folder."""
     results = _begin(config, folder)
     loggers: list[Logger] = []
     with StopSignals() as stop:
@@ -97,22 +106,42 @@ def _begin(config: Config, folder: RunFolder) -> dict[str, Any]:
     """Writes config.yaml and the first results.json of a new run, or keeps the scores of a resumed one.
 
     Raises:
-        ValueError: a new run in a folder that has checkpoints.
+        ValueError: a new run in a folder that has a run.
     """
-    if config.resume is None and (folder.best.is_file() or folder.last.is_file()):
+    folder.recover_checkpoints()
+    results = new_results(config)
+    if config.resume is None:
+        _refuse_existing_run(folder)
+        folder.write_config(config)
+        # Of a run that stopped before its first last.ckpt.
+        folder.metrics.unlink(missing_ok=True)
+        for path in folder.checkpoints.glob("*.ckpt*"):
+            path.unlink()
+    elif folder.results.is_file():
+        # Earlier scores stay until there are new ones.
+        try:
+            results |= {key: folder.read_results().get(key) for key in ("val", "test", "train", "trouble")}
+        except ValueError as error:
+            print(f"{error} The resumed run starts a new one.", file=sys.stderr)
+    folder.write_results(results)
+    return results
+
+
+def _refuse_existing_run(folder: RunFolder) -> None:
+    """Raises ValueError if a new run would overwrite a run that can be resumed or that has been scored."""
+    if folder.last.is_file():
         raise ValueError(
             f"{folder.path} already contains a run with checkpoints. Resume it with resume={folder.path}, or give the "
             "new run its own folder (hydra.run.dir=DIR)."
         )
-    results = new_results(config)
-    if config.resume is None:
-        folder.write_config(config)
-        folder.metrics.unlink(missing_ok=True)  # of a run that failed before its first checkpoint
-    elif folder.results.is_file():
-        # Earlier scores stay until there are new ones.
-        results |= {key: folder.read_results().get(key) for key in ("val", "test", "train", "trouble")}
-    folder.write_results(results)
-    return results
+    if folder.best.is_file():
+        # Without scores, the run was stopped during its first validation and starts again.
+        results = folder.read_results() if folder.results.is_file() else {"status": "completed"}
+        if results["status"] == "completed" or results.get("val") is not None:
+            raise ValueError(
+                f"{folder.path} already contains the weights of a run. It has no checkpoints/last.ckpt and cannot be "
+                "resumed; give the new run its own folder (hydra.run.dir=DIR)."
+            )
 
 
 def _note(results: dict[str, Any], status: str, error: BaseException) -> None:
@@ -158,6 +187,9 @@ def _train_and_score(
             folder.write_config(config)
             _forget_rows_after(resumed, loggers)
     training = _build_training(config, folder, module, length, stop, loggers)
+    results["train"] = (results.get("train") or {}) | {"planned_steps": length.total_steps}
+    if is_first_process():
+        folder.write_results(results)  # for a run that is killed
     try:
         # Pretrained models are in evaluation mode, and Lightning keeps the mode.
         module.train()
@@ -202,6 +234,8 @@ def _check(config: Config, folder: RunFolder) -> Path | None:
     resumed = _checkpoint_to_resume(config, folder)
     if resumed is None:
         check_weights(config.model)
+    else:
+        check_resumable(resumed)
     config.trainer.devices = check_devices(config)
     check_decoder(config.decoder)
     check_optimizer(config.optimizer)
@@ -317,6 +351,7 @@ def _describe_training(training: _Training, module: CtcModule, length: _Length) 
     """What results.json has about training, whether or not it was completed."""
     trainer, metrics = training.trainer, training.metrics
     return {
+        "planned_steps": length.total_steps,
         "parameters": sum(p.numel() for p in module.model.parameters()),
         "steps": trainer.global_step,
         "epochs": length.epoch_at(trainer.global_step),
@@ -369,8 +404,10 @@ def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:
     if config.resume is None:
         return None
     if not folder.last.is_file():
+        there = "best.ckpt, which has no optimizer states" if folder.best.is_file() else "no checkpoint"
         raise FileNotFoundError(
-            f"{folder.last} does not exist: the run stopped before its first checkpoint. Start it without resume=."
+            f"{folder.last} does not exist: the run stopped before its first checkpoint was complete. The folder "
+            f"contains {there}. Start the run again from its first step with the same command and without resume=."
         )
     return folder.last
 

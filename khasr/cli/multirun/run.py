@@ -47,9 +47,6 @@ def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sho
                 typed.resume = str(folder)
             elif (there := read_outcome(folder)) and there.status in ("completed", "diverged"):
                 return there  # restarted by a scheduler
-            elif not run.last.is_file():
-                # A run killed between writing best.ckpt and last.ckpt cannot be resumed.
-                run.best.unlink(missing_ok=True)
             begun = True
             wer = task(typed, folder)
     except Exception as error:
