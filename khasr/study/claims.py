@@ -17,7 +17,7 @@ from khasr.study.equal_footing import (
     gap,
 )
 from khasr.study.statistics import LEVEL, Array, Estimate, best_of_n_difference
-from khasr.study.wording import _counted, _value, amount_of, interval, points
+from khasr.study.wording import amount_of, counted, interval, points, value_text
 
 ALPHA = 1 - LEVEL
 
@@ -74,7 +74,7 @@ class Claim:
     why_not: str = ""
 
 
-def _clear_of_zero(claim: Claim) -> bool:
+def clear_of_zero(claim: Claim) -> bool:
     if claim.key.startswith("learns:"):
         return True
     return bool(claim.estimate.low > 0 or claim.estimate.high < 0)
@@ -91,14 +91,14 @@ def _worse(design: Design, estimate: Estimate) -> str:
 # ---------------------------------------------------------------------------------------------------------- the claims
 
 
-def _at_reference(design: Design, utterance_error: float) -> Claim:
+def gap_at_reference(design: Design, utterance_error: float) -> Claim:
     question = f"Is {design.large} worse than {design.small} at the reference settings?"
     sides = [cell_scores(design, m, design.reference_cell) for m in design.models]
     if min(map(len, sides)) == 0:
         lacking = " and ".join(m for m, s in zip(design.models, sides, strict=True) if not len(s))
         why_not = f"no run of {lacking} stands at the reference settings"
         return Claim("reference", question, "", Estimate(math.nan), why_not=why_not)
-    (small, large), failed = _learned(sides)
+    (small, large), failed = split_learned(sides)
     estimate = gap(design, small, large, utterance_error)
     answer = (
         f"At the reference settings {_worse(design, estimate)}: {points(float(large.mean()))} % against "
@@ -107,7 +107,7 @@ def _at_reference(design: Design, utterance_error: float) -> Claim:
     return Claim("reference", question, answer, estimate, why_not="" if estimate.p == estimate.p else _NO_NOISE)
 
 
-def _learned(sides: list[Array]) -> tuple[list[Array], str]:
+def split_learned(sides: list[Array]) -> tuple[list[Array], str]:
     """The runs that learned, where each side has such, and how many did not, in words; else all as they are."""
     learned = [scores[scores < LEARNED_BELOW] for scores in sides]
     if min(map(len, learned)) == 0:
@@ -117,7 +117,7 @@ def _learned(sides: list[Array]) -> tuple[list[Array], str]:
     return learned, f"; without the {lost} of {runs} that did not learn" if lost else ""
 
 
-def _best_of_n(design: Design, seed: int) -> Claim:
+def best_of_n(design: Design, seed: int) -> Claim:
     question = "Is one of them better at its best of equally many trials?"
     rows = [design.of(m).dropna(subset=["score"]) for m in design.models]
     fewest = min(map(len, rows))
@@ -129,19 +129,19 @@ def _best_of_n(design: Design, seed: int) -> Claim:
     n, estimate = best_of_n_difference([trials], np.random.default_rng(seed))
     cells = best_cells(design)
     where = "; ".join(
-        f"the best setting of {m}: {c[0]}, {points(float(c[1].mean()))} % over {_counted(len(c[1]), 'run')}"
+        f"the best setting of {m}: {c[0]}, {points(float(c[1].mean()))} % over {counted(len(c[1]), 'run')}"
         for m, c in zip(design.models, cells, strict=True)
         if c is not None
     )
     return Claim(
         "best_of_n",
         question,
-        f"At each model's best of {_counted(n, 'trial')} {_worse(design, estimate)}; {where}",
+        f"At each model's best of {counted(n, 'trial')} {_worse(design, estimate)}; {where}",
         estimate,
     )
 
 
-def _setting(design: Design, found: Interaction) -> Claim:
+def setting_claim(design: Design, found: Interaction) -> Claim:
     name = found.setting.name
     estimate = replace(found.change, p=found.p)
     question = f"Does {name} do another thing to {design.large} than to {design.small}?"
@@ -153,8 +153,8 @@ def _setting(design: Design, found: Interaction) -> Claim:
         return Claim(
             f"setting:{name}", question, "", estimate, why_not="a model has no run that learned at the reference value"
         )
-    small, large = (_value(v) for v in found.best)
-    start = _value(design.reference[name])
+    small, large = (value_text(v) for v in found.best)
+    start = value_text(design.reference[name])
     if small == large == start:
         answer = f"Both models are at their best at {name} = {start}, where the comparison starts"
         return Claim(f"setting:{name}", question, answer, estimate)
@@ -172,7 +172,7 @@ def _flip(estimate: Estimate) -> Estimate:
     return Estimate(sign * estimate.value, low, high)
 
 
-def _learning(design: Design, found: Interaction) -> Claim:
+def learning_claim(design: Design, found: Interaction) -> Claim:
     name = found.setting.name
     rows = design.table[design.table["status"] != "interrupted"]
     said = []
@@ -181,7 +181,7 @@ def _learning(design: Design, found: Interaction) -> Claim:
         values = found.setting.of(of_model)
         for value in dict.fromkeys(sorted(values, key=found.setting.values.index)):
             ended = of_model["learned"][[v == value for v in values]]
-            said.append(f"{model} at {_value(value)}: {int(ended.sum())} of {len(ended)}")
+            said.append(f"{model} at {value_text(value)}: {int(ended.sum())} of {len(ended)}")
     return Claim(
         f"learns:{name}",
         f"Does {name} decide, otherwise for {design.large} than for {design.small}, whether a run learns at all?",
@@ -190,7 +190,7 @@ def _learning(design: Design, found: Interaction) -> Claim:
     )
 
 
-def _footing(design: Design, footing: Footing) -> Claim:
+def equal_footing_claim(design: Design, footing: Footing) -> Claim:
     words = AXES.get(footing.name, "lr")
     amount = "" if math.isnan(footing.at) else f" ({amount_of(footing.at)})"
     return Claim(

@@ -63,42 +63,42 @@ class Section:
 # ---------------------------------------------------------------------------------------------------------------- cells
 
 
-def _columns(*names: str) -> list[Column]:
+def columns_of(*names: str) -> list[Column]:
     """Columns by name; with # before it, of numbers."""
     return [Column(name.removeprefix("#"), name.startswith("#")) for name in names]
 
 
-def _text(value: Any, kind: str = "") -> TableCell:
+def text_cell(value: Any, kind: str = "") -> TableCell:
     text = "" if value is None or value != value else say(value)
     return TableCell(text, repr(value) if isinstance(value, int | float) and text else text, kind)
 
 
-def _number(value: float, digits: int) -> TableCell:
+def number_cell(value: float, digits: int) -> TableCell:
     return TableCell(f"{value:,.{digits}f}", repr(float(value)), "n") if value == value else TableCell("", "", "n")
 
 
-def _percent(value: float) -> TableCell:
+def percent_cell(value: float) -> TableCell:
     return TableCell(points(value), repr(float(value)), "n") if value == value else TableCell("", "", "n")
 
 
-def _figure(value: float) -> TableCell:
+def digits_cell(value: float) -> TableCell:
     return TableCell(f"{value:.3g}", repr(float(value)), "n") if value == value else TableCell("", "", "n")
 
 
-def _amount(value: float) -> TableCell:
+def amount_cell(value: float) -> TableCell:
     return TableCell(amount_of(value), repr(value), "n") if value == value else TableCell("", "", "n")
 
 
-def _needed(count: int | None, known: int) -> TableCell:
+def needed_cell(count: int | None, known: int) -> TableCell:
     if not known:
         return TableCell("not known", "", "n")
-    return TableCell("over 1,000", "1001", "n") if count is None else _number(count, 0)
+    return TableCell("over 1,000", "1001", "n") if count is None else number_cell(count, 0)
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
-class _Pictures:
+class Pictures:
     """Draws pictures once, as PNG files and into the page as SVG."""
 
     def __init__(self, folder: Path) -> None:

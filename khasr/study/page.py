@@ -11,21 +11,21 @@ from khasr import __version__
 from khasr.study.claims import RULES
 from khasr.study.design import Design
 from khasr.study.elements import (
+    Pictures,
     Section,
-    _Pictures,
 )
 from khasr.study.sections import (
-    _about,
-    _best,
-    _claims,
-    _curves,
-    _errors,
-    _footings,
-    _instruments,
-    _reference,
-    _runs,
-    _seeds,
-    _settings,
+    best_section,
+    claims_table,
+    curves_section,
+    describe_reference,
+    describe_runs,
+    errors_section,
+    footings_section,
+    instruments_section,
+    runs_section,
+    seeds_section,
+    settings_section,
 )
 from khasr.study.utterances import compare_errors
 from khasr.study.verdict import Verdict
@@ -40,18 +40,18 @@ def write_page(design: Design, verdict: Verdict, folder: Path, count: int = 10, 
         count: utterances in each of the two lists of errors.
         audio: whether to put their recordings into the page.
     """
-    pictures = _Pictures(folder)
+    pictures = Pictures(folder)
     sections = [
         Section("verdict", "Verdict", ""),
-        _curves(design, pictures),
-        _best(design, verdict, pictures),
-        _settings(design, pictures),
-        _seeds(design, pictures),
-        _footings(design, verdict, pictures),
-        _instruments(design, pictures),
+        curves_section(design, pictures),
+        best_section(design, verdict, pictures),
+        settings_section(design, pictures),
+        seeds_section(design, pictures),
+        footings_section(design, verdict, pictures),
+        instruments_section(design, pictures),
     ]
     errors = compare_errors(design, count, audio)
-    sections += [_errors(design, errors), _runs(design)]
+    sections += [errors_section(design, errors), runs_section(design)]
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -59,12 +59,12 @@ def write_page(design: Design, verdict: Verdict, folder: Path, count: int = 10, 
     style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
     page = environment.get_template("page.html.j2").render(
         title=f"{design.large} against {design.small}",
-        about=_about(design),
+        about=describe_runs(design),
         sections=sections,
         words=verdict.words,
         not_shown=verdict.not_shown,
-        reference=_reference(design),
-        claims=_claims(verdict),
+        reference=describe_reference(design),
+        claims=claims_table(verdict),
         rules=RULES,
         version=__version__,
         # Ours, and nothing of the runs: only these two are not escaped, and only they may run (the page's policy).

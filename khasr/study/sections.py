@@ -9,16 +9,16 @@ from khasr.study.claims import fails_more
 from khasr.study.design import Design
 from khasr.study.effects import Effect, main_effects
 from khasr.study.elements import (
+    Pictures,
     Section,
     Table,
-    _amount,
-    _columns,
-    _figure,
-    _needed,
-    _number,
-    _percent,
-    _Pictures,
-    _text,
+    amount_cell,
+    columns_of,
+    digits_cell,
+    needed_cell,
+    number_cell,
+    percent_cell,
+    text_cell,
 )
 from khasr.study.equal_footing import AXES, LR, along, best_cells, noises
 from khasr.study.importance import Importance, importances
@@ -37,7 +37,7 @@ _MOST_ROWS = 2000
 # ------------------------------------------------------------------------------------------------------------- sections
 
 
-def _curves(design: Design, pictures: "_Pictures") -> Section:
+def curves_section(design: Design, pictures: "Pictures") -> Section:
     best = {m: c[0] for m, c in zip(design.models, best_cells(design), strict=True) if c is not None}
     section = Section("curves", "Learning curves", "1. Learning curves, by model and setting")
     figure = figures.learning_curves(design, best)
@@ -48,16 +48,17 @@ def _curves(design: Design, pictures: "_Pictures") -> Section:
     )  # fmt: skip
     rows = design.table.groupby(["model", "cell"])
     table = [
-        [_text(model), _text(cell, "wide"), _number(len(r), 0), _percent(r["score"].mean()), _percent(r["score"].min()),
-         _percent(r["score"].max()), _number(int((~r["learned"] & (r["status"] != "interrupted")).sum()), 0)]
+        [text_cell(model), text_cell(cell, "wide"), number_cell(len(r), 0),
+         percent_cell(r["score"].mean()), percent_cell(r["score"].min()),
+         percent_cell(r["score"].max()), number_cell(int((~r["learned"] & (r["status"] != "interrupted")).sum()), 0)]
         for (model, cell), r in rows
     ]  # fmt: skip
-    columns = _columns("model", "setting", "#runs", "#WER, %", "#lowest", "#highest", "#not learned")
+    columns = columns_of("model", "setting", "#runs", "#WER, %", "#lowest", "#highest", "#not learned")
     section.tables.append(Table("Each setting: WER on val, mean over its runs", columns, table))
     return section
 
 
-def _best(design: Design, verdict: Verdict, pictures: "_Pictures") -> Section:
+def best_section(design: Design, verdict: Verdict, pictures: "Pictures") -> Section:
     section = Section("trials", "Best of n", "2. Best WER against the number of trials")
     section.pictures.append(
         pictures.add("best_of_n", figures.best_of_n(design), "Expected best WER against the number of trials",
@@ -80,14 +81,14 @@ def _best(design: Design, verdict: Verdict, pictures: "_Pictures") -> Section:
         claim = next(c for c in verdict.claims if c.key == "best_of_n")
         section.words.append(f"{said} Whether that is more than chance: {claim.answer or claim.why_not} "
                              f"({'shown' if claim.shown else 'not shown'}).")  # fmt: skip
-        table = [[_number(i + 1, 0), *(_percent(c[i]) for c in curves)] for i in range(n)]
+        table = [[number_cell(i + 1, 0), *(percent_cell(c[i]) for c in curves)] for i in range(n)]
         section.tables.append(
-            Table("Expected best WER on val, %", _columns("#trials", *(f"#{m}" for m in design.models)), table)
+            Table("Expected best WER on val, %", columns_of("#trials", *(f"#{m}" for m in design.models)), table)
         )
     return section
 
 
-def _settings(design: Design, pictures: "_Pictures") -> Section:
+def settings_section(design: Design, pictures: "Pictures") -> Section:
     section = Section("settings", "Settings", "3. Which setting matters")
     if not design.settings:
         section.words.append("No setting varies within a model.")
@@ -102,16 +103,16 @@ def _settings(design: Design, pictures: "_Pictures") -> Section:
         )  # fmt: skip
         rows = [
             [
-                _text(name),
-                _text(i.setting),
-                _number(100 * i.share, 1),
-                _number(100 * i.low, 1),
-                _number(100 * i.high, 1),
+                text_cell(name),
+                text_cell(i.setting),
+                number_cell(100 * i.share, 1),
+                number_cell(100 * i.low, 1),
+                number_cell(100 * i.high, 1),
             ]
             for name, found in shares.items()
             for i in found
         ]
-        columns = _columns("runs of", "setting", "#share, %", "#lowest refit", "#highest refit")
+        columns = columns_of("runs of", "setting", "#share, %", "#lowest refit", "#highest refit")
         section.tables.append(Table("Share of the variance explained", columns, rows))
     else:
         section.words.append("Importance needs 8 runs of a model; there are fewer.")
@@ -122,24 +123,26 @@ def _settings(design: Design, pictures: "_Pictures") -> Section:
                          "The WER at a value less that at the reference, all else as it was: least squares over the "
                          "runs that learned, 95 % t intervals, not corrected for their number.")
         )  # fmt: skip
-        section.tables.append(_effects(effects))
+        section.tables.append(effects_table(effects))
     counts, p = fails_more(design)
     section.words.append(f"Whether runs learn at all: {counts} (Fisher's exact p = {p:.2g}, not corrected).")
     return section
 
 
-def _effects(effects: list[Effect]) -> Table:
+def effects_table(effects: list[Effect]) -> Table:
     rows = [
-        [_text(e.model), _text(e.setting), _text(" & ".join(map(say, e.value))), _number(e.runs, 0),
-         *(_number(100 * v, 1) for v in (e.estimate.value, e.estimate.low, e.estimate.high))]
+        [text_cell(e.model), text_cell(e.setting), text_cell(" & ".join(map(say, e.value))), number_cell(e.runs, 0),
+         *(number_cell(100 * v, 1) for v in (e.estimate.value, e.estimate.low, e.estimate.high))]
         for e in effects
     ]  # fmt: skip
     return Table(
-        "Main effects, points of WER", _columns("model", "setting", "value", "#runs", "#effect", "#low", "#high"), rows
+        "Main effects, points of WER",
+        columns_of("model", "setting", "value", "#runs", "#effect", "#low", "#high"),
+        rows,
     )
 
 
-def _seeds(design: Design, pictures: "_Pictures") -> Section:
+def seeds_section(design: Design, pictures: "Pictures") -> Section:
     section = Section("seeds", "Seeds", "4. Spread over seeds, and what it takes to tell a difference")
     section.pictures.append(
         pictures.add(
@@ -159,8 +162,15 @@ def _seeds(design: Design, pictures: "_Pictures") -> Section:
         for difference in _DIFFERENCES:
             needed = seeds_needed(n.share * level, difference) if n.df and n.share > 0 else None
             at_most = seeds_needed(n.high * level, difference) if n.df and n.high > 0 else None
-            rows.append([_text(model), _number(100 * difference, 1), _needed(needed, n.df), _needed(at_most, n.df)])
-    columns = _columns(
+            rows.append(
+                [
+                    text_cell(model),
+                    number_cell(100 * difference, 1),
+                    needed_cell(needed, n.df),
+                    needed_cell(at_most, n.df),
+                ]
+            )
+    columns = columns_of(
         "model, at its best WER", "#difference, points", "#seeds for each side", "#by the noise's upper end"
     )
     section.tables.append(Table("Seeds needed (two-sided t test at 5 %, power 80 %)", columns, rows))
@@ -168,18 +178,18 @@ def _seeds(design: Design, pictures: "_Pictures") -> Section:
     if both is not None:
         edits = (both.table["edits_large"] - both.table["edits_small"]).to_numpy(float)
         words = both.table["words"].to_numpy(float)
-        lines = [[_number(100 * d, 1), _needed(utterances_needed(edits, words, d), 1)] for d in _DIFFERENCES]
+        lines = [[number_cell(100 * d, 1), needed_cell(utterances_needed(edits, words, d), 1)] for d in _DIFFERENCES]
         title = (
             f"Utterances needed (paired, 5 %, power 80 %), from {both.runs[0]} and {both.runs[1]} "
             f"on {len(words)} of {both.part}"
         )
-        section.tables.append(Table(title, _columns("#difference, points", "#utterances"), lines))
+        section.tables.append(Table(title, columns_of("#difference, points", "#utterances"), lines))
     else:
         section.words.append("Utterances needed: not known without the hypotheses of a run of each model.")
     return section
 
 
-def _footings(design: Design, verdict: Verdict, pictures: "_Pictures") -> Section:
+def footings_section(design: Design, verdict: Verdict, pictures: "Pictures") -> Section:
     section = Section("footings", "Equal footing", "5. The two models on equal footing")
     section.words.append(
         "Along a run, WER is read off on the way, before its schedule has ended; that is the same for both models, "
@@ -204,16 +214,16 @@ def _footings(design: Design, verdict: Verdict, pictures: "_Pictures") -> Sectio
     else:
         section.words.append("The metrics lack audio seconds or lr, so that only equal lr can be looked at.")
     table = [
-        [_text(f.name), _amount(f.at), _text(f.how),
-         _percent(f.small), _percent(f.large), _text(interval(f.gap))]
+        [text_cell(f.name), amount_cell(f.at), text_cell(f.how),
+         percent_cell(f.small), percent_cell(f.large), text_cell(interval(f.gap))]
         for f in verdict.footings
     ]  # fmt: skip
-    columns = _columns("equal", "#at", "compared", f"#{design.small}, %", f"#{design.large}, %", "gap")
+    columns = columns_of("equal", "#at", "compared", f"#{design.small}, %", f"#{design.large}, %", "gap")
     section.tables.append(Table("Expected best WER on each footing", columns, table))
     return section
 
 
-def _instruments(design: Design, pictures: "_Pictures") -> Section:
+def instruments_section(design: Design, pictures: "Pictures") -> Section:
     section = Section("instruments", "Instruments", "6. The instruments of the winners and the losers")
     found = read_instruments(design)
     if not found:
@@ -236,19 +246,19 @@ def _instruments(design: Design, pictures: "_Pictures") -> Section:
 def _instrument_table(found: list[Instrument], groups: list[tuple[str, str]]) -> Table:
     rows = [
         [
-            _text(i.name),
-            *(_figure(i.median.get(g, math.nan)) for g in groups),
-            *(_figure(i.last.get(g, math.nan)) for g in groups),
+            text_cell(i.name),
+            *(digits_cell(i.median.get(g, math.nan)) for g in groups),
+            *(digits_cell(i.last.get(g, math.nan)) for g in groups),
         ]
         for i in found
     ]
     names = [f"#{m}, {g}: {what}" for what in ("median", "last") for m, g in groups]
     return Table(
-        "Instruments: median over the run, and at its end (medians over runs)", _columns("instrument", *names), rows
+        "Instruments: median over the run, and at its end (medians over runs)", columns_of("instrument", *names), rows
     )
 
 
-def _errors(design: Design, errors: Errors | None) -> Section:
+def errors_section(design: Design, errors: Errors | None) -> Section:
     section = Section("errors", "Errors", "7. Errors: the worst and the most changed utterances")
     if errors is None:
         section.words.append(
@@ -273,10 +283,10 @@ def _errors(design: Design, errors: Errors | None) -> Section:
     return section
 
 
-def _runs(design: Design) -> Section:
+def runs_section(design: Design) -> Section:
     runs = design.runs
     section = Section("runs", "Runs", "All runs")
-    section.words.append(f"{_counts(runs.table)}. The whole table: runs.parquet and runs.csv beside this page.")
+    section.words.append(f"{count_statuses(runs.table)}. The whole table: runs.parquet and runs.csv beside this page.")
     if design.left_out:
         section.words.append(f"In no comparison, or not in all: {'; '.join(design.left_out)}.")
     section.words += [f"Not read: {note}" for note in runs.notes]
@@ -286,39 +296,40 @@ def _runs(design: Design) -> Section:
     for row in runs.table.head(_MOST_ROWS).to_dict("records"):
         status = str(row["status"])
         cells = [
-            _text(row[c]) if c != "status" else _text(status, "" if status == "completed" else "bad") for c in shown
+            text_cell(row[c]) if c != "status" else text_cell(status, "" if status == "completed" else "bad")
+            for c in shown
         ]
-        cells += [_percent(row[c]) for c in ("wer", "cer", "test_wer")]
-        cells += [_number(row["steps"], 0), _text(row["error"] if isinstance(row["error"], str) else "")]
+        cells += [percent_cell(row[c]) for c in ("wer", "cer", "test_wer")]
+        cells += [number_cell(row["steps"], 0), text_cell(row["error"] if isinstance(row["error"], str) else "")]
         rows.append(cells)
     names = [c if c in ("run", "status", "model") else f"#{c}" for c in shown]
-    columns = _columns(*names, "#val WER, %", "#val CER, %", "#test WER, %", "#steps", "error")
+    columns = columns_of(*names, "#val WER, %", "#val CER, %", "#test WER, %", "#steps", "error")
     section.tables.append(Table("Every run that was found", columns, rows))
     if len(runs.table) > _MOST_ROWS:
         section.words.append(f"The table shows the first {_MOST_ROWS:,} of {len(runs.table):,} runs.")
     return section
 
 
-def _claims(verdict: Verdict) -> Table:
+def claims_table(verdict: Verdict) -> Table:
     rows = [
-        [_text(c.question, "wide"), _text("shown" if c.shown else "not shown", "" if c.shown else "soft"),
-         _text(interval(c.estimate) if c.estimate.value == c.estimate.value else "-"),
-         _figure(c.estimate.p), _figure(c.corrected), _text(c.why_not or c.answer, "wide")]
+        [text_cell(c.question, "wide"), text_cell("shown" if c.shown else "not shown", "" if c.shown else "soft"),
+         text_cell(interval(c.estimate) if c.estimate.value == c.estimate.value else "-"),
+         digits_cell(c.estimate.p), digits_cell(c.corrected), text_cell(c.why_not or c.answer, "wide")]
         for c in verdict.claims
     ]  # fmt: skip
-    columns = _columns("question", "answer", "gap, or its change", "#p", "#p after Holm", "seen")
+    columns = columns_of("question", "answer", "gap, or its change", "#p", "#p after Holm", "seen")
     return Table("All claims that were tested, one family", columns, rows)
 
 
-def _about(design: Design) -> str:
-    return f"{_counts(design.runs.table)}. Compared: {design.large} (the larger) less {design.small}."
+def describe_runs(design: Design) -> str:
+    return f"{count_statuses(design.runs.table)}. Compared: {design.large} (the larger) less {design.small}."
 
 
-def _counts(table: pd.DataFrame) -> str:
+def count_statuses(table: pd.DataFrame) -> str:
     by_status = table["status"].value_counts()
     return f"{len(table)} runs: {', '.join(f'{count} {status}' for status, count in by_status.items())}"
 
 
-def _reference(design: Design) -> str:
+def describe_reference(design: Design) -> str:
     values = ", ".join(f"{name} = {' & '.join(map(say, value))}" for name, value in design.reference.items())
     return f"{values} ({design.reference_from})" if values else "nothing varies"

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from khasr.study.claims import (
     ALPHA,
     Claim,
-    _at_reference,
-    _best_of_n,
-    _clear_of_zero,
-    _footing,
-    _learned,
-    _learning,
-    _setting,
+    best_of_n,
+    clear_of_zero,
+    equal_footing_claim,
     fails_more,
+    gap_at_reference,
+    learning_claim,
+    setting_claim,
+    split_learned,
 )
 from khasr.study.design import Design
 from khasr.study.effects import Interaction, interactions
@@ -68,15 +68,15 @@ def judge(design: Design, utterance_error: float = 0.0, seed: int = 0) -> Verdic
     if rows is not None:
         candidates += [equal_along_the_run(design, axis, rows, seed) for axis in AXES]
     footings = [footing for footing in candidates if footing is not None]
-    claims = [_at_reference(design, utterance_error), _best_of_n(design, seed)]
+    claims = [gap_at_reference(design, utterance_error), best_of_n(design, seed)]
     for interaction in found:
-        claims.append(_setting(design, interaction))
+        claims.append(setting_claim(design, interaction))
         if interaction.p_learning == interaction.p_learning:
-            claims.append(_learning(design, interaction))
-    claims += [_footing(design, footing) for footing in footings]
+            claims.append(learning_claim(design, interaction))
+    claims += [equal_footing_claim(design, footing) for footing in footings]
     corrected = holm([claim.estimate.p for claim in claims])
     claims = [
-        replace(claim, corrected=p, shown=bool(p < ALPHA and _clear_of_zero(claim)))
+        replace(claim, corrected=p, shown=bool(p < ALPHA and clear_of_zero(claim)))
         for claim, p in zip(claims, corrected, strict=True)
     ]
     verdict = Verdict(claims, [], [], [], found, footings)
@@ -154,7 +154,7 @@ def _left_over(design: Design, found: Interaction, reference: Claim) -> str:
     sides = [cell_scores(design, m, cell) for m, cell in zip(design.models, cells, strict=True)]
     if min(map(len, sides)) == 0 or math.isnan(reference.estimate.value):
         return "What is left of the gap there was not run with all else at the reference."
-    both, failed = _learned(sides)
+    both, failed = split_learned(sides)
     left, before = gap(design, both[0], both[1]), reference.estimate.value
     what = f"The gap there is {interval(left)}{failed.replace(';', ',')}, at the reference {100 * before:+.1f}"
     if found.change.value > 0:

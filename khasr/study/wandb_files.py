@@ -70,7 +70,7 @@ def read_offline(folders: list[Path]) -> WandbRun:
         if not files:
             raise ValueError(f"{folder}: no run-*.wandb in it. Expected an offline folder as wandb leaves it.")
         run.status = "interrupted"
-        for record in _records(files[0]):
+        for record in read_records(files[0]):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 run.name = record.run.display_name or record.run.run_id or run.name
@@ -144,7 +144,7 @@ def _value(text: str) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _records(path: Path) -> Iterator[Any]:
+def read_records(path: Path) -> Iterator[Any]:
     """The protocol buffers of a .wandb file, a log of records in blocks as LevelDB's (its log_format.md)."""
     # wandb's Python package has had no reader since its core became a binary.
     from google.protobuf.message import DecodeError

@@ -25,7 +25,7 @@ def interval(estimate: Estimate) -> str:
     return f"{100 * estimate.value:+.1f} points [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
@@ -34,5 +34,5 @@ def amount_of(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"
 
 
-def _value(value: tuple[object, ...]) -> str:
+def value_text(value: tuple[object, ...]) -> str:
     return " & ".join(map(say, value))

@@ -15,6 +15,7 @@ from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted
 from khasr.training import wandb_run
 from khasr.training.fit import fit
+from khasr.training.loggers import build_loggers, close_loggers
 from tests.small_runs import Small, read_results, stop_after
 
 
@@ -39,11 +40,11 @@ def test_offline_without_key_in_files(small: Small, tmp_path: Path, monkeypatch:
 
 def records(folder: Path) -> dict[str, list[Any]]:
     """What the offline run in the folder holds, by kind."""
-    from khasr.study.wandb_files import _records
+    from khasr.study.wandb_files import read_records
 
     found: dict[str, list[Any]] = {}
     for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
-        for record in _records(path):
+        for record in read_records(path):
             kind = record.WhichOneof("record_type")
             found.setdefault(kind, []).append(getattr(record, kind))
     return found
@@ -140,8 +141,6 @@ def test_errors_at_the_end(
 @pytest.mark.parametrize("sweep", [None, "s"])
 def test_run_id(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: str | None) -> None:
     """Only a sweep's agent sets the id of wandb's run."""
-    from khasr.training.loggers import build_loggers, close_loggers
-
     monkeypatch.setenv("WANDB_RUN_ID", "mine")
     monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
     if sweep:
@@ -149,3 +148,25 @@ def test_run_id(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     # Closed: a run of wandb's that is left open is the one that the next test is given.
     close_loggers(build_loggers(small("logger=wandb"), RunFolder(tmp_path)), succeeded=True)
     assert ((tmp_path / "wandb" / "id").read_text() == "mine") == bool(sweep)
+
+
+@pytest.mark.parametrize("where", ["login", "init"])
+def test_unreachable(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """With a key but no connection, the run is logged offline, and one line reports it."""
+    init = wandb.init
+
+    def unreachable(*_: object, **options: object) -> object:
+        if options.get("mode") == "offline":
+            return init(**options)  # type: ignore[arg-type]
+        raise wandb.errors.CommError("no route\nto host")
+
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    monkeypatch.setattr(wandb, where, unreachable)
+    close_loggers(build_loggers(small("logger=wandb"), RunFolder(tmp_path)), succeeded=True)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "wandb" in line)
+    assert "no route to host" in line
+    assert "wandb sync" in line
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
