@@ -1,4 +1,4 @@
-"""Everything that may be wrong with a corpus on disk, and the machine under it: one message, or a counted skip."""
+"""Faults of a corpus on disk, and of the machine: one message, or a counted skip."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def not_finite(path: Path) -> None:
     soundfile.write(path, np.array([0.1, np.nan] * 5000, np.float32), 16_000, subtype="FLOAT")
 
 
-# What lies at bad.wav; why it is left out, None where it is fine; what the message says.
+# What bad.wav is; the reason for leaving it out, None if it is usable; a part of the message.
 AUDIO: list[tuple[str, Callable[[Path], object], str | None, str]] = [
     ("missing", lambda p: None, "no audio", r"utterances\.tsv:10: bad\.wav is no file in "),
     ("empty file", lambda p: p.write_bytes(b""), "unreadable audio", r"utterances\.tsv:10: the audio of bad: "),
@@ -58,7 +58,7 @@ AUDIO: list[tuple[str, Callable[[Path], object], str | None, str]] = [
     ("a FLAC cut short", truncated_flac, "unreadable audio", "the audio of bad: "),
     ("not audio", lambda p: p.write_text("<html>404</html>" * 100), "unreadable audio", "the audio of bad: .*ormat not recogni"),
     ("a folder", lambda p: p.mkdir(), "no audio", r"bad\.wav is no file"),
-    ("samples that are no numbers", not_finite, "unreadable audio", "it has samples that are not finite"),
+    ("samples that are not finite", not_finite, "unreadable audio", "it has samples that are not finite"),
     ("0.02 s", lambda p: write(p, 0.02), "too short", r"bad is 0\.020 s long; data\.min_seconds=0\.1"),
     ("10 min", lambda p: write(p, 600, rate=4000), "too long", r"bad is 600\.0 s long; data\.max_seconds=30"),
     ("30 min", lambda p: write(p, 1800, rate=1000), "unreadable audio", "it is 30 min long, which is no utterance"),
@@ -72,7 +72,7 @@ AUDIO: list[tuple[str, Callable[[Path], object], str | None, str]] = [
 
 HEAD = "audio\ttext\tspeaker\n"
 ROWS = "".join(f"u{i}.wav\t{TEXT}\ts\n" for i in range(GOOD))
-# The table's bytes; why utterances leave, None where none does, "stop" where the table cannot be read; the message.
+# The table's bytes; the reason for leaving out an utterance, None if none is, "stop" if the table cannot be read; the message.
 TABLES: list[tuple[str, bytes, str | None, str]] = [
     ("byte order mark", ("\ufeff" + HEAD + ROWS).encode(), None, ""),
     ("CRLF", (HEAD + ROWS).replace("\n", "\r\n").encode(), None, ""),
@@ -101,10 +101,10 @@ def prepared(options: DataConfig) -> CorpusDataModule:
     return data
 
 
-def check(root: Path, cache: Path, reason: str | None, says: str, usable: int) -> None:
-    """Raising, the message; skipping, the count; and a cache that is whole, now and when it is read again."""
+def check(root: Path, cache: Path, reason: str | None, message: str, usable: int) -> None:
+    """The message with on_error=raise; with skip the count, and a complete cache, when it is made and when it is read."""
     if reason is not None:
-        with pytest.raises((ValueError, FileNotFoundError), match=says) as caught:
+        with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
             prepared(FolderConfig(root=str(root), cache_dir=str(cache)))
         assert "\n" not in str(caught.value)
         if reason == "stop":
@@ -117,24 +117,26 @@ def check(root: Path, cache: Path, reason: str | None, says: str, usable: int) -
     assert not list(cache.glob("*.partial-*"))
 
 
-@pytest.mark.parametrize(("make", "reason", "says"), [case[1:] for case in AUDIO], ids=[case[0] for case in AUDIO])
-def test_audio(tmp_path: Path, make: Callable[[Path], object], reason: str | None, says: str) -> None:
+@pytest.mark.parametrize(("make", "reason", "message"), [case[1:] for case in AUDIO], ids=[case[0] for case in AUDIO])
+def test_audio(tmp_path: Path, make: Callable[[Path], object], reason: str | None, message: str) -> None:
     root = scene(tmp_path / "c")
     make(root / "bad.wav")
     with (root / "utterances.tsv").open("a", encoding="utf-8") as table:
         table.write(f"bad.wav\t{TEXT}\ts\n")
-    check(root, tmp_path / "cache", reason, says, GOOD + (reason is None))
+    check(root, tmp_path / "cache", reason, message, GOOD + (reason is None))
 
 
-@pytest.mark.parametrize(("content", "reason", "says"), [case[1:] for case in TABLES], ids=[case[0] for case in TABLES])
-def test_tables(tmp_path: Path, content: bytes, reason: str | None, says: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason", "message"), [case[1:] for case in TABLES], ids=[case[0] for case in TABLES]
+)
+def test_tables(tmp_path: Path, content: bytes, reason: str | None, message: str) -> None:
     root = scene(tmp_path / "c")
     write(root / "bad.wav")
     (root / "utterances.tsv").write_bytes(content)
-    check(root, tmp_path / "cache", reason, says, GOOD)
+    check(root, tmp_path / "cache", reason, message, GOOD)
 
 
-def test_a_symbol_that_training_never_shows_is_told_with_its_utterance_or_mapped(tmp_path: Path) -> None:
+def test_unknown_symbol(tmp_path: Path) -> None:
     root = scene(tmp_path / "c")
     options = FolderConfig(root=str(root), cache_dir=str(tmp_path / "cache"), val_share=0.3)
     validated = next(iter(prepared(options).parts["val"].audio["id"]))
@@ -150,7 +152,7 @@ def test_a_symbol_that_training_never_shows_is_told_with_its_utterance_or_mapped
         _ = prepared(options).vocabulary
 
 
-# ------------------------------------------------------------------------------------------------ the machine beneath
+# ------------------------------------------------------------------------------------------------------- the machine
 
 PREPARE = """
 import sys
@@ -175,20 +177,20 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
-    # A process of its own: a fork of one that has used threads may hang.
+    # A new process: a fork of one that has used threads may hang.
     return subprocess.Popen(
         [sys.executable, "-c", PREPARE, *map(str, words)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
 
 
-def test_two_processes_prepare_at_once_and_one_does_the_work(tmp_path: Path) -> None:
+def test_two_processes(tmp_path: Path) -> None:
     root = scene(tmp_path / "c")
-    said = sorted(p.communicate(timeout=120)[0].split() for p in [start(root, tmp_path / "cache") for _ in range(2)])
-    assert said == [["0", "8", "0"], ["8", "8", "0"]]
+    counts = sorted(p.communicate(timeout=120)[0].split() for p in [start(root, tmp_path / "cache") for _ in range(2)])
+    assert counts == [["0", "8", "0"], ["8", "8", "0"]]
 
 
-def test_a_process_killed_midway_leaves_no_entry_and_the_next_clears_up(tmp_path: Path) -> None:
+def test_killed_process(tmp_path: Path) -> None:
     root, cache = scene(tmp_path / "c"), tmp_path / "cache"
     killed = start(root, cache, "die")
     killed.communicate(timeout=120)
@@ -199,7 +201,7 @@ def test_a_process_killed_midway_leaves_no_entry_and_the_next_clears_up(tmp_path
     assert not list(cache.glob("*.partial-*"))
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_full_disk(tmp_path: Path) -> None:
     root, disk = scene(tmp_path / "c"), tmp_path / "disk"
     disk.mkdir()
     for i in range(GOOD):
@@ -212,17 +214,17 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     try:
         done = subprocess.run(in_small_tmpfs, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
     except FileNotFoundError:
-        pytest.skip("no unshare here")
+        pytest.skip("unshare is not available")
     if done.returncode in (1, 99) and ("unshare" in done.stderr or "mount" in done.stderr):
-        pytest.skip("no mounts here")
+        pytest.skip("mounts are not permitted")
     assert done.returncode == 1
-    told = done.stderr.strip().splitlines()
-    assert len(told) == 1, done.stderr
-    assert re.match(r"No space left on device: .*cache.*data\.cache_dir", told[0])
+    messages = done.stderr.strip().splitlines()
+    assert len(messages) == 1, done.stderr
+    assert re.match(r"No space left on device: .*cache.*data\.cache_dir", messages[0])
     assert [name for name in done.stdout.split() if not name.endswith(".lock")] == []
 
 
-def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = scene(tmp_path / "c")
     root.chmod(0)
     user = os.geteuid()
@@ -239,17 +241,17 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("member", "says"),
+    ("member", "message"),
     [
         (("../../etc/passwd", b"x"), "which leads out of it"),
         (("/etc/passwd", b"x"), "which leads out of it"),
         (("km_kh_male/wavs/bomb.wav", bytes(2**24)), r"would unpack to 16,777,216 bytes, [\d,]+ times"),
     ],
 )
-def test_an_archive_that_is_a_trap_is_refused(tmp_path: Path, member: tuple[str, bytes], says: str) -> None:
+def test_archive_traps(tmp_path: Path, member: tuple[str, bytes], message: str) -> None:
     path = tmp_path / "km_kh_male.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("km_kh_male/line_index.tsv", "khm_1_1\t\tក\n")
         archive.writestr(*member)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         prepared(OpenslrKmConfig(root=str(path)))
