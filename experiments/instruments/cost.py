@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import khasr.training.module as module_of_steps
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 
-from khasr.config import CONF_DIR, Config, register_schemas, to_config
+import khasr.training.module as module_of_steps
+from khasr.config import Config, compose
 from khasr.data.audio import SAMPLE_RATE
 from khasr.run.folder import RunFolder
 from khasr.training import fit as fit_module
@@ -49,7 +48,7 @@ class Switch(pl.Callback):
         self.on = True
         self.seconds: dict[bool, list[float]] = {True: [], False: []}
         self._since, self._audio = 0.0, 0.0
-        self._drift: list[float] = []
+        self.drift: list[float] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.process_time()
@@ -85,7 +84,7 @@ def without(switch: Switch) -> None:
     def timed_drift(self: Instruments, *arguments: Any) -> dict[str, float]:
         since = time.process_time()
         found = drift(self, *arguments)
-        switch._drift.append(time.process_time() - since)
+        switch.drift.append(time.process_time() - since)
         return found
 
     module_of_steps.count_blanks, module_of_steps.clip_gradients = no_blanks, plain_clip
@@ -119,7 +118,7 @@ def measure(name: str, config: Config, folder: Path) -> str:
     on, off = (switch.seconds[flag][1:] for flag in (True, False))  # the first of each warms up
     # Neighbours are compared, so that what else the machine does hits both.
     ratio = statistics.median(a / b for a, b in zip(on, off, strict=False))
-    drift = statistics.median(switch._drift)
+    drift = statistics.median(switch.drift)
     step = 10 * statistics.median(off)  # of 10 s of audio: about a batch of 4
     return (
         f"| {name} | {len(off)} | {100 * step:.1f} | {1000 * statistics.median(on):.1f} | {100 * (ratio - 1):+.1f} | "
@@ -128,20 +127,15 @@ def measure(name: str, config: Config, folder: Path) -> str:
 
 
 def main() -> None:
-    register_schemas()
     print("| model | pairs | ms of CPU per s of audio without | with | median ratio, % | drift, ms | of 400 steps, % |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    with initialize_config_dir(str(CONF_DIR)):
-        for number, (name, (changes, steps)) in enumerate(RUNS.items()):
-            config = to_config(
-                compose("train", overrides=[
-                    "experiment=quickstart", "data=folder", f"data.root='{sys.argv[1]}'", "seed=1", "score_test=false",
-                    "trainer.progress_bar=false", "data.val_share=0.02", f"trainer.max_steps={steps}",
-                    f"trainer.val_every_steps={steps}",
-                    *changes,
-                ])
-            )  # fmt: skip
-            print(measure(name, config, HERE / f"runs/cost_{number}"), flush=True)
+    for number, (name, (changes, steps)) in enumerate(RUNS.items()):
+        config = compose(
+            "experiment=quickstart", "data=folder", f"data.root='{sys.argv[1]}'", "seed=1", "score_test=false",
+            "trainer.progress_bar=false", "data.val_share=0.02", f"trainer.max_steps={steps}",
+            f"trainer.val_every_steps={steps}", *changes,
+        )  # fmt: skip
+        print(measure(name, config, HERE / f"runs/cost_{number}"), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, Wav2Vec2Config, Wav2Vec2ForCTC
 from transformers.utils import logging as transformers_logging
 
-from khasr.config import CONF_DIR, Config, register_schemas, to_config
+from khasr.config import Config, compose
 from khasr.data.batching import Batch, Example, collate
 from khasr.model.ctc import CtcModel
 from khasr.model.finetune import apply_finetune
@@ -249,14 +248,11 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=50)
     steps = arguments.parse_args().steps
     quieten()
-    register_schemas()
     print("| type | accumulated loss | loss | gradient norm | lr | loss, first to last | norms | steps clipped |")
     print("| --- | --- | ---: | ---: | ---: | --- | --- | ---: |")
     for dtype in (torch.float64, torch.float32):
         for accumulated in ("mean", "sum"):
-            with initialize_config_dir(str(CONF_DIR)):
-                composed = compose("train", overrides=[*RECIPE, f"trainer.accumulated_loss={accumulated}"])
-            found = compare(to_config(composed), dtype, steps)
+            found = compare(compose(*RECIPE, f"trainer.accumulated_loss={accumulated}"), dtype, steps)
             numbers = " | ".join(f"{found[name]:.1e}" for name in ("loss", "gradient norm", "lr"))
             print(
                 f"| {str(dtype).removeprefix('torch.')} | {accumulated} | {numbers} "

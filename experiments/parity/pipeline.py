@@ -8,16 +8,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import yaml
 from transformers import pipeline
 
-from khasr.config import from_plain, to_config
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.decoder import build_decoder
 from khasr.inference.recogniser import recognise
 from khasr.model.weights import build_model, load_start
 from khasr.publish.export import export
-from khasr.run.folder import RunFolder
+from khasr.run.folder import RunFolder, read_config
 
 
 def main() -> None:
@@ -27,7 +25,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=50)
     arguments = parser.parse_args()
     run = RunFolder(arguments.run)
-    config = to_config(from_plain(yaml.safe_load(run.config.read_text(encoding="utf-8"))))
+    config = read_config(arguments.run)
     data = CorpusDataModule(config.data, config.seed, read_test=True)
     data.prepare(False)
     model, vocabulary, _ = build_model(load_start(config.model, run.best), data.vocabulary, config.model, "keep")

@@ -15,8 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from peer import composed
-
+from khasr.config import compose
 from khasr.data.datamodule import CorpusDataModule
 from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import read_hypotheses
@@ -61,7 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/speed_bench"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    config = composed(arguments.overrides)
+    config = compose(*arguments.overrides)
     data = CorpusDataModule(config.data, config.seed, read_test=True)
     data.prepare(progress=False)
     steps = data.training_order().steps_per_epoch

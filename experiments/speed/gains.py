@@ -20,12 +20,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from peer import composed, to_transformers
+from peer import to_transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import khasr.model.ctc
 import khasr.model.encoders
+from khasr.config import compose
 from khasr.data.batching import Batch
 from khasr.data.datamodule import CorpusDataModule
 from khasr.model.allocator import set_allocator
@@ -48,7 +49,7 @@ WARM_UP = 3
 
 def measure(row: int, overrides: list[str], steps: int) -> dict[str, float]:
     """Audio seconds per second of a row, its peak memory, and how far its numbers are from transformers'."""
-    config = composed(overrides)
+    config = compose(*overrides)
     if row < 1:
         khasr.model.encoders.encode_features = lambda encoder, waveforms, _: encoder(waveforms).transpose(1, 2)
     if row < 3:
@@ -137,7 +138,7 @@ def main() -> None:
     if arguments.row is not None:
         print(json.dumps(measure(arguments.row, arguments.overrides, arguments.steps)))
         return
-    frozen = composed(arguments.overrides).finetune.freeze_feature_encoder
+    frozen = compose(*arguments.overrides).finetune.freeze_feature_encoder
     rows = range(len(ROWS) if frozen else 4)
     found: dict[int, list[dict[str, float]]] = {row: [] for row in rows}
     for _ in range(arguments.rounds):

@@ -17,10 +17,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
-from peer import composed
 from torch import nn
 
-from khasr.config import Config
+from khasr.config import compose
 from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel, ctc_losses
 from khasr.model.finetune import apply_finetune
@@ -41,7 +40,7 @@ COLOURS = {"tiny": "#5a8f3c", "300m": "#1f4e79", "1b": "#c07000"}
 
 def measure(name: str, seconds: int) -> dict[str, float]:
     """One step's seconds (the quickest of three, of long ones the only one) and the process's peak in GiB."""
-    config: Config = composed(MODELS[name])
+    config = compose(*MODELS[name])
     pl.seed_everything(0, verbose=False)
     model = CtcModel(load_start(config.model).encoder, SYMBOLS, config.model)
     set_allocator(model)

@@ -17,10 +17,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, Wav2Vec2Config, Wav2Vec2ForCTC
 
-from khasr.config import CONF_DIR, Config, register_schemas, to_config
+from khasr.config import compose
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.batching import Example, collate
 from khasr.data.datamodule import CorpusDataModule
@@ -29,13 +28,6 @@ from khasr.decoding.greedy import decode_greedy
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
 from khasr.optim.schedules import in_steps
-
-
-def composed(overrides: list[str]) -> Config:
-    """Typed options from overrides."""
-    register_schemas()
-    with initialize_config_dir(str(CONF_DIR)):
-        return to_config(compose("train", overrides=overrides))
 
 
 def to_transformers(model: CtcModel) -> Wav2Vec2ForCTC:
@@ -84,7 +76,7 @@ class Clock(TrainerCallback):
 
 def main() -> None:
     """Trains, listens to the test part and writes OUT.json."""
-    out, config = Path(sys.argv[1]), composed(sys.argv[2:])
+    out, config = Path(sys.argv[1]), compose(*sys.argv[2:])
     data = CorpusDataModule(config.data, config.seed, read_test=True)
     data.prepare(progress=False)
     pl.seed_everything(config.seed, verbose=False)

@@ -6,12 +6,11 @@ cost.py    about a minute and no weights: torch's fake tensors have shapes and n
 import itertools
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Model
 
-from khasr.config import CONF_DIR, ArchitectureConfig, FinetuneConfig, ModelConfig, register_schemas, to_config
+from khasr.config import ArchitectureConfig, FinetuneConfig, ModelConfig, compose
 from khasr.data.audio import FRAMES_PER_SECOND, SAMPLE_RATE
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import listen
@@ -90,16 +89,14 @@ def one_run(step: float, forward: float) -> float:
 
 
 def lengths_of(sweep: str) -> list[float]:
-    """What each run of a sweep, of one model, hears of audio, as a share of the card's run."""
-    register_schemas()
+    """The audio each run of a sweep trains on, for one model, as a share of the card's run."""
     found = []
     options = [(key, values.split(",")) for key, values in (word.split("=", 1) for word in sweep.split())]
-    with initialize_config_dir(str(CONF_DIR)):
-        for chosen in itertools.product(*(values for _, values in options)):
-            overrides = [f"{key}={value}" for (key, _), value in zip(options, chosen, strict=True)]
-            config = to_config(compose("train", ["data.root=km_kh_male.zip", *overrides]))
-            updates = config.trainer.max_steps or round(config.trainer.max_epochs * UPDATES_AN_EPOCH)
-            found.append(updates * config.trainer.accumulate_grad_batches * config.data.batch_size / CARD)
+    for chosen in itertools.product(*(values for _, values in options)):
+        overrides = [f"{key}={value}" for (key, _), value in zip(options, chosen, strict=True)]
+        config = compose("data.root=km_kh_male.zip", *overrides)
+        updates = config.trainer.max_steps or round(config.trainer.max_epochs * UPDATES_AN_EPOCH)
+        found.append(updates * config.trainer.accumulate_grad_batches * config.data.batch_size / CARD)
     return found
 
 

@@ -15,9 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from khasr.config import CONF_DIR, check_ranges, register_schemas, to_config
+from khasr.config import check_ranges, compose
 
 HERE = Path(__file__).resolve().parent
 SIZES = ("small", "large")
@@ -69,10 +67,9 @@ def main() -> None:
         for name, overrides in work:
             print(f"python -m khasr.train hydra.run.dir={options.into}/{name} {shlex.join(overrides)}")
         return
-    os.chdir(options.work)  # so that no run's options tell where this machine keeps what
+    os.chdir(options.work)  # so that the saved options hold no path of this machine
     shutil.copy(HERE / "finetune.tsv", "finetune.tsv")
     Path(options.into).mkdir(exist_ok=True)
-    register_schemas()
     for name, overrides in work:
         folder = Path(options.into) / name
         # Held until it is closed, or until the process ends, however it does.
@@ -93,8 +90,7 @@ def _run(folder: Path, overrides: list[str]) -> None:
     run = RunFolder(folder)
     if run.results.is_file() and run.read_results()["status"] in ("completed", "diverged"):
         return
-    with initialize_config_dir(str(CONF_DIR)):
-        config = to_config(compose("train", overrides))
+    config = compose(*overrides)
     check_ranges(config)
     config.resume = str(folder) if run.last.is_file() else None
     print(f"== {folder.name}", flush=True)

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from khasr.cli.help import describe_options
-from khasr.cli.multirun.wandb_file import read_sweep
 from khasr.config import (
     CONF_DIR,
     Config,
@@ -226,53 +224,3 @@ def test_no_secret() -> None:
     names = {line.split("=")[0] for root, choices in ROOT_OPTIONS for line in described(root, choices)}
     assert len(names) > 110
     assert not [n for n in names if re.search(r"token(?!_min_logp)|key|secret|password", n)]
-
-
-TEXTS = "".join(
-    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "khasr/train.py", "khasr/prepare.py")
-)
-COMMANDS = re.findall(
-    r"^\s*(?:srun )?(?:\.venv/bin/)?python -m khasr\.(?:train|prepare) +(.*?)(?:\s{2,}#.*|\s{3,}.*)?$",
-    re.sub(r" \\\n +", " ", TEXTS),  # a command may go on in the next line
-    re.MULTILINE,
-)
-
-
-SWEEPS = re.findall(r"^\s*python -m khasr\.sweep +(\S+) *(.*?)(?:\s{2,}#.*|\s{3,}.*)?$", TEXTS, re.MULTILINE)
-HYDRA_WORDS = re.findall(r"(?<![\w.])(hydra[/.][\w./]+=[\w./]+)", re.sub(r" \\\n +", " ", TEXTS))
-
-
-def test_the_readme_has_commands() -> None:
-    assert len(COMMANDS) >= 8
-    assert len(SWEEPS) >= 1
-    assert len(HYDRA_WORDS) >= 12
-
-
-@pytest.mark.parametrize(("file", "overrides"), SWEEPS)
-def test_every_sweep_file_in_the_readme_has_runs(file: str, overrides: str) -> None:
-    assert read_sweep(ROOT / file, shlex.split(overrides))[0] == "-m"
-
-
-def test_every_option_of_hydra_s_in_the_readme_is_one() -> None:
-    for word in HYDRA_WORDS:
-        if word.startswith("hydra/"):
-            compose_root("train", [word], with_hydra=True)
-            continue
-        launchers = [f"launcher={name}" for name in ("joblib", "submitit_local", "submitit_slurm")]
-        choices = ["sweeper=optuna"] if word.startswith("hydra.sweeper.") else launchers  # one of them has it
-        told = []
-        for choice in choices:
-            try:
-                compose_root("train", [f"hydra/{choice}", word], with_hydra=True)
-            except HydraException as error:
-                told.append(str(error))
-        assert len(told) < len(choices), told
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_in_the_readme_composes(compose: Compose, command: str) -> None:
-    words = [w for w in shlex.split(command, comments=True) if not w.startswith(("-", "hydra.", "hydra/"))]
-    for word in words:
-        assert "=" in word, word
-    swept = [re.sub(r"=.*interval\(([^,]+),.*", r"=\1", w) for w in words]
-    compose(*(w.split(",")[0] if "-m" in command and "[" not in w else w for w in swept))

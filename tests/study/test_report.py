@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import soundfile
 import yaml
 
 from khasr.cli.run import guarded
-from khasr.report import _parser, main
+from khasr.report import main
 from tests.conftest import RATE
 from tests.simulated_study import Plan, simulate, write_folders
 
@@ -117,14 +116,6 @@ def test_mistakes_are_told_in_a_paragraph(tmp_path: Path, study: Path, capsys: p
     with pytest.raises(SystemExit) as exit_:
         main([str(study), "--reference", "lr"])
     assert exit_.value.code == 2
-
-
-def test_the_commands_of_the_readme_parse() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    python -m khasr\.report (.*)$", readme, re.MULTILINE)
-    assert len(commands) >= 3
-    for command in commands:
-        _parser().parse_args(shlex.split(command, comments=True))
 
 
 def test_help_does_not_wait_for_torch() -> None:
