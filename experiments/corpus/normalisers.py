@@ -1,6 +1,6 @@
 """What libraries and khasr's own steps change in real Khmer text: python normalisers.py line_index.tsv lm_text/.
 
-Wants khmernormalizer (with ftfy, emoji) and khmerspell for syllables, khmernorm and khmerspeech for figures, and tells
+Wants khmernormalizer (with ftfy, emoji) and khmerspell for syllables, khmernorm and khmerspeech for figures, and prints
 which of them is missing.
 """
 

@@ -10,5 +10,5 @@ export OMP_NUM_THREADS=1
 unset OMP_NUM_THREADS
 "$python" "$here/speed.py" "$twin"
 "$python" "$here/speed.py" "$twin/km_kh_male.zip"
-"$python" -m pytest -q "$here/../../tests/test_bad_input.py"
+"$python" -m pytest -q "$here/../../tests/data/test_bad_input.py"
 rm -r "$twin"

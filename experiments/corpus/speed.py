@@ -1,7 +1,7 @@
 """How fast a corpus is prepared and started again: python speed.py TWIN [zip].
 
 TWIN is the folder that the twin of OpenSLR 42 was written to, or its zip. Prints the conversion's speed against real
-time and the most memory it held, then, in a process of its own, the seconds from the options to the first batch.
+time and the most memory it held, then, in a separate process, the seconds from the options to the first batch.
 """
 
 import json

@@ -57,8 +57,8 @@ def random_utterance(labels: int) -> NDArray[np.float32]:
     frames = draw.choice([0, 1, 2, 5, 20, 60])
     logits = rng.normal(0, draw.choice([0.3, 1, 4, 15]), (frames, labels))
     if frames and draw.random() < 0.5:  # symbols that last, as a trained model's
-        said = np.repeat(rng.integers(0, labels, frames) * rng.integers(0, 2, frames), 3)[:frames]
-        logits[np.arange(frames), said] += draw.choice([2, 14])
+        symbols = np.repeat(rng.integers(0, labels, frames) * rng.integers(0, 2, frames), 3)[:frames]
+        logits[np.arange(frames), symbols] += draw.choice([2, 14])
     return (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)
 
 
@@ -83,7 +83,7 @@ with tempfile.TemporaryDirectory() as folder:
             }  # fmt: skip
         theirs = build_ctcdecoder(labels, **options)
         closed, own = kind == "list" and draw.random() < 0.5, labels[1:2] == ["▁⁇▁"]
-        ours = CompiledSearch(labels, **options, closed=closed, own_words=own)
+        ours = CompiledSearch(labels, **options, closed=closed, symbol_words=own)
         for _ in range(6):
             rows = random_utterance(len(labels))
             pruning = {

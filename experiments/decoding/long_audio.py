@@ -43,11 +43,11 @@ def grouped(order: Sequence[int], speakers: Sequence[str] | None = None) -> list
 groups = grouped(range(len(waves)))
 
 
-def hear(wave: Wave) -> Wave:
+def log_probs(wave: Wave) -> Wave:
     return recogniser.log_probs(torch.from_numpy(wave)[None], torch.tensor([len(wave)]))[0]
 
 
-def said(rows: Wave) -> str:
+def greedy(rows: Wave) -> str:
     return decode_greedy(torch.from_numpy(rows)[None], torch.tensor([len(rows)]), recogniser.vocabulary)[0]
 
 
@@ -55,7 +55,7 @@ def chunks(wave: Wave, chunk: float = 30.0, stride: float = 5.0) -> Iterator[Wav
     return long_log_probs(recogniser, [wave], chunk, stride)
 
 
-def tell(label: str, texts: list[str]) -> None:
+def print_row(label: str, texts: list[str]) -> None:
     cells = []
     for rate in ("cer", "cer_no_spaces", "wer"):
         unit = RATES[rate]
@@ -88,9 +88,12 @@ def per_group(texts: list[str]) -> list[str]:
     return [" ".join(texts[i] for i in group if texts[i]) for group in groups]
 
 
-print(f"{len(waves)} utterances of {name}, {sum(map(len, waves)) / SAMPLE_RATE / 60:.1f} min, in {len(groups)} recordings\n")
-print("| heard | CER, % | CER without spaces, % | WER, % |\n| --- | ---: | ---: | ---: |")
-tell("utterances alone", per_group([said(hear(standardise(w))) for w in waves]))
+print(
+    f"{len(waves)} utterances of {name}, {sum(map(len, waves)) / SAMPLE_RATE / 60:.1f} min, "
+    f"in {len(groups)} recordings\n"
+)
+print("| audio | CER, % | CER without spaces, % | WER, % |\n| --- | ---: | ---: | ---: |")
+print_row("utterances alone", per_group([greedy(log_probs(standardise(w))) for w in waves]))
 loudness = []
 for group in groups:
     whole = joined(group)
@@ -98,40 +101,46 @@ for group in groups:
     for i in group:
         middle = at + len(waves[i]) // 2
         around = whole[max(0, middle - 15 * SAMPLE_RATE) : middle + 15 * SAMPLE_RATE]
-        loudness.append(said(hear((waves[i] - around.mean()) / np.sqrt(around.var() + 1e-7))))
+        loudness.append(greedy(log_probs((waves[i] - around.mean()) / np.sqrt(around.var() + 1e-7))))
         at += len(waves[i])
-tell("alone, standardised by the 30 s around", per_group(loudness))
+print_row("alone, standardised by the 30 s around", per_group(loudness))
 whole_rows = [np.concatenate(list(chunks(joined(g)))) for g in groups]
-tell("joined, in chunks of 30 s", [said(r) for r in whole_rows])
+print_row("joined, in chunks of 30 s", [greedy(r) for r in whole_rows])
 edges = [np.cumsum([len(waves[i]) for i in g])[:-1] // FRAME_STRIDE for g in groups]
-tell(
+print_row(
     "the same frames, cut at the true joins",
     [
-        " ".join(filter(None, (said(x) for x in np.split(r, e) if len(x))))
+        " ".join(filter(None, (greedy(x) for x in np.split(r, e) if len(x))))
         for r, e in zip(whole_rows, edges, strict=True)
     ],
 )
 equal = [standardise(w) for w in waves]
-tell("joined of utterances of equal loudness", [said(np.concatenate(list(chunks(joined(g, equal))))) for g in groups])
+print_row(
+    "joined of utterances of equal loudness", [greedy(np.concatenate(list(chunks(joined(g, equal))))) for g in groups]
+)
 for window in (1.5, 3.0, 6.0):
-    tell(
+    print_row(
         f"joined, standardised in a running window of {window:g} s",
-        [said(np.concatenate(list(chunks(running(joined(g), window))))) for g in groups],
+        [greedy(np.concatenate(list(chunks(running(joined(g), window))))) for g in groups],
     )
 for length, stride in ((15.0, 2.5), (8.0, 1.5), (5.0, 1.0)):
     rows = [np.concatenate(list(chunks(joined(g), length, stride))) for g in groups]
-    tell(f"joined, in chunks of {length:g} s, of it {stride:g} s context at each end", [said(r) for r in rows])
-tell("alone, 0.15 s of faint noise at each end", per_group([said(hear(standardise(with_ends(w)))) for w in waves]))
-tell("joined, 0.3 s of faint noise between", [said(np.concatenate(list(chunks(joined(g, pause=0.3))))) for g in groups])
+    print_row(f"joined, in chunks of {length:g} s, of it {stride:g} s context at each end", [greedy(r) for r in rows])
+print_row(
+    "alone, 0.15 s of faint noise at each end", per_group([greedy(log_probs(standardise(with_ends(w)))) for w in waves])
+)
+print_row(
+    "joined, 0.3 s of faint noise between", [greedy(np.concatenate(list(chunks(joined(g, pause=0.3))))) for g in groups]
+)
 
 
 def transcribed(group: list[int]) -> str:
     pieces = pieces_at_pauses(chunks(joined(group)), recogniser.vocabulary)
-    return " ".join(filter(None, (said(rows) for _, rows in pieces)))
+    return " ".join(filter(None, (greedy(rows) for _, rows in pieces)))
 
 
-tell("joined, as khasr.transcribe hears it", [transcribed(g) for g in groups])
+print_row("joined, as khasr.transcribe reads it", [transcribed(g) for g in groups])
 # A recording has one speaker most often, or one loudness.
 speakers = [str(row["speaker"]) for row in part.audio]
 groups = grouped(sorted(range(len(waves)), key=lambda i: speakers[i]), speakers)
-tell(f"the same, one speaker in a recording ({len(groups)} recordings)", [transcribed(g) for g in groups])
+print_row(f"the same, one speaker in a recording ({len(groups)} recordings)", [transcribed(g) for g in groups])

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# This folder's numbers, from two trained runs (README.md tells how) and the text of a language model.
+# This folder's numbers, from two trained runs (as README.md trains them) and the text of a language model.
 #   TWIN=RUN DIGITS=RUN TEXT=wiki.txt experiments/decoding/run.sh
 set -euo pipefail
 python=${PYTHON:-python}

@@ -1,4 +1,4 @@
-"""Does the best of the trials on val do better on test than the weights before tuning, and would another choice?
+"""Does the best of the trials on val do better on test than the weights before tuning, and would a different choice?
 
 python experiments/decoding/tuned_or_lucky.py RUN      (after khasr.tune)
 
@@ -28,7 +28,7 @@ config = read_config(Path(run))
 cache = RunFolder.at(run).log_probs
 recogniser = load_recogniser(run)
 parts = read_parts(config.data, config.seed)
-heard = [recognise_part(recogniser, parts[name], config.data, cache) for name in ("val", "test")]
+recognised = [recognise_part(recogniser, parts[name], config.data, cache) for name in ("val", "test")]
 trials = json.loads(RunFolder.at(run).tuning.read_text(encoding="utf-8"))["trials"]
 tuned = RunFolder.at(run).read_decoder()
 assert tuned is not None, "tune the run first: python -m khasr.tune run=RUN lm=LM"
@@ -42,12 +42,12 @@ for trial in trials:
     rates.append([
         100 * sum(word_edits(r, t).total for r, t in zip(part.references, search.texts(part.log_probs), strict=True))
         / sum(len(r.split()) for r in part.references)
-        for part in heard
+        for part in recognised
     ])  # fmt: skip
 val, test = np.array(rates).T
 settings = np.array([[trial[name] for name in names] for trial in trials])
 scaled = (settings - settings.mean(0)) / settings.std(0)
-# Far from the best the surface is another; what is there would bend it here.
+# Only trials near the best: those far from it would distort the fit here.
 near = val < val.min() + 6
 kernel = ConstantKernel(10) * RBF([1.0] * 5, (0.3, 30)) + WhiteKernel(0.1, (1e-3, 2))
 surface = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0)

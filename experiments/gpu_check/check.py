@@ -1,6 +1,6 @@
-"""20 steps of each thing that only a GPU runs, and a table of what came of them: `make gpu-check`.
+"""Trains 20 steps with each feature that needs a GPU and prints a table: `make gpu-check`.
 
-Each is a run of its own, `python -m khasr.train` as a user types it, of the tiny model on synthetic phrases: fp16,
+Each is a separate `python -m khasr.train` of the tiny model on synthetic phrases: fp16,
 bf16, bf16_true, the 8-bit optimizer, and, with two GPUs or more, DDP and FSDP.
 """
 
@@ -35,7 +35,7 @@ SEVERAL = {
 
 
 def run(overrides: list[str], folder: Path) -> dict[str, Any]:
-    """One run's results; `error` is the last line it told where it failed."""
+    """One run's results; `error` is the last line that a failed run printed."""
     command = [
         sys.executable,
         "-m",
@@ -51,7 +51,7 @@ def run(overrides: list[str], folder: Path) -> dict[str, Any]:
         json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"status": "no run"}
     )
     if done.returncode:
-        found["error"] = (done.stderr.strip().splitlines() or ["nothing was told"])[-1]
+        found["error"] = (done.stderr.strip().splitlines() or ["no message"])[-1]
     return found
 
 
@@ -65,7 +65,7 @@ def main() -> int:
     table = Table(
         title=f"20 steps each on {gpus} x {torch.cuda.get_device_name()}", box=box.SIMPLE_HEAD, title_justify="left"
     )
-    for column in ("what", "status", "steps", "val loss is finite", "s of audio/s", "peak GiB", "told"):
+    for column in ("what", "status", "steps", "val loss is finite", "s of audio/s", "peak GiB", "message"):
         table.add_column(column)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def main() -> int:
             )  # fmt: skip
     console.print(table)
     if gpus == 1:
-        console.print("DDP and FSDP were not run: they want two GPUs.")
+        console.print("DDP and FSDP were not run: they need two GPUs.")
     return 1 if failed else 0
 
 

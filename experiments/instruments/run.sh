@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The two runs of this folder and what khasr said of each; pictures, metrics and words are left in results/.
+# The two runs of this folder and khasr's messages about each; pictures, metrics and messages are left in results/.
 set -euo pipefail
 python=$(realpath -s "${PYTHON:-$(command -v python || command -v python3)}")
 cd "$(dirname "$0")"

@@ -48,8 +48,8 @@ def main() -> None:
             table += [f"{optimizer},{seed},{step},{loss:.4f}" for step, loss in zip(steps, losses, strict=True)]
             ends.append(float(np.mean(losses[-5:])))
             rates.append(100 * json.loads((folder / "results.json").read_text())["val"]["wer"])
-        told = [", ".join(f"{value:.{digits}f}" for value in values) for values, digits in ((ends, 3), (rates, 1))]
-        print(f"| {optimizer} | {told[0]} | {told[1]} |", flush=True)
+        cells = [", ".join(f"{value:.{digits}f}" for value in values) for values, digits in ((ends, 3), (rates, 1))]
+        print(f"| {optimizer} | {cells[0]} | {cells[1]} |", flush=True)
     axes.set(xlabel="optimizer step", ylabel="training loss", yscale="log")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)

@@ -150,7 +150,7 @@ def theirs(config: Config, model: Wav2Vec2ForCTC, examples: list[Example], folde
     """The steps of transformers' Trainer.
 
     Args:
-        divide: have it divide the loss by the count of accumulated batches, as it did up to version 4.45 or so; for a
+        divide: have it divide the loss by the number of accumulated batches, as it did up to version 4.45 or so; for a
             model whose forward takes keywords, as Wav2Vec2ForCTC's does now, it takes that to be done already.
     """
     steps = Steps([], [], [])
@@ -214,7 +214,7 @@ def compare(config: Config, dtype: torch.dtype, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         mine = ours(config, model, vocabulary, batches, Path(folder))
         other = theirs(config, peer, examples, Path(folder), divide=accumulated == "mean")
-    scale = ACCUMULATE if accumulated == "sum" else 1  # khasr always tells the mean
+    scale = ACCUMULATE if accumulated == "sum" else 1  # khasr always reports the mean
     norms = np.asarray(mine.grad_norm)
     return {
         "loss": _difference(scale * np.asarray(mine.loss), other.loss),
@@ -236,7 +236,7 @@ def _difference(a: Any, b: Any) -> float:
 
 
 def quieten() -> None:
-    """Keeps both trainers' own words out of the table."""
+    """Keeps the messages of both trainers out of the table."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     transformers_logging.set_verbosity_error()

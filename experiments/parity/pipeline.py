@@ -30,8 +30,8 @@ def main() -> None:
     data.prepare(False)
     model, vocabulary, _ = build_model(load_start(config.model, run.best), data.vocabulary, config.model, "keep")
     data.use_vocabulary(vocabulary)
-    heard = recognise(model, data.evaluation_loader("test", whole=True), build_decoder(config.decoder, vocabulary))
-    ours = {h.id: h.hypothesis for h in heard[: arguments.utterances]}
+    recognised = recognise(model, data.evaluation_loader("test", whole=True), build_decoder(config.decoder, vocabulary))
+    ours = {h.id: h.hypothesis for h in recognised[: arguments.utterances]}
     with tempfile.TemporaryDirectory() as folder:
         print(export(run, Path(folder) / "out", "compared"))
         recognizer = pipeline("automatic-speech-recognition", model=f"{folder}/out")

@@ -22,10 +22,10 @@ from khasr.scoring.hypotheses import read_hypotheses
 from khasr.scoring.significance import paired_difference, rate_interval
 
 HERE = Path(__file__).resolve().parent
-Heard = list[tuple[str, str, str]]
+Hypotheses = list[tuple[str, str, str]]
 
 
-def ours(overrides: list[str], steps_per_epoch: int, folder: Path) -> tuple[list[float], float, float, Heard]:
+def ours(overrides: list[str], steps_per_epoch: int, folder: Path) -> tuple[list[float], float, float, Hypotheses]:
     """Audio seconds per second of each epoch, peak memory in GiB, mean loss of the last epoch, and the test part."""
     subprocess.run(
         [
@@ -38,12 +38,12 @@ def ours(overrides: list[str], steps_per_epoch: int, folder: Path) -> tuple[list
     rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["train/loss"]]
     results = json.loads((folder / "results.json").read_text())
     parts, _ = read_hypotheses(folder / "hypotheses.tsv")
-    heard = sorted((h.id, h.reference, h.hypothesis) for h in parts["test"])
+    hypotheses = sorted((h.id, h.reference, h.hypothesis) for h in parts["test"])
     speeds = [float(row["train/audio_seconds_per_second"]) for row in rows]
-    return speeds, results["train"]["peak_memory_gib"], float(rows[-1]["train/loss"]), heard
+    return speeds, results["train"]["peak_memory_gib"], float(rows[-1]["train/loss"]), hypotheses
 
 
-def theirs(overrides: list[str], steps_per_epoch: int, out: Path) -> tuple[list[float], float, float, Heard]:
+def theirs(overrides: list[str], steps_per_epoch: int, out: Path) -> tuple[list[float], float, float, Hypotheses]:
     """The same of the Trainer."""
     subprocess.run([sys.executable, str(HERE / "peer.py"), str(out), *overrides], check=True, stdout=subprocess.DEVNULL)
     found = json.loads(out.read_text())
@@ -69,7 +69,7 @@ def main() -> None:
     for turn in range(arguments.rounds):
         folder = arguments.out / f"khasr_{turn}"
         if folder.exists():
-            raise SystemExit(f"{folder} is there already; --out names another folder.")
+            raise SystemExit(f"{folder} exists; give a different folder by --out.")
         last["transformers"] = theirs(arguments.overrides, steps, arguments.out / f"peer_{turn}.json")
         last["khasr"] = ours(arguments.overrides, steps, folder)
         for name, (each, *_) in last.items():
@@ -81,8 +81,8 @@ def main() -> None:
     print("| | s of audio/s, epochs after the first | peak, GiB | loss, last epoch | test WER, % | 95 % |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     counts = {}
-    for name, (_, peak, loss, heard) in last.items():
-        counts[name] = [word_edits(reference, hypothesis) for _, reference, hypothesis in heard]
+    for name, (_, peak, loss, hypotheses) in last.items():
+        counts[name] = [word_edits(reference, hypothesis) for _, reference, hypothesis in hypotheses]
         wer = rate_interval([e.total for e in counts[name]], [e.units for e in counts[name]])
         low, high, speed = min(speeds[name]), max(speeds[name]), statistics.harmonic_mean(speeds[name])
         print(

@@ -1,4 +1,4 @@
-"""Is a split heard in batches by length as fast as one by one? Seconds of both, in turn, and the padding.
+"""How much faster is a split in batches by length than one by one? Seconds of both, in turn, and the padding.
 
 python experiments/speed/evaluating.py RUN [--rounds 3]
 """
@@ -33,11 +33,11 @@ for _ in range(arguments.rounds):
         batches = evaluation_batches(part.lengths, size)
         loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
         since = time.perf_counter()
-        heard = recognise(
+        hypotheses = recognise(
             recogniser.model, loader, lambda rows, frames: decode_greedy(rows, frames, recogniser.vocabulary)
         )
         seconds[size].append(time.perf_counter() - since)
-        rates[size] = score(heard)["wer"]
+        rates[size] = score(hypotheses)["wer"]
 print(f"{len(part)} utterances, {sum(part.lengths) / 16_000:.0f} s of audio\n")
 print("| utterances in a batch | s, median | times one by one | padding, % | WER, % |")
 print("| ---: | ---: | ---: | ---: | ---: |")

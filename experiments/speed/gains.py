@@ -3,7 +3,7 @@
     python experiments/speed/gains.py [--rounds 3] [--steps 12] OVERRIDE...
 
 The overrides are those of `python -m khasr.train`. Each row adds one change to the row before; each is timed in a
-process of its own, the rows in turn. The numerical difference is from transformers' Wav2Vec2ForCTC with the same
+separate process, the rows in turn. The numerical difference is from transformers' Wav2Vec2ForCTC with the same
 weights, on one batch without dropout: of the log-probabilities, and of the gradient over its norm.
 """
 
@@ -111,8 +111,8 @@ def _difference(model: CtcModel, batch: Batch, autocast: Any) -> dict[str, float
         log_probs, frames = model(batch.waveforms, batch.waveform_lengths)
         loss = ctc_losses(log_probs, frames, batch.targets, batch.target_lengths).mean()
     loss.backward()
-    heard = torch.arange(log_probs.shape[1]) < frames[:, None]
-    apart = (log_probs - F.log_softmax(out.logits.float(), dim=-1)).abs()[heard].max().item()
+    inside_frames = torch.arange(log_probs.shape[1]) < frames[:, None]
+    apart = (log_probs - F.log_softmax(out.logits.float(), dim=-1)).abs()[inside_frames].max().item()
     their_gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
     pairs: list[tuple[Tensor, Tensor]] = []
     for name, parameter in model.named_parameters():

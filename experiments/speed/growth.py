@@ -65,7 +65,7 @@ def measure(name: str, seconds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures each point in a process of its own."""
+    """Measures each point in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--point", help=argparse.SUPPRESS)

@@ -4,7 +4,7 @@
 
 The overrides are those of `python -m khasr.train`. The waveforms are in memory before the clock starts and batches are
 grouped by length, so that the Trainer is at its best. OUT.json gets the seconds and the audio of each epoch, the loss
-of each step, what was heard in the test part, and the peak of memory.
+of each step, the hypotheses of the test part, and the peak of memory.
 """
 
 import json
@@ -112,7 +112,7 @@ def main() -> None:
     trainer.train()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     theirs.eval()
-    heard = []
+    hypotheses = []
     listening = PartDataset(data.parts["test"], vocabulary, config.data)
     for begin in range(0, len(listening), config.data.eval_batch_size):
         examples: list[Example] = [
@@ -123,7 +123,7 @@ def main() -> None:
             logits = theirs(batch["input_values"], attention_mask=batch["attention_mask"]).logits
         frames = theirs._get_feat_extract_output_lengths(batch["attention_mask"].sum(dim=1))
         texts = decode_greedy(logits, frames, vocabulary)
-        heard += [(e.id, e.reference, text) for e, text in zip(examples, texts, strict=True)]
+        hypotheses += [(e.id, e.reference, text) for e, text in zip(examples, texts, strict=True)]
     out.write_text(
         json.dumps(
             {
@@ -131,7 +131,7 @@ def main() -> None:
                 "audio_seconds_per_epoch": sum(data.parts["train"].lengths) / SAMPLE_RATE,
                 "losses": clock.losses,
                 "peak_gib": peak,
-                "hypotheses": sorted(heard),
+                "hypotheses": sorted(hypotheses),
             },
             ensure_ascii=False,
         )

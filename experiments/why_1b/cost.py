@@ -20,10 +20,10 @@ from khasr.model.weights import load_start
 SHAPES = {"xlsr_300m": ArchitectureConfig(1024, 24, 16, 4096), "xlsr_1b": ArchitectureConfig()}
 SYMBOLS = 72  # OpenSLR 42's 70 code points, blank and <unk>
 BATCH, SECONDS = 8, 5  # utterances of OpenSLR 42's mean length
-AUDIO_HOURS = 240  # that the card's run heard in training
+AUDIO_HOURS = 240  # of audio in the card's run
 VALIDATED = 14 * 0.36  # hours: 262 utterances, at each 400th of 5,475 steps and at the end
 GPU, PEAK, SHARE, PRICE = "A100 80 GB", 312e12, 0.35, 2.0  # dense bf16 FLOP/s; of which so much is used; USD an hour
-CARD = 5475 * 4 * 8  # utterances that the card's run heard
+CARD = 5475 * 4 * 8  # utterances in the card's run, with repeats
 UPDATES_AN_EPOCH = 73
 COMMON = "data.root=km_kh_male.zip model=xlsr_300m,xlsr_1b precision=bf16"
 HYPOTHESES = {

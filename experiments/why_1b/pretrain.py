@@ -3,7 +3,7 @@
 pretrain.py TWIN small OUT   trains on the train part of pretrain.tsv; OUT is a folder that model.checkpoint=OUT loads
 
 Each frame's log-mel features are projected at random and looked up in a random codebook, neither ever trained; the
-encoder hears the waveform with spans of frames masked and tells the masked frames' codes.
+encoder reads the waveform with spans of frames masked and predicts the codes of the masked frames.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SHAPES = {
     "small": ArchitectureConfig(80, 3, 4, 240, conv_dim=[40, 80, 96], **FRONT_END),
     "large": ArchitectureConfig(128, 6, 4, 384, conv_dim=[56, 112, 128], **FRONT_END),
 }
-WINDOW = 420  # samples that a frame of the feature encoder hears
+WINDOW = 420  # samples in the receptive field of a frame of the feature encoder
 MELS, PROJECTED, CODES, CODEBOOKS = 40, 16, 512, 4
 MASKED, SPAN = 0.6, 8  # share of frames, were there no overlaps; frames of 20 ms in a span
 BATCH = 8
@@ -67,16 +67,16 @@ class Pretrained(nn.Module):
         self.codes = nn.Linear(SHAPES[size].hidden_size, CODEBOOKS * CODES)
 
     def forward(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross-entropy of masked frames in nats a code, and the share of codes told right."""
+        """The cross-entropy of masked frames in nats a code, and the share of codes predicted correctly."""
         hidden = listen(self.encoder, batch.waveforms, batch.waveform_lengths, recompute=False)
         lengths = frame_lengths(self.encoder.config, batch.waveform_lengths)
         there = torch.arange(hidden.shape[1]) < lengths[:, None]
         masked = draw_spans(lengths, hidden.shape[1], MASKED, SPAN, least=1) & there
         hidden = torch.where(masked[:, :, None], self.encoder.masked_spec_embed, hidden)
-        heard = transform(self.encoder, hidden, there)[masked]
-        logits = self.codes(heard).view(-1, CODES)
-        told = targets[masked].reshape(-1)
-        return F.cross_entropy(logits, told), (logits.argmax(dim=-1) == told).float().mean()
+        masked_hidden = transform(self.encoder, hidden, there)[masked]
+        logits = self.codes(masked_hidden).view(-1, CODES)
+        codes = targets[masked].reshape(-1)
+        return F.cross_entropy(logits, codes), (logits.argmax(dim=-1) == codes).float().mean()
 
 
 def main() -> None:
@@ -98,7 +98,7 @@ def main() -> None:
     quantiser, model = RandomQuantiser(options.seed), Pretrained(options.size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _share_of_peak(s, options.updates))
-    started, heard, rows, recent = time.perf_counter(), 0.0, [], []
+    started, audio_seconds, rows, recent = time.perf_counter(), 0.0, [], []
     for step, batch in enumerate(data.train_dataloader(), 1):
         loss, right = model(batch, _targets(quantiser, batch))
         optimizer.zero_grad()
@@ -106,19 +106,21 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        heard += batch.audio_seconds
+        audio_seconds += batch.audio_seconds
         recent.append((loss.item(), right.item()))
         if step % 100 == 0 or step == options.updates:
             mean = [sum(column) / len(recent) for column in zip(*recent, strict=True)]
             rows.append({"step": step, "loss": mean[0], "right": mean[1]} | _validated(model, quantiser, data))
             recent = []
             print(
-                json.dumps(rows[-1] | {"audio_seconds": round(heard), "seconds": round(time.perf_counter() - started)}),
+                json.dumps(
+                    rows[-1] | {"audio_seconds": round(audio_seconds), "seconds": round(time.perf_counter() - started)}
+                ),
                 flush=True,
             )
     model.encoder.save_pretrained(options.out)
     (options.out / "pretraining.json").write_text(
-        json.dumps({"parameters": sum(p.numel() for p in model.encoder.parameters()), "audio_seconds": heard,
+        json.dumps({"parameters": sum(p.numel() for p in model.encoder.parameters()), "audio_seconds": audio_seconds,
                     "seconds": time.perf_counter() - started, "rows": rows}, indent=1),
         encoding="utf-8",
     )  # fmt: skip
@@ -138,7 +140,7 @@ def _share_of_peak(step: int, updates: int) -> float:
 
 @torch.no_grad()
 def _validated(model: Pretrained, quantiser: RandomQuantiser, data: CorpusDataModule) -> dict[str, float]:
-    """Loss and share of codes told right on the val part, always under the same masks."""
+    """Loss and share of codes predicted correctly on the val part, always under the same masks."""
     model.eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)

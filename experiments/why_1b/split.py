@@ -21,7 +21,7 @@ SEED = 42
 
 
 def main(twin: str) -> None:
-    """Writes both manifests and says how long their parts are."""
+    """Writes both manifests and prints the duration of their parts."""
     corpus = read_corpus(OpenslrKmConfig(root=twin))
     wavs = Path(twin) / "km_kh_male" / "wavs"
     seconds = {u.id: soundfile.info(wavs / f"{u.id}.wav").duration for u in corpus.utterances}
@@ -31,8 +31,8 @@ def main(twin: str) -> None:
     # One of each sentence: val and train share speakers, as the card's split does, and no sentence.
     finetuned = list({same_sentence(u.text): u for u in others}.values())
     sentences = {same_sentence(u.text) for u in finetuned}
-    heard = [u for u in corpus.utterances if u.speaker not in FINETUNED and same_sentence(u.text) not in sentences]
-    draw.shuffle(heard)
+    pretrained = [u for u in corpus.utterances if u.speaker not in FINETUNED and same_sentence(u.text) not in sentences]
+    draw.shuffle(pretrained)
     parts = {
         "finetune": {
             "train": finetuned[:TRAIN],
@@ -40,16 +40,16 @@ def main(twin: str) -> None:
             "test": finetuned[TRAIN + VAL :][:TEST],
         },
         "pretrain": {
-            "train": heard[2 * WATCHED :],
-            "val": heard[:WATCHED],
-            "test": heard[WATCHED : 2 * WATCHED],
+            "train": pretrained[2 * WATCHED :],
+            "val": pretrained[:WATCHED],
+            "test": pretrained[WATCHED : 2 * WATCHED],
         },
     }
     for name, of in parts.items():
         ids = {part: sorted(u.id for u in members) for part, members in of.items()}
         (Path(__file__).parent / f"{name}.tsv").write_text(manifest(ids), encoding="utf-8")
-        said = (f"{len(m)} {p} ({sum(seconds[i] for i in m) / 60:.1f} min)" for p, m in ids.items() if m)
-        print(f"{name}: {', '.join(said)}, {len({u.speaker for m in of.values() for u in m})} speakers")
+        lengths = (f"{len(m)} {p} ({sum(seconds[i] for i in m) / 60:.1f} min)" for p, m in ids.items() if m)
+        print(f"{name}: {', '.join(lengths)}, {len({u.speaker for m in of.values() for u in m})} speakers")
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ def main(folder: str) -> None:
     print("| --- | --- | ---: | --- | ---: | --- |")
     for cell in sorted(design.table["cell"].unique(), key=lambda c: (c != "reference", c)):
         sides = [cell_scores(design, model, cell) for model in design.models]
-        said = []
+        cells = []
         for model, scores in zip(design.models, sides, strict=True):
             mean = t_estimate(float(scores.mean()), [noise[model].squared_error(scores)], [float(noise[model].df)])
-            said.append(f"{_percent(mean.value)} [{_percent(mean.low)}, {_percent(mean.high)}] | {len(scores)}")
+            cells.append(f"{_percent(mean.value)} [{_percent(mean.low)}, {_percent(mean.high)}] | {len(scores)}")
         between = gap(design, *sides)
         changed = f"{_points(between.value)} [{_points(between.low)}, {_points(between.high)}]"
-        print(f"| {cell} | {said[0]} | {said[1]} | {changed} |")
+        print(f"| {cell} | {cells[0]} | {cells[1]} | {changed} |")
     print("\n| reference, standard deviation in points | seed | order_seed | both together, and the rest |")
     print("| --- | ---: | ---: | ---: |")
     for model in design.models:
