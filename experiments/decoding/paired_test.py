@@ -50,8 +50,8 @@ print(
     f"matched pairs {100 * alarms[1] / TRIALS:.1f} % below 0.05"
 )
 
-# Two systems: the first run's utterances with independent noise (edits drawn anew around each utterance's rate), and the
-# same with 2 points added. The planted difference is thus the true one.
+# Two systems: the first run's utterances with independent noise (edits drawn anew around each utterance's rate), and
+# the same with 2 points added. The planted difference is thus the true one.
 rate = np.clip((edits[0] + 0.5) / (words + 1), 0, 1)
 for planted in (0.0, POINTS):
     seen = np.zeros(2)
