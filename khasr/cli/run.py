@@ -21,12 +21,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from khasr.cli.errors import report_error
+from khasr.cli.errors import report_error, tolerate_terminal
 from khasr.cli.help import print_help
 from khasr.cli.multirun.launcher import SweepPlugins
 from khasr.cli.multirun.run import Task, budget, run_of_sweep
 from khasr.cli.multirun.sweep import Sweep, SweepEnded, unresolved
-from khasr.cli.resume import into_run_folder, training_options
+from khasr.cli.overrides import check_arguments
+from khasr.cli.resume import into_run_folder, quote, training_options
 from khasr.config import CONF_DIR, check_ranges, register_schemas, roots, to_options
 from khasr.run.interrupts import Interrupted
 from khasr.run.outcome import Outcome, is_unfinished
@@ -54,7 +55,13 @@ def plain_root(name: str) -> Root:
     return Root(name, lambda arguments: arguments, lambda composed, _: to_options(composed, roots()[name]))
 
 
-def run(command: str, task: Task, root: Root | None = None, arguments: Sequence[str] | None = None) -> None:
+def run(
+    command: str,
+    task: Task,
+    root: Root | None = None,
+    arguments: Sequence[str] | None = None,
+    choices: Path | None = None,
+) -> None:
     """Composes the options and runs the task with them: once or, with -m, many times.
 
     The task gets the typed options and the folder of the run, and returns the number that sweepers minimise. A user's
@@ -67,9 +74,11 @@ def run(command: str, task: Task, root: Root | None = None, arguments: Sequence[
         task: the work.
         root: what the options are composed from; those of training where None.
         arguments: of the command line; the process's own where None.
+        choices: a folder of the caller's with further choices of the groups; a command line cannot name one.
     """
     root = root or Root("train", into_run_folder, training_options)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    tolerate_terminal()
     if {"-h", "--help"} & set(arguments):
         sys.exit(print_help(command, [a for a in arguments if not a.startswith("-")], root.name))
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -83,6 +92,7 @@ def run(command: str, task: Task, root: Root | None = None, arguments: Sequence[
         SweepPlugins.install(sweep)
 
     def job(composed: DictConfig) -> Any:
+        tolerate_terminal()  # again, because a launcher may have started this process
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         swept = trains and hydra_config.mode is RunMode.MULTIRUN
@@ -105,8 +115,10 @@ def run(command: str, task: Task, root: Root | None = None, arguments: Sequence[
             return None
 
     try:
+        check_arguments(arguments)
         parser = get_args_parser()
-        parsed = parser.parse_intermixed_args(root.complete(arguments))
+        own = [] if choices is None else [f"hydra.searchpath=[{quote(f'file://{choices.resolve()}')}]"]
+        parsed = parser.parse_intermixed_args([*root.complete(arguments), *own])
         _run_hydra(parsed, parser, job, config_path=str(CONF_DIR), config_name=root.name)
     except SweepEnded:
         pass  # the outcomes of its runs give the reason
@@ -134,6 +146,7 @@ def _run_once(config: Any, task: Task, folder: Path) -> float | None:
 
 def guarded(main: Callable[[], int]) -> int:
     """The exit code of a command without Hydra; errors are reported as `run` reports them."""
+    tolerate_terminal()
     try:
         return main()
     except Exception as error:

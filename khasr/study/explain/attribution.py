@@ -203,6 +203,10 @@ def _seed_covariance(weights: Array, scores: Array) -> tuple[Array, float]:
     df = (seeds - 1) * (cells - 1)
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     squares = float((residual**2).sum())
+    failed = scores >= 1
+    if failed.any() and not failed.all():
+        # As if half a run more had failed (cf. Agresti and Coull 1998): a rare event's variance is mostly seen too low.
+        squares += 0.5 * float((1 - scores[~failed].mean()) ** 2)
     if df < 1 or squares <= 1e-18:
         return np.full((len(weights),) * 2, np.nan), max(df, 1)
     return weights @ weights.T * squares / df / seeds, df

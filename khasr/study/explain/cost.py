@@ -14,6 +14,7 @@ GPU, FLOPS, PRICE = "A100 80 GB at 35 % of 312 TFLOP/s", 0.35 * 312e12, 2.0
 
 # OpenSLR 42: 2,906 utterances, 4 hours, of which the random split trains on 81 %.
 _OPENSLR_UTTERANCES, _OPENSLR_SECONDS = 2906, 5.0
+_NOMINAL_UTTERANCES, _NOMINAL_SECONDS = 1000, 5.0  # for the ratio of two runs' work where the corpus is not known
 _CONTEXT = 250  # frames that attention sees: an utterance of 5 s
 
 
@@ -39,16 +40,14 @@ def predict(plan: Plan, a: Recipe | None, b: Recipe | None, seconds: Mapping[int
         if measured:
             known.setdefault(cell, float(measured))
     cells = range(plan.whole) if not plan.orders else {c for s in range(len(STAGES)) for c, _ in plan.jobs(s)}
-    work = {cell: flops(plan.comparison.cell(cell), a, b) for cell in cells}
+    work = {cell: flops(plan.comparison.cell(cell), a, b, nominal=bool(known)) for cell in cells}
     if known:
         # A run like a cell's: of the same size, scaled by its work.
         size = next((i for i, f in enumerate(plan.factors) if {*f.shown} & {*LINKED["size"]} or f.name == "size"), None)
         hours = {}
         for cell in cells:
             like = [c for c in known if size is None or c >> size & 1 == cell >> size & 1] or list(known)
-            scaled = [
-                known[c] * (work[cell] / work[c] if not math.isnan(work[cell]) and work[c] else 1.0) for c in like
-            ]
+            scaled = [known[c] * work[cell] / work[c] for c in like]
             hours[cell] = known.get(cell, sum(scaled) / len(scaled)) / 3600
         return Cost(hours, "measured on runs at hand, scaled by audio and size", None)
     if any(math.isnan(w) for w in work.values()):
@@ -56,9 +55,9 @@ def predict(plan: Plan, a: Recipe | None, b: Recipe | None, seconds: Mapping[int
     return Cost({cell: work[cell] / FLOPS / 3600 for cell in cells}, f"counted FLOPs on one {GPU}", PRICE)
 
 
-def flops(options: Options, a: Recipe | None = None, b: Recipe | None = None) -> float:
-    """FLOPs of a run's training steps; nan where the number of updates or the seconds of an utterance are not known."""
-    audio = audio_seconds(options, a, b)
+def flops(options: Options, a: Recipe | None = None, b: Recipe | None = None, nominal: bool = False) -> float:
+    """FLOPs of a run's training steps; see `audio_seconds` for what is not known."""
+    audio = audio_seconds(options, a, b, nominal)
     forward, convolutions = flops_per_second(options)
     passes = 4 if options.get("model.gradient_checkpointing") else 3
     frozen = options.get("finetune.freeze_feature_encoder")
@@ -80,12 +79,18 @@ def flops_per_second(options: Options) -> tuple[float, float]:
     return FRAMES_PER_SECOND * (shape["layers"] * layer + position + projection), convolutions
 
 
-def audio_seconds(options: Options, a: Recipe | None = None, b: Recipe | None = None) -> float:
-    """Seconds of audio that a run trains on, with repetition; nan where not known."""
-    utterance, updates_per_epoch = math.nan, math.nan
+def audio_seconds(options: Options, a: Recipe | None = None, b: Recipe | None = None, nominal: bool = False) -> float:
+    """Seconds of audio that a run trains on, with repetition.
+
+    Args:
+        a, b: recipes of given runs, whose corpus is measured.
+        nominal: takes a corpus that is not known to be of a nominal size, for ratios; without, nan is returned.
+    """
+    utterance = _NOMINAL_SECONDS if nominal else math.nan
     accumulated = options["trainer.accumulate_grad_batches"] * max(1, options["trainer.devices"])
     accumulated *= options["trainer.num_nodes"]
     at_once = options["data.batch_size"] * accumulated
+    updates_per_epoch = _NOMINAL_UTTERANCES / at_once if nominal else math.nan
     if options["data.name"] == "openslr_km":
         utterance = _OPENSLR_SECONDS
         utterances = _OPENSLR_UTTERANCES * (1 - options["data.test_share"]) * (1 - options["data.val_share"])

@@ -12,7 +12,7 @@ Options = dict[str, Any]
 """Resolved options by their dotted names."""
 
 # Options that do not change what is learned or how it is scored, with seeds and paths.
-_WITHOUT_EFFECT = (
+WITHOUT_EFFECT = (
     "seed", "resume", "score_test", "sweep.", "logger.", "data.order_seed", "data.num_workers", "data.cache_dir",
     "data.eval_batch_size", "data.url", "data.archive_bytes", "data.archive_sha256", "trainer.progress_bar",
     "trainer.log_every_steps", "trainer.deterministic", "trainer.strategy", "trainer.accelerator",
@@ -150,10 +150,12 @@ def compare(
     groups, fixed = dict(groups or {}), dict(fixed or {})
     _fix_options(a, b, groups, fixed)
     _check_val(a, b)
+    if a.get("data.root") is None and "data.root" in b:
+        a["data.root"] = b["data.root"]  # a path that one recipe leaves to the default
     differing = [
         key
         for key in dict.fromkeys([*a, *b])
-        if a.get(key, _ABSENT) != b.get(key, _ABSENT) and not _matches(key, (*_WITHOUT_EFFECT, *_OF_VAL))
+        if a.get(key, _ABSENT) != b.get(key, _ABSENT) and not _matches(key, (*WITHOUT_EFFECT, *_OF_VAL))
     ]
     idle = {key for key in differing if _has_no_effect(key, a) and _has_no_effect(key, b)}
     if _utterances_per_update(a) == _utterances_per_update(b):
@@ -277,6 +279,7 @@ def _group(
         linked["optimizer"] = ("optimizer.name", "optimizer.betas", "optimizer.eps")
     if _only_stage_differs(a, b):
         linked = {STAGE: _SECTIONS[STAGE]} | linked
+    linked = {name: patterns for name, patterns in linked.items() if name not in groups}
     named: dict[str, list[str]] = {}
     left = list(differing)
     for name, patterns in [*groups.items(), *linked.items()]:

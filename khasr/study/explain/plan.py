@@ -1,7 +1,7 @@
 """The plan of an attribution: which cells are run with which seeds, in stages; kept as explain.json."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from khasr.config import CONF_DIR, check_ranges, compose, from_plain, to_plain
 from khasr.config.schemas import to_options
 from khasr.run.folder import write_whole
 from khasr.study.explain.attribution import MOST_WHOLE, antithetic_orders, cells_of_order
-from khasr.study.explain.factors import Comparison, Factor, Options, flatten, nest
+from khasr.study.explain.factors import WITHOUT_EFFECT, Comparison, Factor, Options, flatten, nest
 
 _CHOICES = ("data", "model", "finetune", "optimizer", "schedule", "precision", "decoder")
 _NOT_OF_CELLS = ("seed", "resume", "score_test", "sweep.", "logger.")
@@ -176,3 +176,18 @@ def write_cells(plan: Plan, folder: Path) -> Path:
         name = plan.comparison.cell_name(cell)
         write_whole(place / "experiment" / f"{name}.yaml", f"# @package _global_\n{text}")
     return place
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Checks the overrides of every run.
+
+    Raises:
+        ValueError: one that changes what is learned, which would be in neither recipe.
+    """
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if key == "seed" or not key.startswith(("hydra", "logger", *WITHOUT_EFFECT)):
+            raise ValueError(
+                f"--with {word}: this option affects learning, so it belongs to the recipes A and B (--fix {word} sets "
+                "it in both). --with takes options of Hydra and loggers, and those without effect on learning."
+            )
