@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import sys
 import traceback
 from pathlib import Path
@@ -25,6 +26,13 @@ _NOISE = (
     "To append to your config use",
     "See https://hydra.cc",
 )
+
+
+def tolerate_terminal() -> None:
+    """Has standard output and error escape characters that the terminal's encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def report_error(error: Exception) -> int:

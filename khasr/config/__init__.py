@@ -13,6 +13,7 @@ from khasr.config.data_options import (
 )
 from khasr.config.model_options import ArchitectureConfig, FinetuneConfig, LoraConfig, ModelConfig
 from khasr.config.options import Config, DecoderConfig, EvaluateConfig, PrepareConfig, TuneConfig
+from khasr.config.plain import escape_interpolations, read_plain_yaml
 from khasr.config.schemas import (
     CONF_DIR,
     SCHEMAS,
@@ -75,7 +76,9 @@ __all__ = [
     "check_ranges",
     "compose",
     "compose_root",
+    "escape_interpolations",
     "from_plain",
+    "read_plain_yaml",
     "register_schemas",
     "roots",
     "to_config",

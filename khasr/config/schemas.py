@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from khasr.config.data_options import FolderConfig, HubConfig, MixConfig, OpenslrKmConfig, SyntheticConfig
 from khasr.config.model_options import LoraConfig
 from khasr.config.options import Config, EvaluateConfig, PrepareConfig, TuneConfig
+from khasr.config.plain import escape_interpolations
 from khasr.config.training_options import CosineConfig, TriStageConfig, WarmupHoldDecayConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -92,12 +93,16 @@ def to_plain(config: Any) -> dict[str, Any]:
 def from_plain(plain: dict[str, Any], root: type = Config) -> DictConfig:
     """The typed form of what `to_plain` returned, with the schemas of the choices that it names.
 
+    Strings stay as they are: `${...}` in saved options is text and is not resolved.
+
     Raises:
         omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have.
     """
     typed = OmegaConf.structured(root)
     for group in SCHEMAS.keys() & {option.name for option in dataclasses.fields(root)}:
-        schema = SCHEMAS[group].get(plain.get(group, {}).get("name"))
+        section = plain.get(group)
+        name = section.get("name") if isinstance(section, dict) else None
+        schema = SCHEMAS[group].get(name) if isinstance(name, str) else None
         if schema is not None:
             typed[group] = OmegaConf.structured(schema)
-    return cast(DictConfig, OmegaConf.merge(typed, OmegaConf.create(plain)))
+    return cast(DictConfig, OmegaConf.merge(typed, OmegaConf.create(escape_interpolations(plain))))

@@ -7,11 +7,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from khasr.config import Config, from_plain, to_config
+from khasr.config import Config
 from khasr.run.folder import RunFolder, read_metrics
 from khasr.run.published import PublishedRow
 
@@ -190,7 +189,7 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
         raise ValueError(
             f"{folder.results}: status {results['status']}, nothing was scored; resume={folder.path} goes on."
         )
-    config = to_config(from_plain(yaml.safe_load(folder.config.read_text(encoding="utf-8"))))
+    config = folder.read_config()
     corpus = _CORPORA.get(config.data.name) or Corpus(
         config.data.name, config.data.name, "", "", "More information needed"
     )

@@ -10,9 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from khasr.config import Config, DecoderConfig, from_plain, to_plain
-
-_MOST_BYTES = 1_000_000  # of a file of options
+from khasr.config import Config, DecoderConfig, escape_interpolations, from_plain, read_plain_yaml, to_plain
 
 
 @dataclass(frozen=True)
@@ -154,11 +152,11 @@ class RunFolder:
                 f"{self.path} has no config.yaml; expected the folder of a run, as `python -m khasr.train` prints it."
             )
         try:
-            options = _read_yaml(self.config)
+            options = read_plain_yaml(self.config)
             if "resume" not in options:  # the last that is written
                 raise ValueError("the file is incomplete.")
             return cast(Config, OmegaConf.to_object(from_plain(options)))
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, OmegaConfBaseException) as error:
+        except (ValueError, TypeError, AttributeError, OmegaConfBaseException) as error:
             raise ValueError(
                 f"{self.config} does not hold the options of a run: {_one_line(error)} Restore the file; python -m "
                 "khasr.train wrote it at the start of the run."
@@ -178,11 +176,11 @@ class RunFolder:
         if not self.decoder.is_file():
             return None
         try:
-            options = OmegaConf.create(_read_yaml(self.decoder))
+            options = OmegaConf.create(escape_interpolations(read_plain_yaml(self.decoder)))
             return cast(
                 DecoderConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DecoderConfig), options))
             )
-        except (yaml.YAMLError, ValueError, OmegaConfBaseException) as error:
+        except (ValueError, OmegaConfBaseException) as error:
             raise ValueError(
                 f"{self.decoder} does not hold decoder options: {_one_line(error)} Delete the file, or write it again "
                 f"with python -m khasr.tune run={self.path} lm=LM."
@@ -221,25 +219,6 @@ class RunFolder:
 def read_config(folder: str | Path) -> Config:
     """The options of the run in a folder; see `RunFolder.read_config`."""
     return RunFolder.at(folder).read_config()
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Loads YAML without aliases, which khasr does not write and which can expand to any size."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed.")
-        return super().compose_node(parent, index)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """A file of saved options, which are plain values."""
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {_MOST_BYTES:,}.")
-    options = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
-    if not isinstance(options, dict):
-        raise ValueError(f"a mapping is expected, not {type(options).__name__}.")
-    return options
 
 
 def _one_line(error: Exception) -> str:

@@ -1,9 +1,11 @@
 """Reads a wandb sweep file as a Hydra sweep of khasr.train."""
 
+import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from khasr.cli.overrides import check_file_override
+from khasr.config import read_plain_yaml
 
 _LOG = ("log_uniform_values",)
 _LINEAR = ("uniform", "int_uniform", None)
@@ -26,19 +28,26 @@ def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> l
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist. Expected a wandb sweep file, such as sweeps/h1_lr.yaml.")
-    sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(sweep, dict) or not {"method", "parameters"} <= sweep.keys():
+    try:
+        sweep = read_plain_yaml(file)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error} Expected a wandb sweep file, such as sweeps/h1_lr.yaml.") from error
+    if not {"method", "parameters"} <= sweep.keys() or not _are_parameters(sweep["parameters"]):
         raise ValueError(
             f"{file} has no method and parameters. Expected a wandb sweep file, such as sweeps/h1_lr.yaml."
         )
     given = {word.partition("=")[0] for word in overrides}
     parameters = {k: v for k, v in sweep["parameters"].items() if k not in given and k != "logger"}
+    fixed = [word for word in _command_options(file, sweep) if word.partition("=")[0] not in {*given, "logger"}]
     searched = sweep["method"] != "grid"
     if trials is not None and not searched:
         raise ValueError(
             f"{file} is a grid, whose number of runs is the number of combinations: --trials={trials} is for a search."
         )
-    words = ["-m", *(f"{name}={_values(file, name, options, searched)}" for name, options in parameters.items())]
+    words = [*fixed, *(f"{name}={_values(file, name, options, searched)}" for name, options in parameters.items())]
+    for word in words:
+        check_file_override(word, str(file))
+    words = ["-m", *words]
     if searched:
         # A search spends its trials where results are good: two model sizes in it would get different numbers.
         sizes = [word for word in [*words, *overrides] if word.startswith("model=")]
@@ -65,9 +74,9 @@ def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> l
 def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> str:
     """The values of a parameter in Hydra's grammar, formatted as wandb's agent does."""
     if "value" in options:
-        return str(options["value"])
+        return _grammar(options["value"])
     if "values" in options:
-        return ",".join(str(value) for value in options["values"])
+        return ",".join(map(_grammar, options["values"]))
     kind = options.get("distribution")
     if searched and {"min", "max"} <= options.keys() and kind in (*_LOG, *_LINEAR):
         ends = [options["min"], options["max"]]
@@ -79,3 +88,46 @@ def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> s
         f"{file}: {name} is {options}. Expected value, values or, in a search, min and max with the distribution "
         "uniform, int_uniform or log_uniform_values."
     )
+
+
+def _grammar(value: Any) -> str:
+    """A value of YAML in Hydra's grammar; a string is written as it is, with the quotes that it needs."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_grammar, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_grammar(inner)}' for key, inner in value.items())}}}"
+    return str(value)
+
+
+def _are_parameters(parameters: Any) -> bool:
+    return isinstance(parameters, dict) and all(
+        isinstance(options, dict) and isinstance(options.get("values", []), list) for options in parameters.values()
+    )
+
+
+def _command_options(file: Path, sweep: dict[str, Any]) -> list[str]:
+    """The options in the file's `command`, which wandb's agent passes to every run.
+
+    Raises:
+        ValueError: a command that is no list, that does not run khasr.train, or whose options are also parameters.
+    """
+    command = sweep.get("command") or []
+    if not isinstance(command, list):
+        raise ValueError(f"{file}: command is {command}. Expected a list of words.")
+    words = [str(word) for word in command]
+    program = str(sweep.get("program", "khasr/train.py"))
+    starts = [i for i, word in enumerate(words) if word in ("khasr.train", "${program}", program)]
+    if words and not starts:
+        raise ValueError(f"{file}: command is {command}. Expected one that runs khasr.train.")
+    options = [word for word in words[starts[0] + 1 :] if not re.fullmatch(r"\$\{\w+\}", word)] if starts else []
+    twice = [word for word in options if word.partition("=")[0] in sweep["parameters"]]
+    if twice:
+        raise ValueError(f"{file}: {twice[0]} is in command, and also one of the parameters. Remove one of them.")
+    flags = [word for word in options if word.startswith("-") or "=" not in word]
+    if flags:
+        raise ValueError(f"{file}: {flags[0]} in command is not an option of khasr.train. Expected OPTION=VALUE.")
+    return options

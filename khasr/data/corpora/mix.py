@@ -7,7 +7,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from khasr.config import CONF_DIR, SCHEMAS, DataConfig, MixConfig
+from khasr.config import CONF_DIR, SCHEMAS, DataConfig, MixConfig, escape_interpolations
 
 
 def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, float]:
@@ -29,8 +29,9 @@ def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, fl
         preset.pop("defaults")[0].popitem()[0] if isinstance(preset["defaults"][0], dict) else preset.pop("defaults")[0]
     )
     typed = OmegaConf.structured(SCHEMAS["data"][schema.split("@")[0].rsplit("/", 1)[-1]])
+    plain = escape_interpolations(own)  # saved options are not resolved a second time
     try:
-        merged = OmegaConf.merge(typed, preset, {"cache_dir": mix.cache_dir, "on_error": mix.on_error}, own)
+        merged = OmegaConf.merge(typed, preset, {"cache_dir": mix.cache_dir, "on_error": mix.on_error}, plain)
     except OmegaConfBaseException as error:
         raise ValueError(f"data.corpora: {choice}: {str(error).splitlines()[0]}") from None
     return cast(DataConfig, OmegaConf.to_object(merged)), float(weight)
