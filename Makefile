@@ -1,4 +1,4 @@
-# make train: set up .venv where it is missing, then the first run, end to end.  make test: the same set-up, then the tests.
+# make train: sets up .venv if it is missing, then trains the quickstart.  make test: the same set-up, then the tests.
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 train: $(INSTALLED)
 	$(BIN)/python -m khasr.train experiment=quickstart
 
-# Two at a time, with one thread each: two threads that wait for each other beside other work are many times slower.
+# Two processes with one thread each: threads that wait for one another on busy cores are many times slower.
 test: $(INSTALLED) $(BIN)/lmplz
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -22,10 +22,10 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-# KenLM's lmplz and build_binary, which build language models: no wheel holds them. kenlm-ex's source package needs a C++
-# compiler and a young cmake, which comes from its own wheel, and no Boost. Faults of its 0.2.1 are mended on the way: two
-# -h options, on which lmplz stops, and options that nothing sets (with them lmplz wrote, at random, back-off models or
-# what its --collapse_values writes, whose probabilities exceed 1).
+# KenLM's lmplz and build_binary, which build language models and are in no wheel. The source package of kenlm-ex needs a
+# C++ compiler and a recent cmake, which is installed from its wheel, but not Boost. Two faults of its version 0.2.1 are
+# patched: a duplicate -h option, which stops lmplz, and uninitialised options, with which lmplz at random wrote a back-off
+# model or the output of --collapse_values, whose probabilities exceed 1.
 KENLM := kenlm-ex==0.2.1
 CMAKE := cmake>=3.28,<5
 lmplz: $(BIN)/lmplz
@@ -42,7 +42,7 @@ $(BIN)/lmplz: | $(INSTALLED)
 	PYTHONPATH=build/kenlm/cmake build/kenlm/cmake/bin/cmake --build build/kenlm/out --parallel 2 --target lmplz build_binary >> build/kenlm/log
 	install build/kenlm/out/bin/build_binary build/kenlm/out/bin/lmplz $(BIN)
 
-# The stamp is written last, so that a set-up that was cut short is done again, and one that is whole is left alone.
+# The stamp is written last, so that an interrupted set-up is repeated and a complete one is not.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[synthetic,tensorboard,bitsandbytes,dev]'
