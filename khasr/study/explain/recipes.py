@@ -47,7 +47,7 @@ def read_recipe(text: str) -> Recipe:
         options = flatten(to_plain(run.read_config()))
         written = flatten(yaml.safe_load(run.config.read_text(encoding="utf-8")))
         results = json.loads(run.results.read_text(encoding="utf-8")) if run.results.is_file() else {}
-        missing = sorted(options.keys() - written.keys())
+        missing = sorted(key for key in options.keys() - written.keys() if not key.startswith("logger."))
         unknown = []
         if missing:
             unknown.append(
