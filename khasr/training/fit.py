@@ -108,7 +108,8 @@ def _begin(config: Config, folder: RunFolder) -> dict[str, Any]:
     Raises:
         ValueError: a new run in a folder that has a run.
     """
-    folder.recover_checkpoints()
+    if config.resume is not None or folder.last.is_file():
+        folder.recover_checkpoints()
     results = new_results(config)
     if config.resume is None:
         _refuse_existing_run(folder)

@@ -19,29 +19,39 @@ from khasr.scoring.hypotheses import Hypothesis, sample_evenly
 
 
 def build_wandb_logger(config: Config, options: WandbLoggerConfig, folder: RunFolder) -> WandbLogger:
-    """The logger of a run, with the same wandb id each time the run is resumed."""
-    mode: str = options.mode
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-        if mode == "offline":
-            print(f"wandb: offline; upload the run later with `wandb sync {folder.wandb}/offline-*`")
-    kept = folder.wandb / "id"
-    if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    """The logger of a run, with the same wandb id each time the run is resumed; offline if wandb cannot be reached."""
+    id_file = folder.wandb / "id"
+    if not id_file.is_file():
+        id_file.parent.mkdir(parents=True, exist_ok=True)
         # A sweep's agent sets the id. Without an agent, WANDB_RUN_ID would be the id of every run of the shell.
-        named = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
-        kept.write_text(named or uuid.uuid4().hex[:8])
+        of_agent = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+        id_file.write_text(of_agent or uuid.uuid4().hex[:8])
+    upload = f"upload the run later with `wandb sync {folder.wandb}/offline-*`"
+    try:
+        mode: str = options.mode
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+            if mode == "offline":
+                print(f"wandb: offline; {upload}")
+        return _start(config, options, folder, mode)
+    except wandb.errors.CommError as error:  # unreachable, or a key that is not accepted
+        reason = " ".join(str(error).split()).rstrip(".")
+        print(f"wandb: offline, because it cannot be used online ({reason}); {upload}", file=sys.stderr)
+        return _start(config, options, folder, "offline")
+
+
+def _start(config: Config, options: WandbLoggerConfig, folder: RunFolder, mode: str) -> WandbLogger:
     logger = WandbLogger(
         project=options.project,
         entity=options.entity,
         tags=options.tags,
-        id=kept.read_text(),
+        id=(folder.wandb / "id").read_text(),
         resume="allow",
         save_dir=str(folder.path),
         mode=mode,
         config=to_plain(config),
         # wandb's console capture would log every update of the progress bar.
-        settings=wandb.Settings(console="off", silent=True),
+        settings=wandb.Settings(console="off", silent=True, init_timeout=30),
     )
     _ = logger.experiment  # starts wandb's run now, before signal handlers are installed, not at the first row
     return logger
