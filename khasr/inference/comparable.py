@@ -64,12 +64,13 @@ def _same_corpus(run: str, data: DataConfig) -> bool:
     own = folder.read_config().data
     if "mix" in (own.name, data.name):
         return True
-    places = [Path(d.root).expanduser().resolve() if getattr(d, "root", None) else None for d in (own, data)]
-    return own.name == data.name and places[0] == places[1] and _source(own) == _source(data)
+    return own.name == data.name and _source(own) == _source(data)
 
 
 def _source(data: DataConfig) -> list[Any]:
-    return [getattr(data, name, None) for name in ("table", "dataset", "revision", "files")]
+    root = getattr(data, "root", None)
+    place = Path(root).expanduser().resolve() if root is not None else None
+    return [place, *(getattr(data, name, None) for name in ("table", "dataset", "revision", "files"))]
 
 
 def training_words(config: EvaluateConfig, whole: Part) -> Counter[str] | None:

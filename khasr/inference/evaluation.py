@@ -47,7 +47,8 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         recognised.append(_recognise(run, part, config, n_best_file))
         notes += recognised[-1].notes
     found = recognised[0].hypotheses
-    results = {"run": config.run, "data": config.data.name, "part": config.part, "decoder": to_plain(config.decoder)}
+    results: dict[str, Any] = {"run": config.run, "data": config.data.name, "part": config.part}
+    results |= {"decoder": to_plain(config.decoder)}
     results |= describe(found, training_words(config, parts["all"]), config.resamples)
     against = None
     if config.against:

@@ -103,8 +103,8 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
     )
     if out != run:
         changed = {key: value for key, value in asdict(tuned.decoder).items() if value != getattr(DecoderConfig(), key)}
-        words = [f"decoder.{key}={value}" for key, value in changed.items() if key != "name"]
-        print(f"Evaluate with it: decoder={tuned.decoder.name} {' '.join(words)}")
+        overrides = [f"decoder.{key}={value}" for key, value in changed.items() if key != "name"]
+        print(f"Evaluate with it: decoder={tuned.decoder.name} {' '.join(overrides)}")
     return tuned.wer
 
 
@@ -201,7 +201,7 @@ def draw_trials(tuned: Tuned, path: Path, title: str) -> None:
         alphas[whole], betas[whole], c=rates[whole], cmap="viridis_r", s=28, label=f"{whole.sum()} trials on all of val"
     )
     figure.colorbar(points, label="WER, %", extend="max" if rates.max() > 100 * (tuned.wer + 0.0999) else "neither")
-    marker = {"ls": "", "mfc": "none", "ms": 14, "mew": 1.8}
+    marker: dict[str, Any] = {"ls": "", "mfc": "none", "ms": 14, "mew": 1.8}
     axes.plot(alphas[0], betas[0], "s", color="black", label=f"untuned: {100 * tuned.untuned:.1f} %", **marker)
     axes.plot(
         tuned.decoder.alpha, tuned.decoder.beta, "o", color="red", label=f"best: {100 * tuned.wer:.1f} %", **marker

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.text.vocabulary import Vocabulary
@@ -10,7 +11,7 @@ def test_chunks(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks give every frame once, in order, and read no more than a chunk at once."""
     lengths: list[int] = []
 
-    def first_samples(recogniser: object, waveform: np.ndarray) -> np.ndarray:
+    def first_samples(recogniser: object, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         lengths.append(len(waveform))
         return waveform[: len(waveform) // 320 * 320 : 320, None].repeat(3, axis=1)
 

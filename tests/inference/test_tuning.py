@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,7 +40,7 @@ def test_picture_stays_on_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         {"alpha": a, "beta": b, "wer": 0.3 + a / 10, "decoded": share}
         for a, b, share in [(0.5, 1.5, 1.0), (0.1, 5.0, 1.0), (1.4, -1.0, 0.25), (0.9, 2.0, 1.0), (1.2, 4.0, 1.0)]
     ]
-    drawn = []
+    drawn: list[Any] = []
     monkeypatch.setattr(plt, "close", drawn.append)
     best = DecoderConfig(alpha=0.1, beta=5.0)
     draw_trials(Tuned(best, 0.31, 0.35, [], [], trials), tmp_path / "tuning.png", "WER")

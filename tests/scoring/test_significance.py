@@ -2,11 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from khasr.scoring.significance import LEAST_GROUPS, matched_pairs, paired_difference, rate_interval
 
 
-def utterances(rng: np.random.Generator, count: int, rate: float, spread: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def utterances(
+    rng: np.random.Generator, count: int, rate: float, spread: float = 0.0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Words and word errors of utterances of 4 to 14 words, each with its own rate around the mean."""
     words = rng.integers(4, 15, count)
     own = np.clip(rate + rng.normal(0, spread, count), 0, 1)
