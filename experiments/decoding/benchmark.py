@@ -25,7 +25,7 @@ log_probs, references = recognised.log_probs[:most], recognised.references[:most
 words = sum(len(r.split()) for r in references)
 found = {}
 for backend in ("compiled", "pyctcdecode"):
-    options = DecoderConfig(name="beam_lm", lm=lm, backend=backend, beam_width=100)  # type: ignore[arg-type]
+    options = DecoderConfig(name="beam_lm", lm=lm, backend=backend, beam_width=100)
     search = BeamSearch(options, recogniser.vocabulary)
     search.texts(log_probs[:2])
     gc.collect()  # what the imports left would be swept in one of the two, and takes 0.1 s

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from khasr.config import DecoderConfig
 from khasr.data.datamodule import read_parts
@@ -24,7 +25,7 @@ test = recognise_part(recogniser, read_parts(config.data, config.seed)["test"], 
 card = DecoderConfig(name="beam_lm", lm=lm)
 tuned = RunFolder.at(run).read_decoder()
 assert tuned is not None, "tune the run first: python -m khasr.tune run=RUN lm=LM"
-weights = {"alpha": tuned.alpha, "beta": tuned.beta, "unk_score_offset": tuned.unk_score_offset,
+weights: dict[str, Any] = {"alpha": tuned.alpha, "beta": tuned.beta, "unk_score_offset": tuned.unk_score_offset,
                "token_min_logp": tuned.token_min_logp, "beam_prune_logp": tuned.beam_prune_logp}  # fmt: skip
 rows = [
     ("greedy", DecoderConfig()),

@@ -94,7 +94,7 @@ def ours(config: Config, model: CtcModel, vocabulary: Vocabulary, batches: list[
     recorder = Recorder()
     trainer = build_trainer(config, RunFolder(folder), total, [recorder], [])
     module.train()
-    trainer.fit(module, DataLoader(batches, batch_size=None))
+    trainer.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     return recorder.steps
 
 
@@ -104,7 +104,7 @@ class _Theirs(Trainer):
     losses: list[float]
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+        return SequentialSampler(self.train_dataset)
 
     def training_step(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         loss = super().training_step(*arguments, **keywords)

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,12 @@ from khasr.model.masks import draw_spans
 from khasr.model.weights import load_start
 
 HERE = Path(__file__).parent
-FRONT_END = {"conv_kernel": [40, 8, 4], "conv_stride": [20, 4, 4], "pos_conv_kernel": 32, "pos_conv_groups": 4}
+FRONT_END: dict[str, Any] = {
+    "conv_kernel": [40, 8, 4],
+    "conv_stride": [20, 4, 4],
+    "pos_conv_kernel": 32,
+    "pos_conv_groups": 4,
+}
 SHAPES = {
     "small": ArchitectureConfig(80, 3, 4, 240, conv_dim=[40, 80, 96], **FRONT_END),
     "large": ArchitectureConfig(128, 6, 4, 384, conv_dim=[56, 112, 128], **FRONT_END),

@@ -28,7 +28,8 @@ def main(folder: str) -> None:
         for model, scores in zip(design.models, sides, strict=True):
             mean = t_estimate(float(scores.mean()), [noise[model].squared_error(scores)], [float(noise[model].df)])
             cells.append(f"{_percent(mean.value)} [{_percent(mean.low)}, {_percent(mean.high)}] | {len(scores)}")
-        between = gap(design, *sides)
+        small, large = sides
+        between = gap(design, small, large)
         changed = f"{_points(between.value)} [{_points(between.low)}, {_points(between.high)}]"
         print(f"| {cell} | {cells[0]} | {cells[1]} | {changed} |")
     print("\n| reference, standard deviation in points | seed | order_seed | both together, and the rest |")
