@@ -1,4 +1,4 @@
-"""Prefix beam search, with or without an n-gram: pyctcdecode's, or the same compiled."""
+"""Prefix beam search with or without an n-gram, by pyctcdecode or by the compiled search with the same results."""
 
 import functools
 import json
@@ -17,20 +17,19 @@ from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, wor
 from khasr.lm.arpa import arpa_words
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
 
-# pyctcdecode guesses what is not told: "" is its blank, and U+2047 its unknown word, which must not be said.
-_NOTHING = "⁇"
+# pyctcdecode's label of the unknown symbol, which is removed from the text. Its label of the blank is "".
+_UNKNOWN_LABEL = "⁇"
 
-
-# It starts a symbol that is a word of its own, for models that count symbols; as sentencepiece writes it.
-_OWN_WORD, _SPACE = "▁", "|"
+# In labels of a symbol-level language model: the start of each word, as in sentencepiece, and the space.
+_WORD_START, _SPACE = "▁", "|"
 
 
 def check_decoder(options: DecoderConfig) -> None:
-    """Looks whether the options go together and the language model is there.
+    """Checks that the options are consistent and that the language model exists.
 
     Raises:
-        FileNotFoundError: decoder.lm is not there.
-        ValueError: a language model without beam_lm, beam_lm without one, or a weight that is no number.
+        FileNotFoundError: decoder.lm does not exist.
+        ValueError: a language model without beam_lm or the reverse, or a weight or threshold out of range.
     """
     for name in ("alpha", "beta", "unk_score_offset"):
         if not math.isfinite(getattr(options, name)):
@@ -40,54 +39,55 @@ def check_decoder(options: DecoderConfig) -> None:
             raise ValueError(f"decoder.{name}={getattr(options, name)}: expected 0 or less, a logarithm.")
     if (options.name == "beam_lm") != (options.lm is not None):
         raise ValueError(
-            f"decoder={options.name} with decoder.lm={options.lm}: a language model and decoder=beam_lm go together."
+            f"decoder={options.name} with decoder.lm={options.lm}: decoder=beam_lm and a language model must be set "
+            "together."
         )
     if options.lm is not None:
         lm_file(options.lm)
 
 
 def lm_file(lm: str) -> Path:
-    """The KenLM file that decoder.lm names: itself, or the binary in a folder of build_lm's.
+    """The KenLM file of decoder.lm, which is the file or a folder of build_lm.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
     """
     path = Path(lm).expanduser()
     if path.is_dir():
         path /= "lm.binary"
     if not path.is_file():
         raise FileNotFoundError(
-            f"decoder.lm={lm} is not there; expected a folder that `python -m khasr.build_lm` wrote, or a KenLM model "
-            "(ARPA or binary)."
+            f"decoder.lm={lm}: {path} does not exist; expected a folder that `python -m khasr.build_lm` wrote, or a KenLM "
+            "model (ARPA or binary)."
         )
     return path
 
 
 def read_unigrams(lm: Path) -> frozenset[str] | None:
-    """The words in unigrams.txt beside a language model; None where there is no such file, or no word in it."""
+    """The words of unigrams.txt beside a language model; None if the file is missing or empty."""
     path = lm.parent / "unigrams.txt"
     return (frozenset(path.read_text(encoding="utf-8").split()) or None) if path.is_file() else None
 
 
 class BeamSearch:
-    """Beam search by the options, over one vocabulary; the language model is loaded once."""
+    """Beam search for one vocabulary; the language model is loaded once."""
 
     def __init__(self, options: DecoderConfig, vocabulary: Vocabulary) -> None:
-        """A search by the options.
+        """Loads the language model and prepares the search.
 
         Raises:
-            FileNotFoundError, ValueError: as `check_decoder`, and where decoder.lm cannot be used.
+            FileNotFoundError, ValueError: as `check_decoder`, and if decoder.lm cannot be used.
         """
         check_decoder(options)
         self._options = options
         self._lm = lm_file(options.lm) if options.lm else None
         self._of_symbols = self._lm is not None and _counts_symbols(self._lm, vocabulary)
         self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm, self._of_symbols)
-        # The compiled search lets go of the interpreter while it works.
+        # The compiled search releases the interpreter's lock.
         self._threads = len(os.sched_getaffinity(0)) if options.backend == "compiled" else 1
 
     def weigh(self, options: DecoderConfig) -> None:
-        """Searches by other weights and pruning from now on; what was learnt of the language model stays."""
+        """Sets the weights and the pruning of the following searches; cached language model scores are kept."""
         self._options = options
         self._search.reset_params(
             alpha=float(options.alpha), beta=float(options.beta), unk_score_offset=float(options.unk_score_offset)
@@ -105,7 +105,7 @@ class BeamSearch:
         found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[
             :most
         ]
-        # Two beams may be the same text (one has a <unk> in it, which is not said): the better stands for both.
+        # Two beams can have the same text, where one has an <unk>, which is removed: the better one is kept.
         texts: dict[str, tuple[list[tuple[str, int, int]], float]] = {}
         for beam in found:
             words = self._words([(text, start, end) for text, (start, end) in beam[-3]])
@@ -125,7 +125,7 @@ class BeamSearch:
         ]  # fmt: skip
 
     def _best(self, rows: NDArray[np.float32]) -> str:
-        return self._said(self._search.decode(np.ascontiguousarray(rows), **self._pruning()))
+        return self._clean(self._search.decode(np.ascontiguousarray(rows), **self._pruning()))
 
     def _pruning(self) -> dict[str, Any]:
         options = self._options
@@ -135,32 +135,32 @@ class BeamSearch:
             "beam_prune_logp": options.beam_prune_logp,
         }
 
-    def _said(self, text: str) -> str:
+    def _clean(self, text: str) -> str:
         if self._of_symbols:
             text = "".join(text.split()).replace(_SPACE, " ")
-        return " ".join(text.replace(_NOTHING, "").split())
+        return " ".join(text.replace(_UNKNOWN_LABEL, "").split())
 
     def _words(self, found: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-        """Words with their frames; where the search's words are symbols, symbols up to the next space are one."""
+        """Words with their frames; with a symbol-level language model the symbols between spaces are one word."""
         words: list[tuple[str, int, int]] = []
         new = True
         for text, start, end in found:
-            said = text.replace(_NOTHING, "")
+            letters = text.replace(_UNKNOWN_LABEL, "")
             if self._of_symbols and text == _SPACE:
                 new = True
-            elif said and (new or not self._of_symbols):
-                words.append((said, start, end))
+            elif letters and (new or not self._of_symbols):
+                words.append((letters, start, end))
                 new = False
-            elif said:
-                words[-1] = (words[-1][0] + said, words[-1][1], end)
+            elif letters:
+                words[-1] = (words[-1][0] + letters, words[-1][1], end)
         return words
 
 
 def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
-    """Whether the model's n-grams are of the vocabulary's symbols, not of words.
+    """Whether the n-grams are of the vocabulary's symbols instead of words.
 
     Raises:
-        ValueError: they are of symbols of another kind.
+        ValueError: they are of a different kind of symbol.
     """
     unit = _described(lm).get("unit", "word")
     if unit == "word":
@@ -168,52 +168,54 @@ def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
     symbols = "cluster" if any(len(s) > 1 for s in vocabulary.symbols[2:]) else "character"
     if unit != symbols:
         raise ValueError(
-            f"decoder.lm={lm.parent} counts {unit}s, and the model says {symbols}s. Build it with --unit {symbols}, or "
-            "--unit word."
+            f"decoder.lm={lm.parent} has n-grams of {unit}s, and the acoustic model's symbols are {symbols}s. Build it "
+            f"with --unit {symbols} or --unit word."
         )
     return True
 
 
 def _described(lm: Path) -> dict[str, Any]:
-    """What build_lm wrote of a language model; nothing where another program built it."""
+    """The lm.json beside a language model; empty if a different program built the model."""
     described = lm.parent / "lm.json"
     found: dict[str, Any] = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
     return found
 
 
 def _labels(vocabulary: Vocabulary, of_symbols: bool) -> list[str]:
-    unknown = f"{_OWN_WORD}{_NOTHING}{_OWN_WORD}" if of_symbols else _NOTHING
-    said = [unknown if s == UNKNOWN else (_OWN_WORD + (_SPACE if s == " " else s) if of_symbols else s)
-            for s in vocabulary.symbols[1:]]  # fmt: skip
-    if of_symbols and len(set(said)) < len(said):
+    unknown = f"{_WORD_START}{_UNKNOWN_LABEL}{_WORD_START}" if of_symbols else _UNKNOWN_LABEL
+    labels = [unknown if s == UNKNOWN else (_WORD_START + (_SPACE if s == " " else s) if of_symbols else s)
+              for s in vocabulary.symbols[1:]]  # fmt: skip
+    if of_symbols and len(set(labels)) < len(labels):
         raise ValueError(
-            f"The vocabulary has a space and a {_SPACE!r}, which a language model of symbols writes "
-            "alike. Build it with --unit word."
+            f"The vocabulary has a space and {_SPACE!r}, which are one symbol in a language model of symbols. "
+            "Build the language model with --unit word."
         )
-    return ["", *said]
+    return ["", *labels]
 
 
 def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbols: bool) -> Any:
-    """The library's decoder.
+    """The decoder object of the backend.
 
     Raises:
-        ValueError: the language model is none.
+        ValueError: the language model cannot be read.
     """
     unigrams = None if lm is None else read_unigrams(lm)
     if lm is not None and not options.unigrams:
         if lm.suffix == ".arpa":
-            raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file tells its words; pass the binary.")
+            raise ValueError(
+                f"decoder.unigrams=false with {lm}: an ARPA file lists its words; pass the binary."
+            )
         unigrams = None
     elif lm is not None and unigrams is None and lm.suffix == ".arpa":
         unigrams = frozenset(arpa_words(lm))
-    # Imported here: pyctcdecode takes a second, numba half of one.
+    # Imported here because pyctcdecode takes 1 s and numba 0.5 s.
     build: Callable[..., Any]
     if options.backend == "compiled":
         from khasr.decoding.compiled.search import CompiledSearch
 
-        # build_lm's list has all words of its model, until somebody changes one of the two.
+        # The list that build_lm writes has all words of the model; a list of a different length was edited.
         closed = lm is not None and unigrams is not None and len(unigrams) == _described(lm).get("words")
-        build = functools.partial(CompiledSearch, closed=closed, own_words=of_symbols)
+        build = functools.partial(CompiledSearch, closed=closed, symbol_words=of_symbols)
     else:
         from pyctcdecode import build_ctcdecoder
 

@@ -1,4 +1,4 @@
-"""What a decoder heard: a text, when each word was said, and how sure it is."""
+"""A decoded text with the time and the confidence of each word."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ FRAME_SECONDS = FRAME_STRIDE / SAMPLE_RATE
 
 
 class Word(NamedTuple):
-    """A word, from start to end in seconds; confidence is between 0 and 1."""
+    """A word with its start and end in seconds and its confidence in [0, 1]."""
 
     text: str
     start: float
@@ -21,11 +21,11 @@ class Word(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """One way to read an utterance.
+    """A hypothesis of an utterance.
 
     Attributes:
-        score: natural logarithm; of all symbols' probabilities, and of the language model's where there is one.
-        confidence: share of the n-best list's probability, or of the frames' where there is no list.
+        score: natural log-probability of the symbols, plus the weighted language model score if there is one.
+        confidence: posterior within the n-best list; the mean frame probability for greedy decoding.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Decoded(NamedTuple):
 
 
 def posteriors(scores: Sequence[float]) -> list[float]:
-    """The shares of hypotheses with these log scores, which sum to 1."""
+    """The probabilities of hypotheses with these log scores, normalised to sum to 1."""
     best = max(scores)
     weights = [math.exp(score - best) for score in scores]
     total = math.fsum(weights)
@@ -43,10 +43,10 @@ def posteriors(scores: Sequence[float]) -> list[float]:
 
 
 def word_confidences(words: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[float]]:
-    """For each word of each hypothesis, the share of the hypotheses that have it at its place (Wessel 2001, n-best).
+    """The confidence of each word: the total posterior of hypotheses with that word there (Wessel 2001, n-best).
 
-    Only the first hypothesis' words are held against all others; another's against the first alone, which would be
-    quadratic otherwise: they get the share that agrees with the first, or their own.
+    The words of the first hypothesis are aligned with all others. The words of the others are aligned with the first
+    only, which avoids quadratic time: a word has the first's confidence where they agree, else its own posterior.
     """
     agreeing: list[list[float]] = [[] for _ in words[0]]
     confidences: list[list[float]] = []
@@ -55,7 +55,7 @@ def word_confidences(words: Sequence[Sequence[str]], shares: Sequence[float]) ->
             if op.tag == "equal":
                 for place in range(op.src_start, op.src_end):
                     agreeing[place].append(share)
-    # The shares are rounded, so even their exact sum can exceed 1 by a unit in the last place.
+    # The posteriors are rounded, so that even their exact sum can exceed 1 by a unit in the last place.
     first = [min(1.0, math.fsum(shares_there)) for shares_there in agreeing]
     for other, share in zip(words, shares, strict=True):
         own = [share] * len(other)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Text from frame log-probabilities according to `DecoderConfig`: greedy or beam search, 1-best or n-best."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,22 +16,36 @@ from khasr.text.vocabulary import Vocabulary
 Decoder = Callable[[Tensor, Tensor], list[str]]
 
 
-def texts(decoder: DecoderConfig, vocabulary: Vocabulary, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
-    if decoder.name != "greedy":
-        return BeamSearch(decoder, vocabulary).texts(log_probs)
+def texts(options: DecoderConfig, vocabulary: Vocabulary, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
+    """The best text of each utterance.
+
+    Args:
+        log_probs: (frames, vocab) for each utterance.
+
+    Raises:
+        FileNotFoundError, ValueError: as `BeamSearch`.
+    """
+    if options.name != "greedy":
+        return BeamSearch(options, vocabulary).texts(log_probs)
     return [decode_greedy(torch.from_numpy(rows)[None], torch.tensor([len(rows)]), vocabulary)[0] for rows in log_probs]
 
 
-def n_best(decoder: DecoderConfig, vocabulary: Vocabulary, most: int) -> Callable[[NDArray[np.float32]], list[Decoded]]:
-    """A function from an utterance's log-probabilities to its hypotheses, best first; greedy decoding has one."""
-    if decoder.name == "greedy":
+def n_best(options: DecoderConfig, vocabulary: Vocabulary, most: int) -> Callable[[NDArray[np.float32]], list[Decoded]]:
+    """A function from (frames, vocab) log-probabilities to at most `most` hypotheses, best first.
+
+    Greedy decoding has a single hypothesis.
+
+    Raises:
+        FileNotFoundError, ValueError: as `BeamSearch`.
+    """
+    if options.name == "greedy":
         return lambda rows: [decode_greedy_words(torch.from_numpy(rows), vocabulary)]
-    search = BeamSearch(decoder, vocabulary)
+    search = BeamSearch(options, vocabulary)
     return lambda rows: search.beams(rows)[:most]
 
 
 def build_decoder(options: DecoderConfig, vocabulary: Vocabulary) -> Decoder:
-    """A function from (log_probs (batch, frames, vocab), frame_lengths (batch,)) to the texts.
+    """A function from log_probs (batch, frames, vocab) and frame_lengths (batch,) to the text of each utterance.
 
     Raises:
         FileNotFoundError, ValueError: as `BeamSearch`.

@@ -10,7 +10,7 @@ from khasr.text.vocabulary import Vocabulary
 
 
 def decode_greedy(log_probs: Tensor, frame_lengths: Tensor, vocabulary: Vocabulary) -> list[str]:
-    """The text of each utterance, one space between words and none at the ends.
+    """The text of each utterance, with single spaces between words and none at the ends.
 
     Args:
         log_probs: (batch, frames, vocab), blank first.
@@ -24,9 +24,10 @@ def decode_greedy(log_probs: Tensor, frame_lengths: Tensor, vocabulary: Vocabula
 
 
 def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
-    """One utterance's text with its words' times: from the first frame of a word's first symbol to the last's end.
+    """The text of one utterance with times and confidences of its words.
 
-    A word's confidence is the geometric mean of its frames' probabilities.
+    A word extends from the first frame of its first symbol to the last frame of its last symbol. Its confidence is the
+    geometric mean of the probabilities of its frames.
 
     Args:
         log_probs: (frames, vocab), blank first.
@@ -37,16 +38,16 @@ def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
     logs: list[float] = []
     letters, start, end, frame = "", 0, 0, 0
     for id_, count in [*zip(ids.tolist(), counts.tolist(), strict=True), (None, 0)]:
-        said = "" if id_ is None else vocabulary.decode([id_])
-        if id_ is None or said == " ":
+        symbol = "" if id_ is None else vocabulary.decode([id_])
+        if id_ is None or symbol == " ":
             if letters:
                 confidence = _mean_probability(math.fsum(logs), len(logs))
                 words.append(Word(letters, start * FRAME_SECONDS, end * FRAME_SECONDS, confidence))
             letters, logs = "", []
-        elif said:
+        elif symbol:
             start = frame if not letters else start
             end = frame + count
-            letters += said
+            letters += symbol
             logs += values[frame : frame + count].tolist()
         frame += count
     score = float(values.sum())

@@ -70,7 +70,7 @@ def assert_same(ours: CompiledSearch, theirs: Any, rows: NDArray[np.float32], **
 
 @pytest.mark.parametrize("labels", [LETTERS, CLUSTERS, WORDS], ids=["letters", "clusters", "words"])
 @pytest.mark.parametrize("lm", ["none", "without a list", "with a list", "with a short list"])
-def test_texts_frames_and_scores_are_pyctcdecode_s(labels: list[str], lm: str, tmp_path: Path) -> None:
+def test_same_as_pyctcdecode(labels: list[str], lm: str, tmp_path: Path) -> None:
     words = ["|", "a", "b"] if labels is WORDS else ["a", "ab", "abc", "bab", "cacb", "bcbcbcbc"]
     options: dict[str, Any] = {}
     if lm != "none":
@@ -79,7 +79,7 @@ def test_texts_frames_and_scores_are_pyctcdecode_s(labels: list[str], lm: str, t
         path = write_trigrams(tmp_path / "trigrams.lm", words)
         options = {"kenlm_model_path": path, "unigrams": unigrams, "alpha": 0.7, "beta": 1.1, "unk_score_offset": -4.0}
     theirs = build_ctcdecoder(labels, **options)
-    options["own_words"] = labels is WORDS
+    options["symbol_words"] = labels is WORDS
     # With a whole list it may be told that the model knows no other words.
     for closed in (False, True) if lm == "with a list" else (False,):
         ours = CompiledSearch(labels, **options, closed=closed)
@@ -88,7 +88,7 @@ def test_texts_frames_and_scores_are_pyctcdecode_s(labels: list[str], lm: str, t
 
 
 @pytest.mark.parametrize("width", [1, 3, 9, 200])
-def test_wide_and_narrow_searches_are_pyctcdecode_s_too(width: int, tmp_path: Path) -> None:
+def test_beam_widths(width: int, tmp_path: Path) -> None:
     words = ["a", "ab", "abc", "bab", "cacb"]
     options: dict[str, Any] = {"kenlm_model_path": write_trigrams(tmp_path / "trigrams.lm", words), "unigrams": words}
     ours, theirs = CompiledSearch(LETTERS, **options), build_ctcdecoder(LETTERS, **options)
@@ -96,7 +96,7 @@ def test_wide_and_narrow_searches_are_pyctcdecode_s_too(width: int, tmp_path: Pa
         assert_same(ours, theirs, rows, beam_width=width, beam_prune_logp=-25.0, token_min_logp=-20.0)
 
 
-def test_a_room_that_is_too_small_grows_and_one_that_is_full_is_cleared(
+def test_workspace_grows_and_is_cleared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["a", "ab", "abc", "bab", "cacb"]
@@ -105,13 +105,13 @@ def test_a_room_that_is_too_small_grows_and_one_that_is_full_is_cleared(
     expected = [CompiledSearch(LETTERS, **options).decode_beams(r, **PRUNING) for r in rows]
     monkeypatch.setattr(compiled, "_SMALLEST", 8)
     grown = [0]
-    grow = compiled._Room.grow
+    grow = compiled._Workspace.grow
 
     def count(self: Any) -> None:
         grown[0] += 1
         grow(self)
 
-    monkeypatch.setattr(compiled._Room, "grow", count)
+    monkeypatch.setattr(compiled._Workspace, "grow", count)
     small = CompiledSearch(LETTERS, **options)
     assert [small.decode_beams(r, **PRUNING) for r in rows] == expected
     assert grown[0] > 5
@@ -119,7 +119,7 @@ def test_a_room_that_is_too_small_grows_and_one_that_is_full_is_cleared(
     assert [small.decode_beams(r, **PRUNING) for r in rows] == expected
 
 
-def test_other_weights_need_no_new_search(tmp_path: Path) -> None:
+def test_weigh(tmp_path: Path) -> None:
     words = ["a", "ab", "abc", "bab", "cacb"]
     lm = write_trigrams(tmp_path / "lm.binary", words)
     (tmp_path / "unigrams.txt").write_text("\n".join(words), encoding="utf-8")
@@ -134,7 +134,7 @@ def test_other_weights_need_no_new_search(tmp_path: Path) -> None:
     assert search.texts(rows) == before
 
 
-def test_one_search_is_asked_for_more_and_for_fewer_beams() -> None:
+def test_widths_of_one_search() -> None:
     search, rows = CompiledSearch(LETTERS), utterances(len(LETTERS), 3)
     for width in (2, 400, 1, 50):
         pruning = {"beam_width": width, "beam_prune_logp": -30.0, "token_min_logp": -30.0}
@@ -146,7 +146,7 @@ def test_one_search_is_asked_for_more_and_for_fewer_beams() -> None:
     ("rows", "told"),
     [(np.zeros((3, 5), np.float32), r"\(frames, 6\)"), (np.full((3, 6), np.nan, np.float32), "not numbers")],
 )
-def test_log_probabilities_that_cannot_be_searched_are_told(rows: NDArray[np.float32], told: str) -> None:
+def test_bad_log_probs(rows: NDArray[np.float32], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         CompiledSearch(LETTERS).decode(rows, **PRUNING)
 
@@ -156,7 +156,7 @@ def test_log_probabilities_that_cannot_be_searched_are_told(rows: NDArray[np.flo
     [{"unk_score_offset": -np.inf}, {"alpha": np.nan}, {"beta": np.inf}, {"beam_prune_logp": 10.0},
      {"token_min_logp": np.nan}],
 )  # fmt: skip
-def test_weights_and_pruning_that_are_no_numbers_are_told(change: dict[str, float], tmp_path: Path) -> None:
+def test_bad_weights_and_pruning(change: dict[str, float], tmp_path: Path) -> None:
     lm = write_trigrams(tmp_path / "lm.binary", ["a", "ab"])
     (name,) = change
     with pytest.raises(ValueError, match=f"{name}=.*expected"):
@@ -169,20 +169,20 @@ def test_weights_and_pruning_that_are_no_numbers_are_told(change: dict[str, floa
             search.reset_params(**{"alpha": 1.0, "beta": 1.0, "unk_score_offset": -1.0} | change)
 
 
-def test_a_symbol_that_is_hardly_possible_is_as_possible_as_in_pyctcdecode() -> None:
+def test_lowest_log_probability() -> None:
     rows = np.array([[-0.01, -40, -5, -5.5, -60, -70]], np.float32)
     pruning = PRUNING | {"token_min_logp": -36.0, "beam_prune_logp": -50.0}
     found = CompiledSearch(LETTERS).decode_beams(rows, **pruning)
     assert len(found) == len(build_ctcdecoder(LETTERS).decode_beams(rows, **pruning)) == 5
 
 
-def test_an_utterance_may_be_one_word_of_any_length() -> None:
+def test_long_word() -> None:
     rows = np.full((3000, len(LETTERS)), -20.0, np.float32)
     rows[np.arange(3000), 3 + np.arange(3000) % 3] = 0.0
     assert CompiledSearch(LETTERS).decode(rows, **PRUNING) == "abc" * 1000
 
 
-def test_the_sign_of_sentencepiece_is_a_letter_where_the_model_has_it() -> None:
+def test_sentencepiece_mark_as_letter() -> None:
     vocabulary = Vocabulary.of_texts(["ab ▁c"])
     said = [vocabulary.symbols.index(symbol) for symbol in "ab▁ c▁"]
     rows = np.full((len(said), len(vocabulary)), -20.0, np.float32)
@@ -190,7 +190,7 @@ def test_the_sign_of_sentencepiece_is_a_letter_where_the_model_has_it() -> None:
     assert BeamSearch(DecoderConfig(name="beam"), vocabulary).texts([rows]) == ["ab▁ c▁"]
 
 
-def test_many_questions_at_once_are_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_many_queries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ["".join(w) for n in (1, 2, 3) for w in itertools.product("abc", repeat=n)]
     options: dict[str, Any] = {"kenlm_model_path": write_trigrams(tmp_path / "lm", words), "unigrams": words}
     rows = np.log(np.full((12, len(LETTERS)), 1 / len(LETTERS), np.float32))
@@ -201,14 +201,14 @@ def test_many_questions_at_once_are_answered(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.parametrize("frames", [0, 1])
-def test_hardly_any_audio_is_no_error(frames: int) -> None:
+def test_few_frames(frames: int) -> None:
     rows = np.log(np.full((frames, len(LETTERS)), 1 / len(LETTERS), np.float32))
     assert isinstance(CompiledSearch(LETTERS).decode(rows, **PRUNING), str)
     rows = np.full((frames, len(LETTERS)), -np.inf, np.float32)
     assert CompiledSearch(LETTERS).decode(rows, **PRUNING) == ""
 
 
-def test_threads_do_not_change_what_is_said(tmp_path: Path) -> None:
+def test_threads(tmp_path: Path) -> None:
     lm = write_trigrams(tmp_path / "lm.binary", ["a", "ab", "abc", "bab", "cacb"])
     vocabulary = Vocabulary.of_texts(["ab c"])
     rows = utterances(len(vocabulary), 200)
@@ -219,14 +219,14 @@ def test_threads_do_not_change_what_is_said(tmp_path: Path) -> None:
     assert search.texts(rows) == many
 
 
-def test_the_beginnings_of_words_are_found() -> None:
+def test_prefix_keys() -> None:
     points = np.array([ord(c) for c in "abac"], np.uint32)
-    begun, whole = tables.beginnings(points, np.array([2, 4]))
+    begun, whole = tables.prefix_keys(points, np.array([2, 4]))
     assert (len(begun), len(whole)) == (3, 2)  # a, ab, ac
     assert set(whole) < set(begun)
 
 
-def test_a_list_that_lost_a_word_is_not_taken_for_all_that_the_model_knows(tmp_path: Path) -> None:
+def test_edited_unigram_list(tmp_path: Path) -> None:
     words = ["a", "ab", "abc", "bab", "cacb"]
     lm = write_trigrams(tmp_path / "lm.binary", words)
     (tmp_path / "lm.json").write_text(json.dumps({"words": len(words)}), encoding="utf-8")

@@ -12,7 +12,7 @@ VOCABULARY = Vocabulary.of_texts(["ab c"])  # <blank> <unk> space a b c
 
 
 def frames(text: str, sure: float = 0.9) -> torch.Tensor:
-    """Log-probabilities that say a path: - is the blank, ? the unknown symbol."""
+    """Log-probabilities of a path: - is the blank, ? the unknown symbol."""
     path = [{"-": 0, "?": 1}.get(c) if c in "-?" else VOCABULARY.symbols.index(c) for c in text]
     probs = torch.full((1, len(path), len(VOCABULARY)), (1 - sure) / (len(VOCABULARY) - 1))
     for i, label in enumerate(path):
@@ -25,17 +25,17 @@ def frames(text: str, sure: float = 0.9) -> torch.Tensor:
     ("path", "text"),
     [("aa-a-b", "aab"), ("--a- -b--", "a b"), ("----", ""), ("a  b", "a b"), (" a ", "a"), ("a-?-b", "ab")],
 )
-def test_repeats_merge_blanks_part_and_words_have_one_space_between(name: str, path: str, text: str) -> None:
+def test_collapse(name: str, path: str, text: str) -> None:
     decode = build_decoder(DecoderConfig(name=name), VOCABULARY)  # type: ignore[arg-type]
     assert decode(frames(path, sure=0.999), torch.tensor([len(path)])) == [text]
 
 
-def test_frames_beyond_the_end_are_not_read() -> None:
+def test_frame_lengths() -> None:
     assert decode_greedy(frames("ab--cc"), torch.tensor([3]), VOCABULARY) == ["ab"]
 
 
 def write_lm(folder: Path) -> Path:
-    """A bigram model that knows "ab" well and "ac" hardly."""
+    """A bigram model in which "ab" is likely and "ac" is not."""
     unigrams = "-5\t<unk>\t0\n-99\t<s>\t0\n-1\t</s>\t0\n-0.1\tab\t0\n-4\tac\t0\n"
     (folder / "lm.arpa").write_text(
         f"\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n{unigrams}\n\\2-grams:\n-0.1\t<s> ab\n\n\\end\\\n",
@@ -44,7 +44,7 @@ def write_lm(folder: Path) -> Path:
     return folder / "lm.arpa"
 
 
-def test_a_language_model_decides_between_words_that_sound_alike(tmp_path: Path) -> None:
+def test_language_model(tmp_path: Path) -> None:
     pytest.importorskip("kenlm")
     unsure = frames("a-b", sure=0.97)
     unsure[0, 2, VOCABULARY.symbols.index("c")] = unsure[0, 2, VOCABULARY.symbols.index("b")] + 0.3
@@ -62,6 +62,6 @@ def test_a_language_model_decides_between_words_that_sound_alike(tmp_path: Path)
         ({"name": "beam_lm", "lm": "/absent.arpa"}, FileNotFoundError),
     ],
 )
-def test_a_language_model_and_beam_lm_go_together(options: dict[str, str], error: type[Exception]) -> None:
+def test_lm_requires_beam_lm(options: dict[str, str], error: type[Exception]) -> None:
     with pytest.raises(error, match=r"decoder\.lm"):
         build_decoder(DecoderConfig(**options), VOCABULARY)  # type: ignore[arg-type]

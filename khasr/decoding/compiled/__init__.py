@@ -1,0 +1,1 @@
+"""Prefix beam search compiled by numba, with the results of pyctcdecode's search."""

@@ -1,11 +1,11 @@
-"""The inner loop of the compiled beam search: CTC prefix search with words, as pyctcdecode does it, in numba.
+"""The inner loop of the compiled beam search: CTC prefix search with words, as pyctcdecode's, in numba.
 
-A beam is three numbers: its words (a text), the piece of a word that is begun (a part), and its last symbol. Texts and
-parts are nodes of trees, so that beams are told apart and grown without a string. What pyctcdecode sorts is not sorted
-here: of what it does with the order, only who is kept and whose frames are kept is an answer.
+A beam is three numbers: its complete words (a text), the beginning of the current word (a part), and its last symbol.
+Texts and parts are nodes of trees, so that beams are compared and extended without strings. pyctcdecode sorts its
+beams in each frame; here only which beams are kept, and whose frames they keep, is computed.
 
-The search stops where it needs what it has not: scores of words that the language model was not asked for yet
-(MISSES), or room (GROW); it goes on with the same frame when it is called again.
+The kernel returns when the language model must be queried (MISSES) or an array must grow (GROW), and continues with the
+same frame when it is called again.
 """
 
 from typing import Any
@@ -23,36 +23,30 @@ from khasr.decoding.compiled.layout import (
     UNKNOWN,
     WORD,
 )
-from khasr.decoding.compiled.tables import (
-    _compiled,
-    _has,
-    _mix,
-    _pair,
-    _word_slot,
-)
+from khasr.decoding.compiled.tables import contains, find_word, jit, mix, pair
 
-# Places in `at`, the search's counters: the frame, how many there are of each, the most candidates that the frame can
-# have, and the stamps: of the utterance's texts, and of the candidates of a symbol.
-FRAME, BEAMS, PARTS, TEXTS, SPANS, ASKED, NEED, UTTERANCE, STAMP = range(9)
+# Indices of the array of counters, `at`: the frame, the number of beams, parts, texts, spans and queries, the number of
+# candidates to allocate for, and the stamps of the utterance's texts and of a symbol's candidates.
+FRAME, BEAMS, PARTS, TEXTS, SPANS, QUERIES, NEED, UTTERANCE, STAMP = range(9)
 
 
-# pyctcdecode's: log-probabilities are no lower than ln 1e-15; letters above which an unknown piece costs more.
+# From pyctcdecode: the lowest log-probability, and the length above which the penalty of an unknown part grows.
 _LOWEST, _LONG = np.log(1e-15), 6
 
 
 _LN10 = np.log(10.0)
 
 
-@_compiled
-def _grown_part(
-    before: int, symbol: int, points: Any, ends: Any, begun: Any, whole: Any, listed: bool, closed: bool, at: Any,
+@jit
+def _extend_part(
+    before: int, symbol: int, points: Any, ends: Any, prefixes: Any, whole: Any, listed: bool, closed: bool, at: Any,
     parts: Any, slots: Any,
 ) -> int:  # fmt: skip
-    """The part that a symbol makes of one."""
+    """The part extended by a symbol."""
     key = parts[before].key
     first = ends[symbol - 1] if symbol else 0
     for i in range(first, ends[symbol]):
-        key = _mix(key, points[i])
+        key = mix(key, points[i])
     mask = np.uint64(len(slots) - 1)
     place = key & mask
     while slots[place].part >= 0:
@@ -68,49 +62,49 @@ def _grown_part(
     parts[new].before = before
     parts[new].symbol = symbol
     parts[new].length = length
-    parts[new].unknown = 0.0 if listed and _has(begun, key) else max(1.0, length / _LONG)
+    parts[new].unknown = 0.0 if listed and contains(prefixes, key) else max(1.0, length / _LONG)
     parts[new].word = NEW
-    if closed and not _has(whole, key):
+    if closed and not contains(whole, key):
         parts[new].word, parts[new].penalty = UNKNOWN, 1
     return new
 
 
-@_compiled
-def _ask(state: int, part: int, at: Any, asked: Any) -> None:
-    asked[at[ASKED]] = _pair(state, part)
-    at[ASKED] += 1
+@jit
+def _query(state: int, part: int, at: Any, queries: Any) -> None:
+    queries[at[QUERIES]] = pair(state, part)
+    at[QUERIES] += 1
 
 
-@_compiled
-def _ask_once(at: Any, asked: Any) -> None:
-    """Leaves each question once; beams of many texts in one state ask the same."""
-    asked[: at[ASKED]].sort()
+@jit
+def _unique_queries(at: Any, queries: Any) -> None:
+    """Removes duplicate queries, which come from texts with the same state."""
+    queries[: at[QUERIES]].sort()
     count = 0
-    for i in range(at[ASKED]):
-        if i == 0 or asked[i] != asked[i - 1]:
-            asked[count] = asked[i]
+    for i in range(at[QUERIES]):
+        if i == 0 or queries[i] != queries[i - 1]:
+            queries[count] = queries[i]
             count += 1
-    at[ASKED] = count
+    at[QUERIES] = count
 
 
-@_compiled
-def _grown_text(
+@jit
+def _extend_text(
     before: int, part: int, weights: Any, history: int, at: Any, parts: Any, texts: Any, slots: Any, words: Any,
-    asked: Any,
+    queries: Any,
 ) -> int:  # fmt: skip
-    """The text with one more word; -1 where the language model has to be asked first."""
-    key = _pair(before, part)
+    """The text extended by a word; -1 if the language model must be queried first."""
+    key = pair(before, part)
     mask = np.uint64(len(slots) - 1)
-    place = _mix(0, key) & mask
+    place = mix(0, key) & mask
     while slots[place].stamp == at[UTTERANCE]:
         if slots[place].key == key:
             return slots[place].text
         place = (place + np.uint64(1)) & mask
     score, state = 0.0, -1
     if len(words):
-        found = _word_slot(words, texts[before].state, parts[part].word)
+        found = find_word(words, texts[before].state, parts[part].word)
         if found < 0:
-            _ask(texts[before].state, part, at, asked)
+            _query(texts[before].state, part, at, queries)
             return -1
         score = _word_score(words[found].logp, parts[part].penalty, weights)
         state = words[found].state
@@ -123,35 +117,35 @@ def _grown_text(
     texts[new].before = before
     texts[new].part = part
     texts[new].state = state
-    # Of the last words, the newest first; the empty text has none before it.
+    # The newest word first; the empty text ends the chain.
     seen, node = np.uint64(0), new
     for _ in range(history):
         if node == 0:
             break
-        seen = _mix(seen, texts[node].part + 1)
+        seen = mix(seen, texts[node].part + 1)
         node = texts[node].before
     texts[new].history = seen
     return new
 
 
-@_compiled
+@jit
 def _word_score(logp: float, penalty: int, weights: Any) -> float:
     alpha, beta, offset = weights
     return alpha * (logp + penalty * offset) * _LN10 + beta
 
 
-@_compiled
+@jit
 def _sum(one: float, other: float) -> float:
     """ln(exp(one) + exp(other))."""
     high, low = max(one, other), min(one, other)
     return high + np.log1p(np.exp(low - high)) if low - high > -40.0 else high
 
 
-@_compiled
+@jit
 def _place(one: int, other: int, stamp: int, slots: Any) -> tuple[int, bool]:
-    """Where the entry of two keys is or goes, and whether it is there."""
+    """The slot of a pair of keys, and whether the pair was in the table before."""
     mask = np.uint64(len(slots) - 1)
-    at = _mix(one, other) & mask
+    at = mix(one, other) & mask
     while slots[at].stamp == stamp:
         if slots[at].one == one and slots[at].other == other:
             return np.int64(at), True
@@ -162,23 +156,23 @@ def _place(one: int, other: int, stamp: int, slots: Any) -> tuple[int, bool]:
     return np.int64(at), False
 
 
-@_compiled
-def _candidate(text: int, part: int, heard: float, count: int, stamp: int, grown: Any, slots: Any) -> int:
-    """The candidate of this text and part, to which the beam's probability is added; `count` where it is new."""
+@jit
+def _candidate(text: int, part: int, ctc: float, count: int, stamp: int, candidates: Any, slots: Any) -> int:
+    """The candidate with this text and part, to which `ctc` is added; `count` if it is new."""
     place, found = _place(np.uint64(text), np.uint64(part), stamp, slots)
     if found:
         same = slots[place].beam
-        grown[same].heard = _sum(grown[same].heard, heard)
+        candidates[same].ctc = _sum(candidates[same].ctc, ctc)
         return same
     slots[place].beam = count
-    grown[count].heard = heard
-    grown[count].text = text
-    grown[count].part = part
-    grown[count].source = np.inf
+    candidates[count].ctc = ctc
+    candidates[count].text = text
+    candidates[count].part = part
+    candidates[count].source = np.inf
     return count
 
 
-@_compiled
+@jit
 def _new_span(begin: int, end: int, before: int, at: Any, spans: Any) -> int:
     span = at[SPANS]
     at[SPANS] = span + 1
@@ -188,9 +182,9 @@ def _new_span(begin: int, end: int, before: int, at: Any, spans: Any) -> int:
     return span
 
 
-@_compiled
+@jit
 def _nth_highest(values: Any, count: int, nth: int) -> float:
-    """The nth highest of the first values, whose order is lost (quickselect, Hoare 1961)."""
+    """The nth highest of the first `count` values, which are reordered (quickselect, Hoare 1961)."""
     low, high, nth = 0, count - 1, nth - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -213,22 +207,22 @@ def _nth_highest(values: Any, count: int, nth: int) -> float:
     return values[nth]
 
 
-@_compiled
+@jit
 def _keep(
-    count: int, width: int, beam_prune_logp: float, prune_history: bool, at: Any, texts: Any, beams: Any, grown: Any,
-    slots: Any, scores: Any,
+    count: int, width: int, beam_prune_logp: float, prune_history: bool, at: Any, texts: Any, beams: Any,
+    candidates: Any, slots: Any, scores: Any,
 ) -> None:  # fmt: skip
-    """Makes beams of the best candidates: `width` at most, none further behind than beam_prune_logp.
+    """Selects at most `width` candidates within beam_prune_logp of the best one as the next beams.
 
-    With prune_history, of those that nothing to come can tell apart only the best.
+    With prune_history only the best of candidates with equal history, part and last symbol is kept.
     """
     best = -np.inf
     for i in range(count):
-        best = max(best, grown[i].score)
+        best = max(best, candidates[i].score)
     least, near = best + beam_prune_logp, 0
     for i in range(count):
-        if grown[i].score >= least:
-            scores[near] = grown[i].score
+        if candidates[i].score >= least:
+            scores[near] = candidates[i].score
             near += 1
     ties = count
     if near > width:
@@ -238,52 +232,52 @@ def _keep(
     at[STAMP] += 1
     kept = 0
     for i in range(count):
-        if not grown[i].score >= least or kept == len(beams):
+        if not candidates[i].score >= least or kept == len(beams):
             continue
-        if grown[i].score == least:
+        if candidates[i].score == least:
             if ties == 0:
                 continue
             ties -= 1
         to = kept
         if prune_history:
-            of = _mix(texts[grown[i].text].history, np.uint64(grown[i].last + 1))
-            place, found = _place(of, np.uint64(grown[i].part), at[STAMP], slots)
+            of = mix(texts[candidates[i].text].history, np.uint64(candidates[i].last + 1))
+            place, found = _place(of, np.uint64(candidates[i].part), at[STAMP], slots)
             if found:
                 to = slots[place].beam
-                if grown[i].score <= beams[to].score:
+                if candidates[i].score <= beams[to].score:
                     continue
             else:
                 slots[place].beam = kept
-        beams[to] = grown[i]
+        beams[to] = candidates[i]
         kept += to == kept
     at[BEAMS] = kept
 
 
-@_compiled
+@jit
 def search(
-    rows: Any, kinds: Any, points: Any, ends: Any, begun: Any, whole: Any, listed: bool, closed: bool, weights: Any,
+    rows: Any, kinds: Any, points: Any, ends: Any, prefixes: Any, whole: Any, listed: bool, closed: bool, weights: Any,
     history: int, width: int, beam_prune_logp: float, token_min_logp: float, prune_history: bool, at: Any, parts: Any,
-    part_slots: Any, texts: Any, text_slots: Any, words: Any, asked: Any, spans: Any, beams: Any, grown: Any,
+    part_slots: Any, texts: Any, text_slots: Any, words: Any, queries: Any, spans: Any, beams: Any, candidates: Any,
     slots: Any, scores: Any,
 ) -> int:  # fmt: skip
-    """Searches from frame at[FRAME] to the end; then the first at[BEAMS] of `beams` are found.
+    """Searches from frame at[FRAME] to the end; the result is the first at[BEAMS] of `beams`.
 
     Args:
         rows: (frames, symbols) float32 log-probabilities.
-        kinds: (symbols,) what each does.
-        points, ends: code points of all symbols, one after another, and where each symbol's end.
-        begun, whole: sorted keys of the beginnings of the unigram list's words, and of the words.
-        listed, closed: whether there is a list, and whether the language model knows no word beyond it.
+        kinds: (symbols,) the kind of each symbol.
+        points, ends: code points of all symbols, concatenated, and the end of each symbol.
+        prefixes, whole: sorted keys of the prefixes of the unigram list's words, and of the words.
+        listed, closed: whether there is a list, and whether it has all words of the language model.
         weights: alpha, beta, unk_score_offset.
-        history: how many last words tell beams apart with prune_history.
-        words: the language model's answers so far; of length 0 where there is no model.
+        history: the number of last words that distinguish beams with prune_history.
+        words: the language model's answers so far; of length 0 without a model.
 
     Returns:
-        DONE; MISSES where asked[:at[ASKED]] has to be answered; GROW where there is no room for at[NEED] candidates.
+        DONE; MISSES if queries[:at[QUERIES]] must be answered; GROW if at[NEED] candidates do not fit.
     """
     symbols = np.empty(rows.shape[1], np.int32)
     penalty = weights[2] if len(words) else 0.0
-    resting = False  # each beam's last symbol is the blank
+    all_blank = False  # each beam's last symbol is the blank
     for frame in range(at[FRAME], len(rows)):
         at[FRAME] = frame
         best = 0
@@ -299,20 +293,20 @@ def search(
         need = present * tried
         at[NEED] = need
         if (
-            need > len(grown) or at[PARTS] + need > len(parts) or at[TEXTS] + need > len(texts)
+            need > len(candidates) or at[PARTS] + need > len(parts) or at[TEXTS] + need > len(texts)
             or at[SPANS] + need > len(spans)
         ):  # fmt: skip
             return GROW
-        silent = tried == 1 and kinds[best] == BLANK
-        if silent and resting:
-            # It adds the same to every beam, and none falls together with another.
+        only_blank = tried == 1 and kinds[best] == BLANK
+        if only_blank and all_blank:
+            # It adds the same to every beam, and no two beams become equal.
             logp = max(np.float64(rows[frame, best]), _LOWEST)
             for b in range(present):
-                beams[b].heard += logp
+                beams[b].ctc += logp
                 beams[b].score += logp
             continue
         count, spans_before = 0, at[SPANS]
-        at[ASKED] = 0
+        at[QUERIES] = 0
         for i in range(tried):
             symbol, kind = symbols[i], kinds[symbols[i]]
             logp = max(np.float64(rows[frame, symbol]), _LOWEST)
@@ -324,54 +318,58 @@ def search(
                 if again:
                     pass
                 elif kind == LETTER:
-                    part = _grown_part(part, symbol, points, ends, begun, whole, listed, closed, at, parts, part_slots)
+                    part = _extend_part(
+                        part, symbol, points, ends, prefixes, whole, listed, closed, at, parts, part_slots
+                    )
                 else:
                     if part:
-                        text = _grown_text(text, part, weights, history, at, parts, texts, text_slots, words, asked)
+                        text = _extend_text(text, part, weights, history, at, parts, texts, text_slots, words, queries)
                         if text < 0:
                             continue
                     part = 0
                     if kind == WORD:
-                        part = _grown_part(0, symbol, points, ends, begun, whole, listed, closed, at, parts, part_slots)
-                to = _candidate(text, part, beam.heard + logp, count, at[STAMP], grown, slots)
+                        part = _extend_part(
+                            0, symbol, points, ends, prefixes, whole, listed, closed, at, parts, part_slots
+                        )
+                to = _candidate(text, part, beam.ctc + logp, count, at[STAMP], candidates, slots)
                 count += to == count
-                # Where beams fall together pyctcdecode keeps the frames of the one that came last, the worst.
-                if beam.score > grown[to].source:
+                # Where beams become equal pyctcdecode keeps the frames of the last one, which has the lowest score.
+                if beam.score > candidates[to].source:
                     continue
-                grown[to].source = beam.score
-                grown[to].last = symbol
-                grown[to].span, grown[to].begin, grown[to].end = beam.span, beam.begin, beam.end
+                candidates[to].source = beam.score
+                candidates[to].last = symbol
+                candidates[to].span, candidates[to].begin, candidates[to].end = beam.span, beam.begin, beam.end
                 if again:
                     if kind != BLANK:
-                        grown[to].end = frame + 1
+                        candidates[to].end = frame + 1
                 elif kind == LETTER:
                     if beam.begin < 0:
-                        grown[to].begin = frame
-                    grown[to].end = frame + 1
+                        candidates[to].begin = frame
+                    candidates[to].end = frame + 1
                 else:
                     if beam.part:
-                        grown[to].span = _new_span(beam.begin, beam.end, beam.span, at, spans)
-                    grown[to].begin = frame if kind == WORD else -1
-                    grown[to].end = frame + 1 if kind == WORD else -1
-        if at[ASKED]:
+                        candidates[to].span = _new_span(beam.begin, beam.end, beam.span, at, spans)
+                    candidates[to].begin = frame if kind == WORD else -1
+                    candidates[to].end = frame + 1 if kind == WORD else -1
+        if at[QUERIES]:
             at[SPANS] = spans_before
-            _ask_once(at, asked)
+            _unique_queries(at, queries)
             return MISSES
         for i in range(count):
-            found = texts[grown[i].text].score + penalty * parts[grown[i].part].unknown
-            grown[i].score = grown[i].heard + found
-        _keep(count, width, beam_prune_logp, prune_history, at, texts, beams, grown, slots, scores)
-        resting = silent
+            found = texts[candidates[i].text].score + penalty * parts[candidates[i].part].unknown
+            candidates[i].score = candidates[i].ctc + found
+        _keep(count, width, beam_prune_logp, prune_history, at, texts, beams, candidates, slots, scores)
+        all_blank = only_blank
     at[FRAME] = len(rows)
     return DONE
 
 
-@_compiled
+@jit
 def finish(
-    weights: Any, history: int, at: Any, parts: Any, texts: Any, text_slots: Any, words: Any, asked: Any, spans: Any,
-    beams: Any, grown: Any, slots: Any,
+    weights: Any, history: int, at: Any, parts: Any, texts: Any, text_slots: Any, words: Any, queries: Any, spans: Any,
+    beams: Any, candidates: Any, slots: Any,
 ) -> int:  # fmt: skip
-    """Ends the word and the sentence of every beam; then the first at[NEED] of `grown` are what was found, unsorted.
+    """Ends the word and the sentence of every beam; the result is the first at[NEED] of `candidates`, unsorted.
 
     Returns:
         As `search`.
@@ -381,44 +379,44 @@ def finish(
     if at[TEXTS] + present > len(texts) or at[SPANS] + present > len(spans):
         return GROW
     count, spans_before = 0, at[SPANS]
-    at[ASKED] = 0
+    at[QUERIES] = 0
     at[STAMP] += 1
     for b in range(present):
         beam = beams[b]
         text = beam.text
         if beam.part:
-            text = _grown_text(text, beam.part, weights, history, at, parts, texts, text_slots, words, asked)
+            text = _extend_text(text, beam.part, weights, history, at, parts, texts, text_slots, words, queries)
             if text < 0:
                 continue
-        to = _candidate(text, 0, beam.heard, count, at[STAMP], grown, slots)
+        to = _candidate(text, 0, beam.ctc, count, at[STAMP], candidates, slots)
         count += to == count
-        if beam.score <= grown[to].source:
-            grown[to].source = beam.score
-            grown[to].last = beam.part
-            grown[to].span = beam.span
+        if beam.score <= candidates[to].source:
+            candidates[to].source = beam.score
+            candidates[to].last = beam.part
+            candidates[to].span = beam.span
             if beam.part:
-                grown[to].span = _new_span(beam.begin, beam.end, beam.span, at, spans)
+                candidates[to].span = _new_span(beam.begin, beam.end, beam.span, at, spans)
     for i in range(count):
         if len(words) == 0:
-            grown[i].score = grown[i].heard
+            candidates[i].score = candidates[i].ctc
             continue
-        score, state = texts[grown[i].text].score, texts[grown[i].text].state
-        if grown[i].last == 0:
-            # After a space pyctcdecode scores one more word, of no letters.
-            found = _word_slot(words, state, parts[0].word)
+        score, state = texts[candidates[i].text].score, texts[candidates[i].text].state
+        if candidates[i].last == 0:
+            # After a space pyctcdecode scores an additional, empty word.
+            found = find_word(words, state, parts[0].word)
             if found < 0:
-                _ask(state, 0, at, asked)
+                _query(state, 0, at, queries)
                 continue
             score += _word_score(words[found].logp, parts[0].penalty, weights)
             state = words[found].state
-        found = _word_slot(words, state, SENTENCE_END)
+        found = find_word(words, state, SENTENCE_END)
         if found < 0:
-            _ask(state, SENTENCE_END, at, asked)
+            _query(state, SENTENCE_END, at, queries)
             continue
-        grown[i].score = grown[i].heard + score + weights[0] * words[found].logp * _LN10
-    if at[ASKED]:
+        candidates[i].score = candidates[i].ctc + score + weights[0] * words[found].logp * _LN10
+    if at[QUERIES]:
         at[SPANS] = spans_before
-        _ask_once(at, asked)
+        _unique_queries(at, queries)
         return MISSES
     at[NEED] = count
     return DONE

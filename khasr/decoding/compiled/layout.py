@@ -1,66 +1,51 @@
-"""TODO."""
+"""Records and codes that the compiled search's arrays consist of."""
 
 import numpy as np
 
-# How a call ended.
+# Return codes of a call of the kernel: finished, the language model must be queried, the arrays must grow.
 DONE, MISSES, GROW = 0, 1, 2
 
-
-# What a symbol does: nothing, ends the word, ends it and begins one of its own, goes on with it.
+# Kinds of symbol: the CTC blank, the end of a word, a complete word, a letter of a word.
 BLANK, SPACE, WORD, LETTER = 0, 1, 2, 3
 
-
-# In place of a part, for the language model: the end of the sentence, a word that it does not know, and a word of which
-# that is not known yet.
+# Values of a part's `word` that are not the id of a part: the end of the sentence, a word that the language model does
+# not know, and a part that has not been looked up yet.
 SENTENCE_END, UNKNOWN, NEW = -1, -2, -3
 
-
+# Length of the array of counters; `kernel` names them.
 COUNTERS = 9
 
-
-# A piece of a word; two spellings in symbols of the same piece are one. `unknown` is 0 for the beginning of a word of
-# the unigram list, else what its penalty is multiplied by. As a whole word: what the language model takes it for, and
-# whether it is unknown there or to the list.
+# A part: the beginning of a word, or all of it. Two sequences of symbols with the same code points are one part.
+# `unknown` is 0 for the beginning of a word in the unigram list, else the factor of its penalty. `word` and `penalty`
+# describe the part as a complete word: its id in the language model, and whether it counts as unknown.
 PART = np.dtype(
     [("key", "u8"), ("unknown", "f8"), ("before", "i4"), ("symbol", "i4"), ("length", "i4"), ("word", "i4"),
      ("penalty", "i4")],
     align=True,
 )  # fmt: skip
 
-
-# Words so far; `state` is the language model's, `history` a key of the words that it can still look at.
+# A text: the complete words so far. `state` is the language model's; `history` is a key of the words in its context.
 TEXT = np.dtype([("score", "f8"), ("history", "u8"), ("before", "i4"), ("part", "i4"), ("state", "i4")], align=True)
 
-
-# The frames of a word that is complete, [begin, end), and the span before.
+# The frames [begin, end) of a complete word, and the span of the word before it.
 SPAN = np.dtype([("begin", "i4"), ("end", "i4"), ("before", "i4")], align=True)
 
-
-# `heard` is log P of the symbols; `score` has the language model in it; `source` is the score of the beam that the
-# frames are of.
+# A beam. `ctc` is ln P of the symbols; `score` includes the language model; `source` is the score of the beam that the
+# frames come from.
 BEAM = np.dtype(
-    [("heard", "f8"), ("score", "f8"), ("source", "f8"), ("text", "i4"), ("part", "i4"), ("last", "i4"),
+    [("ctc", "f8"), ("score", "f8"), ("source", "f8"), ("text", "i4"), ("part", "i4"), ("last", "i4"),
      ("span", "i4"), ("begin", "i4"), ("end", "i4")],
     align=True,
 )  # fmt: skip
 
-
-# Hash tables by open addressing. One whose entries are of an older stamp is empty.
+# Slots of hash tables with open addressing. A slot with an older stamp is empty.
 PART_SLOT = np.dtype([("key", "u8"), ("part", "i4")], align=True)
-
-
 TEXT_SLOT = np.dtype([("key", "u8"), ("text", "i4"), ("stamp", "i4")], align=True)
-
-
 BEAM_SLOT = np.dtype([("one", "u8"), ("other", "u8"), ("beam", "i4"), ("stamp", "i8")], align=True)
 
-
-# Of (state, word): log10 P and the state after it. No entry has the key NOTHING.
+# The language model's answer to (state, word): log10 P and the next state. Empty slots have the key NOTHING.
 WORD_SLOT = np.dtype([("key", "u8"), ("logp", "f4"), ("state", "i4")], align=True)
-
-
 NOTHING = np.uint64(0xFFFFFFFFFFFFFFFF)
 
-
-# Of a part: its `word` and `penalty`.
-TOLD = np.dtype([("part", "i4"), ("word", "i4"), ("penalty", "i4")], align=True)
+# An update of a part's `word` and `penalty`.
+WORD_STATUS = np.dtype([("part", "i4"), ("word", "i4"), ("penalty", "i4")], align=True)

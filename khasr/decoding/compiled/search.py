@@ -1,4 +1,4 @@
-"""The compiled beam search: pyctcdecode's, over numbers in place of strings; the language model is KenLM's."""
+"""Compiled prefix beam search with the interface and the results of pyctcdecode's decoder; language model by KenLM."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from khasr.decoding.compiled import kernel, layout, tables
 
-# A word of its own, as sentencepiece writes it.
-_OWN_WORD = "▁"
+# The start of a word in labels of a symbol-level language model, as in sentencepiece.
+_WORD_START = "▁"
 
 
-# Parts and answers that each thread keeps from one utterance to the next, at most: about 300 MB. And the texts that
-# there is room for: a long recording leaves no more behind.
+# Upper bounds on what a workspace keeps between utterances: parts and answers (about 300 MB), and texts, whose number
+# grows with the length of a recording.
 _MOST_KEPT, _MOST_TEXTS = 2_000_000, 1 << 17
 
 
-# Places in the smallest tables, a power of 2.
+# Initial size of tables, a power of 2.
 _SMALLEST = 1 << 12
 
 
@@ -32,9 +32,9 @@ _END = layout.SENTENCE_END & _32_BITS
 
 
 class CompiledSearch:
-    """A search that answers as pyctcdecode's does: the same texts and frames, the same scores but for rounding.
+    """Beam search with the results of pyctcdecode: the same texts and frames, and the same scores up to rounding.
 
-    Threads may share it: it works without the interpreter's lock, and each has room of its own meanwhile.
+    Threads can share one object: the search releases the interpreter's lock, and each call has its own workspace.
     """
 
     def __init__(
@@ -45,36 +45,36 @@ class CompiledSearch:
         alpha: float = 0.5,
         beta: float = 1.5,
         unk_score_offset: float = -10.0,
-        own_words: bool = False,
+        symbol_words: bool = False,
         closed: bool = False,
     ) -> None:
-        """A search over labels, the first of them the blank, " " the space.
+        """Prepares a search over labels; the first is the blank, " " is the space.
 
-        With `own_words` each label but the blank is a word of its own, with "▁" before it.
-
-        With `closed` the unigrams are all words that the language model knows, and it is not asked for others.
+        Args:
+            symbol_words: each label except the blank is a word for the language model, and starts with "▁".
+            closed: the unigrams are all words of the language model, so that it is not queried for others.
 
         Raises:
-            OSError: the language model is none.
-            ValueError: weights that are not finite.
+            OSError: the file is not a KenLM model.
+            ValueError: a weight is not finite.
         """
         self.reset_params(alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset))
-        self._labels = [label.strip(_OWN_WORD) if own_words else label for label in labels]
+        self._labels = [label.strip(_WORD_START) if symbol_words else label for label in labels]
         kinds = [layout.BLANK] + [
-            layout.WORD if own_words else layout.SPACE if x == " " else layout.LETTER for x in self._labels[1:]
+            layout.WORD if symbol_words else layout.SPACE if x == " " else layout.LETTER for x in self._labels[1:]
         ]
         self._kinds = np.array(kinds, np.int8)
         self._points, self._ends = _code_points(self._labels)
         self._model = None if kenlm_model_path is None else kenlm.Model(kenlm_model_path)
         self._unigrams = frozenset(w for w in unigrams or () if self._model is not None and w in self._model)
         self._listed = unigrams is not None
-        self._begun, self._whole = tables.beginnings(*_code_points(list(self._unigrams)))
+        self._prefixes, self._whole = tables.prefix_keys(*_code_points(list(self._unigrams)))
         self._closed = closed and self._listed and len(self._unigrams) == len(set(unigrams or ()))
         self._history = 1 if self._model is None else max(1, self._model.order - 1)
-        self._idle: SimpleQueue[_Room] = SimpleQueue()
+        self._workspaces: SimpleQueue[_Workspace] = SimpleQueue()
 
     def reset_params(self, *, alpha: float, beta: float, unk_score_offset: float) -> None:
-        """Searches by other weights from now on.
+        """Sets the weights of the following searches.
 
         Raises:
             ValueError: one is not finite.
@@ -88,23 +88,23 @@ class CompiledSearch:
         """The best text of one utterance, (frames, vocab).
 
         Raises:
-            ValueError: another vocabulary, or log-probabilities that are not numbers.
+            ValueError: the shape does not match the labels, or a log-probability is NaN.
         """
-        with self._searched(log_probs, True, **pruning) as (room, order):
-            return " ".join(self._words(room, order[0]))
+        with self._searched(log_probs, True, **pruning) as (workspace, order):
+            return " ".join(self._words(workspace, order[0]))
 
     def decode_beams(
         self, log_probs: NDArray[np.float32], prune_history: bool = False, **pruning: Any
     ) -> list[tuple[str, None, list[tuple[str, tuple[int, int]]], float, float]]:
-        """The beams of one utterance, best first: text, None, words with their frames, score of symbols, and of all.
+        """The beams of one utterance, best first: text, None, words with their frames, CTC score, total score.
 
         Raises:
             ValueError: as `decode`.
         """
-        with self._searched(log_probs, prune_history, **pruning) as (room, order):
+        with self._searched(log_probs, prune_history, **pruning) as (workspace, order):
             return [
-                (" ".join(words := self._words(room, i)), None, list(zip(words, room.frames(i), strict=True)),
-                 float(room.grown[i]["heard"]), float(room.grown[i]["score"]))
+                (" ".join(words := self._words(workspace, i)), None, list(zip(words, workspace.frames(i), strict=True)),
+                 float(workspace.candidates[i]["ctc"]), float(workspace.candidates[i]["score"]))
                 for i in order
             ]  # fmt: skip
 
@@ -117,102 +117,102 @@ class CompiledSearch:
         beam_width: int,
         beam_prune_logp: float,
         token_min_logp: float,
-    ) -> "Iterator[tuple[_Room, list[int]]]":
-        """The room in which the utterance was searched, and which of its `grown` were found, best first."""
+    ) -> "Iterator[tuple[_Workspace, list[int]]]":
+        """The workspace of the finished search, and the indices of its final `candidates`, best first."""
         if not beam_prune_logp <= 0 or math.isnan(token_min_logp):
             raise ValueError(f"beam_prune_logp={beam_prune_logp}, token_min_logp={token_min_logp}: expected 0 or less.")
         rows = np.ascontiguousarray(log_probs, np.float32)
         if rows.ndim != 2 or rows.shape[1] != len(self._labels):
-            raise ValueError(f"log-probabilities of shape {rows.shape}: expected (frames, {len(self._labels)}).")
+            raise ValueError(f"Log-probabilities of shape {rows.shape}; expected (frames, {len(self._labels)}).")
         if np.isnan(rows).any():
-            raise ValueError("Some log-probabilities are not numbers (NaN): the model that gave them has diverged.")
+            raise ValueError("Some log-probabilities are not numbers (NaN). The model that computed them has diverged.")
         try:
-            room = self._idle.get_nowait()
+            work = self._workspaces.get_nowait()
         except Empty:
-            room = _Room(self._model)
-        room.begin(beam_width)
+            work = _Workspace(self._model)
+        work.begin(beam_width)
         while status := kernel.search(
-            rows, self._kinds, self._points, self._ends, self._begun, self._whole, self._listed, self._closed,
-            self._weights, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history, room.at,
-            room.parts, room.part_slots, room.texts, room.text_slots, room.answers, room.asked, room.spans, room.beams,
-            room.grown, room.slots, room.scores,
+            rows, self._kinds, self._points, self._ends, self._prefixes, self._whole, self._listed, self._closed,
+            self._weights, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history, work.at,
+            work.parts, work.part_slots, work.texts, work.text_slots, work.answers, work.queries, work.spans,
+            work.beams, work.candidates, work.slots, work.scores,
         ):  # fmt: skip
-            self._help(room, status)
+            self._serve(work, status)
         while status := kernel.finish(
-            self._weights, self._history, room.at, room.parts, room.texts, room.text_slots, room.answers, room.asked,
-            room.spans, room.beams, room.grown, room.slots,
+            self._weights, self._history, work.at, work.parts, work.texts, work.text_slots, work.answers, work.queries,
+            work.spans, work.beams, work.candidates, work.slots,
         ):  # fmt: skip
-            self._help(room, status)
-        scores = room.grown["score"][: room.at[kernel.NEED]]
+            self._serve(work, status)
+        scores = work.candidates["score"][: work.at[kernel.NEED]]
         order = np.argsort(-scores, kind="stable")[:beam_width]
-        yield room, order[scores[order] >= scores.max() + beam_prune_logp].tolist()
-        self._idle.put(room)
+        yield work, order[scores[order] >= scores.max() + beam_prune_logp].tolist()
+        self._workspaces.put(work)
 
-    def _help(self, room: "_Room", status: int) -> None:
+    def _serve(self, workspace: "_Workspace", status: int) -> None:
         if status == layout.GROW:
-            room.grow()
+            workspace.grow()
             return
         assert self._model is not None
-        asked = room.asked[: room.at[kernel.ASKED]]
-        for key, letters in zip(asked.tolist(), self._spelled(room, asked), strict=True):
+        queries = workspace.queries[: workspace.at[kernel.QUERIES]]
+        for key, letters in zip(queries.tolist(), self._spell(workspace, queries), strict=True):
             number, part = key >> 32, key & _32_BITS
             if part == _END:
-                room.ask(number, layout.SENTENCE_END, "</s>")
+                workspace.query(number, layout.SENTENCE_END, "</s>")
                 continue
-            if part not in room.word_of:
+            if part not in workspace.word_of:
                 known = letters in self._model
-                room.tell(part, known, not known or (bool(self._unigrams) and letters not in self._unigrams))
-            room.ask(number, room.word_of[part], letters)
-        room.remember()
+                workspace.set_word(part, known, not known or (bool(self._unigrams) and letters not in self._unigrams))
+            workspace.query(number, workspace.word_of[part], letters)
+        workspace.insert_answers()
 
-    def _words(self, room: "_Room", found: int) -> list[str]:
-        """The words of one of the room's `grown`."""
-        return self._spelled(room, np.array(room.words(found), np.uint64))
+    def _words(self, workspace: "_Workspace", found: int) -> list[str]:
+        """The words of a candidate."""
+        return self._spell(workspace, np.array(workspace.words(found), np.uint64))
 
-    def _spelled(self, room: "_Room", parts: NDArray[np.uint64]) -> list[str]:
-        """The letters of parts; what stands above the lowest 32 bits is not looked at."""
-        letters: NDArray[np.uint32] = tables.spell(parts, room.parts, self._points, self._ends)
+    def _spell(self, workspace: "_Workspace", parts: NDArray[np.uint64]) -> list[str]:
+        """The letters of parts, which are the lowest 32 bits of the keys."""
+        letters: NDArray[np.uint32] = tables.spell(parts, workspace.parts, self._points, self._ends)
         return letters.tobytes().decode("utf-32-le").split("\n")[:-1]
 
 
 def _code_points(words: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The words' code points, one word after another, and where each word's end."""
+    """The code points of the words, concatenated, and the end of each word."""
     return np.frombuffer("".join(words).encode("utf-32-le"), np.uint32), np.cumsum([0, *map(len, words)])[1:]
 
 
-class _Room:
-    """What one search at a time works in; parts and the language model's answers stay from utterance to utterance."""
+class _Workspace:
+    """The arrays of one search at a time; parts and the language model's answers are kept between utterances."""
 
     def __init__(self, model: Any) -> None:
         self.at = np.zeros(layout.COUNTERS, np.int64)
-        self._width(1)
-        self._short()
+        self._allocate_beams(1)
+        self._allocate_texts()
         self._model = model
-        self._forget()
+        self._clear()
 
-    def _width(self, beams: int) -> None:
+    def _allocate_beams(self, beams: int) -> None:
         self.beams = np.zeros(beams, layout.BEAM)
-        self._candidates(beams)
+        self._allocate_candidates(beams)
 
-    def _short(self) -> None:
+    def _allocate_texts(self) -> None:
         self.texts = np.zeros(_SMALLEST, layout.TEXT)
         self.text_slots = np.zeros(2 * _SMALLEST, layout.TEXT_SLOT)
         self.spans = np.zeros(_SMALLEST, layout.SPAN)
 
-    def _candidates(self, most: int) -> None:
+    def _allocate_candidates(self, most: int) -> None:
         size = _power_of_2(most)
-        self.grown = np.zeros(size, layout.BEAM)
+        self.candidates = np.zeros(size, layout.BEAM)
         self.scores = np.zeros(size)
-        self.asked = np.zeros(2 * size, np.uint64)
+        self.queries = np.zeros(2 * size, np.uint64)
         self.slots = np.zeros(2 * size, layout.BEAM_SLOT)
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self.parts = np.zeros(_SMALLEST, layout.PART)
         self.part_slots = np.full(2 * _SMALLEST, -1, layout.PART_SLOT)
-        self.at[kernel.PARTS] = 1  # the empty one
+        self.at[kernel.PARTS] = 1  # the empty part
         self.parts[0]["word"] = layout.NEW
         self.word_of: dict[int, int] = {}
-        self._told: list[tuple[int, int, bool]] = []
+        self._words_status: list[tuple[int, int, bool]] = []
         self.answers = np.zeros(0 if self._model is None else _SMALLEST, layout.WORD_SLOT)
         self.answers["key"] = layout.NOTHING
         self._answered: set[int] = set()
@@ -225,13 +225,13 @@ class _Room:
             self._state(start)
 
     def begin(self, beam_width: int) -> None:
-        """Makes ready for an utterance."""
+        """Resets the arrays for an utterance."""
         if beam_width > len(self.beams):
-            self._width(beam_width)
+            self._allocate_beams(beam_width)
         if len(self.texts) > _MOST_TEXTS:
-            self._short()
+            self._allocate_texts()
         if self.at[kernel.PARTS] + len(self._answered) > _MOST_KEPT:
-            self._forget()
+            self._clear()
         self.at[[kernel.FRAME, kernel.SPANS]] = 0
         self.at[[kernel.BEAMS, kernel.TEXTS]] = 1
         self.at[kernel.UTTERANCE] += 1
@@ -240,28 +240,28 @@ class _Room:
         self.beams[0]["last"] = self.beams[0]["span"] = self.beams[0]["begin"] = self.beams[0]["end"] = -1
 
     def grow(self) -> None:
-        """Makes room for at[NEED] more of everything."""
+        """Enlarges the arrays by at[NEED] entries."""
         need = int(self.at[kernel.NEED])
-        if need > len(self.grown):
-            self._candidates(need)
+        if need > len(self.candidates):
+            self._allocate_candidates(need)
         if self.at[kernel.PARTS] + need > len(self.parts):
             self.parts = _longer(self.parts, need)
             self.part_slots = np.full(2 * len(self.parts), -1, layout.PART_SLOT)
-            tables.remember_parts(self.part_slots, self.parts, self.at[kernel.PARTS])
+            tables.insert_parts(self.part_slots, self.parts, self.at[kernel.PARTS])
         if self.at[kernel.TEXTS] + need > len(self.texts):
             self.texts = _longer(self.texts, need)
             self.text_slots = np.zeros(2 * len(self.texts), layout.TEXT_SLOT)
-            tables.remember_texts(self.text_slots, self.texts, self.at[kernel.TEXTS], self.at[kernel.UTTERANCE])
+            tables.insert_texts(self.text_slots, self.texts, self.at[kernel.TEXTS], self.at[kernel.UTTERANCE])
         if self.at[kernel.SPANS] + need > len(self.spans):
             self.spans = _longer(self.spans, need)
 
-    def tell(self, part: int, known: bool, penalty: bool) -> None:
-        """Takes down whether the language model knows a part as a word, and whether its penalty is due."""
+    def set_word(self, part: int, known: bool, penalty: bool) -> None:
+        """Notes whether the language model knows a part as a word, and whether it counts as unknown."""
         self.word_of[part] = part if known else layout.UNKNOWN
-        self._told.append((part, self.word_of[part], penalty))
+        self._words_status.append((part, self.word_of[part], penalty))
 
-    def ask(self, number: int, word: int, letters: str) -> None:
-        """Asks the language model for a word in a state, if that was not asked before."""
+    def query(self, number: int, word: int, letters: str) -> None:
+        """Queries the language model for a word in a state, once."""
         key = number << 32 | word & _32_BITS
         if key in self._answered:
             return
@@ -276,30 +276,30 @@ class _Room:
             self._states.append(state)
         return number
 
-    def remember(self) -> None:
-        """Puts what was told and answered where the search finds it."""
-        if self._told:
-            tables.remember_told(self.parts, np.array(self._told, layout.TOLD))
+    def insert_answers(self) -> None:
+        """Writes the new words and answers to the arrays of the kernel."""
+        if self._words_status:
+            tables.set_word_status(self.parts, np.array(self._words_status, layout.WORD_STATUS))
         if 2 * len(self._answered) > len(self.answers):
             old = self.answers[self.answers["key"] != layout.NOTHING]
             self.answers = np.zeros(_power_of_2(4 * len(self._answered)), layout.WORD_SLOT)
             self.answers["key"] = layout.NOTHING
-            tables.remember_words(self.answers, old)
+            tables.insert_words(self.answers, old)
         if self._new:
-            tables.remember_words(self.answers, np.array(self._new, layout.WORD_SLOT))
-        self._told, self._new = [], []
+            tables.insert_words(self.answers, np.array(self._new, layout.WORD_SLOT))
+        self._words_status, self._new = [], []
 
     def words(self, found: int) -> list[int]:
-        """The words of one of `grown`, as parts."""
-        text, words = int(self.grown[found]["text"]), []
+        """The words of a candidate, as parts."""
+        text, words = int(self.candidates[found]["text"]), []
         while text:
             words.append(int(self.texts[text]["part"]))
             text = int(self.texts[text]["before"])
         return words[::-1]
 
     def frames(self, found: int) -> list[tuple[int, int]]:
-        """The frames of its words."""
-        span, frames = int(self.grown[found]["span"]), []
+        """The frames [begin, end) of each word of a candidate."""
+        span, frames = int(self.candidates[found]["span"]), []
         while span >= 0:
             begin, end, span = self.spans[span].item()
             frames.append((begin, end))

@@ -1,66 +1,71 @@
-"""TODO."""
+"""Hash tables of the compiled search, and the keys of words and parts."""
 
 from typing import Any
 
 import numba
 import numpy as np
 
-from khasr.decoding.compiled.layout import (
-    NOTHING,
-)
+from khasr.decoding.compiled.layout import NOTHING
 
 
-def _compiled(function: Any) -> Any:
+def jit(function: Any) -> Any:
+    """The function compiled by numba, without the interpreter's lock; cached on disk where that is possible."""
     try:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # no folder that could keep what is compiled, as in a read-only container
+    except RuntimeError:  # no writable cache folder, for example in a read-only container
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
-@_compiled
-def _mix(key: int, value: int) -> int:
-    """A key of a key and one more value (splitmix64's finaliser, Steele 2014)."""
+@jit
+def mix(key: int, value: int) -> int:
+    """The hash of a key and a value (the finaliser of splitmix64, Steele 2014)."""
     x = (np.uint64(key) ^ np.uint64(value)) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-@_compiled
-def _pair(one: int, other: int) -> int:
+@jit
+def pair(one: int, other: int) -> int:
+    """Two 32-bit numbers as one key."""
     return (np.uint64(np.uint32(one)) << np.uint64(32)) | np.uint64(np.uint32(other))
 
 
-@_compiled
-def beginnings(points: Any, ends: Any) -> Any:
-    """The sorted keys of every beginning of every word, itself too, and of whole words; words as code points."""
+@jit
+def prefix_keys(points: Any, ends: Any) -> Any:
+    """The sorted keys of all prefixes of the words, and those of the words themselves.
+
+    Args:
+        points: code points of all words, concatenated.
+        ends: the end of each word in `points`.
+    """
     keys = np.empty(len(points), np.uint64)
     words = np.empty(len(ends), np.uint64)
     begin = 0
     for word, end in enumerate(ends):
         key = np.uint64(0)
         for i in range(begin, end):
-            key = _mix(key, points[i])
+            key = mix(key, points[i])
             keys[i] = key
         words[word] = key
         begin = end
     return np.unique(keys), np.unique(words)
 
 
-@_compiled
-def spell(asked: Any, parts: Any, points: Any, ends: Any) -> Any:
-    """The code points of the parts that were asked for, each with a line's end behind; none of SENTENCE_END."""
-    count = len(asked)
+@jit
+def spell(wanted: Any, parts: Any, points: Any, ends: Any) -> Any:
+    """The code points of the wanted parts, each followed by a line feed; SENTENCE_END has none."""
+    count = len(wanted)
     size = count
     for i in range(count):
-        part = np.int32(asked[i])
+        part = np.int32(wanted[i])
         size += parts[part].length if part >= 0 else 0
     letters = np.empty(size, np.uint32)
     end = size
     for i in range(count - 1, -1, -1):
         end -= 1
         letters[end] = 10
-        part = np.int32(asked[i])
+        part = np.int32(wanted[i])
         while part > 0:
             symbol = parts[part].symbol
             for at in range(ends[symbol] - 1, (ends[symbol - 1] if symbol else 0) - 1, -1):
@@ -70,28 +75,28 @@ def spell(asked: Any, parts: Any, points: Any, ends: Any) -> Any:
     return letters
 
 
-@_compiled
-def remember_told(parts: Any, told: Any) -> None:
-    """Writes down what the language model takes parts for."""
-    for i in range(len(told)):
-        parts[told[i].part].word = told[i].word
-        parts[told[i].part].penalty = told[i].penalty
+@jit
+def set_word_status(parts: Any, status: Any) -> None:
+    """Sets `word` and `penalty` of parts."""
+    for i in range(len(status)):
+        parts[status[i].part].word = status[i].word
+        parts[status[i].part].penalty = status[i].penalty
 
 
-@_compiled
-def remember_words(slots: Any, answers: Any) -> None:
-    """Puts answers of the language model into a table that has room for them."""
+@jit
+def insert_words(slots: Any, answers: Any) -> None:
+    """Inserts answers of the language model; the table has enough free slots."""
     mask = np.uint64(len(slots) - 1)
     for i in range(len(answers)):
-        at = _mix(0, answers[i].key) & mask
+        at = mix(0, answers[i].key) & mask
         while slots[at].key != NOTHING:
             at = (at + np.uint64(1)) & mask
         slots[at] = answers[i]
 
 
-@_compiled
-def remember_parts(slots: Any, parts: Any, count: int) -> None:
-    """Puts the first parts into an empty table that has room for them."""
+@jit
+def insert_parts(slots: Any, parts: Any, count: int) -> None:
+    """Inserts the first `count` parts into an empty table with enough slots."""
     mask = np.uint64(len(slots) - 1)
     for part in range(count):
         at = parts[part].key & mask
@@ -101,13 +106,13 @@ def remember_parts(slots: Any, parts: Any, count: int) -> None:
         slots[at].part = part
 
 
-@_compiled
-def remember_texts(slots: Any, texts: Any, count: int, stamp: int) -> None:
-    """Puts the first texts, but the empty one, into an empty table that has room for them."""
+@jit
+def insert_texts(slots: Any, texts: Any, count: int, stamp: int) -> None:
+    """Inserts the first `count` texts, except the empty one, into an empty table with enough slots."""
     mask = np.uint64(len(slots) - 1)
     for text in range(1, count):
-        key = _pair(texts[text].before, texts[text].part)
-        at = _mix(0, key) & mask
+        key = pair(texts[text].before, texts[text].part)
+        at = mix(0, key) & mask
         while slots[at].stamp == stamp:
             at = (at + np.uint64(1)) & mask
         slots[at].key = key
@@ -115,12 +120,12 @@ def remember_texts(slots: Any, texts: Any, count: int, stamp: int) -> None:
         slots[at].stamp = stamp
 
 
-@_compiled
-def _word_slot(slots: Any, state: int, word: int) -> int:
-    """Where the language model's answer is; -1 where it was not asked yet."""
-    key = _pair(state, word)
+@jit
+def find_word(slots: Any, state: int, word: int) -> int:
+    """The slot of the language model's answer to (state, word); -1 if there is none yet."""
+    key = pair(state, word)
     mask = np.uint64(len(slots) - 1)
-    at = _mix(0, key) & mask
+    at = mix(0, key) & mask
     while slots[at].key != key:
         if slots[at].key == NOTHING:
             return -1
@@ -128,7 +133,8 @@ def _word_slot(slots: Any, state: int, word: int) -> int:
     return np.int64(at)
 
 
-@_compiled
-def _has(keys: Any, key: int) -> bool:
+@jit
+def contains(keys: Any, key: int) -> bool:
+    """Whether the sorted keys contain a key."""
     place = np.searchsorted(keys, key)
     return place < len(keys) and keys[place] == key
