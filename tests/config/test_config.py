@@ -31,7 +31,7 @@ Compose = Callable[..., Config]
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_file_in_conf_composes_and_is_named_as_what_it_chooses(compose: Compose, choice: str) -> None:
+def test_choice(compose: Compose, choice: str) -> None:
     config = compose(choice)
     group, name = choice.split("=")
     if hasattr(getattr(config, group, None), "name"):
@@ -44,14 +44,14 @@ ROWS = range(max(len(choices) for group, choices in GROUPS.items() if group != "
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
-def test_every_preset_composes_with_every_choice_of_every_group(compose: Compose, experiment: str, row: int) -> None:
+def test_preset(compose: Compose, experiment: str, row: int) -> None:
     chosen = {group: choices[row % len(choices)] for group, choices in GROUPS.items() if group != "experiment"}
     config = compose(f"experiment={experiment}", *(f"{group}={name}" for group, name in chosen.items()))
     for group, name in chosen.items():
         assert getattr(getattr(config, group), "name", name) == name
 
 
-def test_no_overrides_are_the_published_recipe(compose: Compose) -> None:
+def test_no_overrides(compose: Compose) -> None:
     config = compose()
     assert (config.model.name, config.model.checkpoint) == ("xlsr_1b", "facebook/wav2vec2-xls-r-1b")
     assert (config.data.name, config.data.batch_size, config.trainer.accumulate_grad_batches) == ("openslr_km", 8, 4)
@@ -62,7 +62,7 @@ def test_no_overrides_are_the_published_recipe(compose: Compose) -> None:
     assert not config.score_test
 
 
-def test_card_1b_is_what_no_overrides_are(compose: Compose) -> None:
+def test_card_1b(compose: Compose) -> None:
     assert compose("experiment=card_1b") == compose()
     config = compose("experiment=card_1b")
     assert config.trainer.gradient_clip_norm == 1.0
@@ -85,7 +85,7 @@ def test_card_1b_is_what_no_overrides_are(compose: Compose) -> None:
     assert of(dropouts, "experiment=card_1b_plain_script") == [0] * 6
 
 
-def test_presets_of_published_recipes_say_what_was_published(compose: Compose) -> None:
+def test_published_presets(compose: Compose) -> None:
     config = compose("experiment=card_300m")
     assert (config.model.name, config.optimizer.lr, config.schedule.name) == ("xlsr_300m", 5e-5, "linear")
     assert (config.schedule.warmup, config.trainer.max_epochs, config.trainer.max_steps) == (1000, 50, None)
@@ -108,7 +108,7 @@ def preset_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", preset_commands())
-def test_every_command_of_a_preset_composes_with_each_of_its_values(compose: Compose, command: str) -> None:
+def test_preset_command(compose: Compose, command: str) -> None:
     for word in shlex.split(command.removeprefix("-m ")):
         name, values = word.split("=")
         for value in values.split(","):
@@ -120,7 +120,7 @@ def test_every_command_of_a_preset_composes_with_each_of_its_values(compose: Com
 
 
 @pytest.mark.parametrize("preset", [p for p in GROUPS["experiment"] if p.startswith("h")])
-def test_a_hypothesis_changes_what_it_is_about_and_has_its_own_command(compose: Compose, preset: str) -> None:
+def test_hypothesis(compose: Compose, preset: str) -> None:
     about = {"h1": {"optimizer", "schedule"}, "h2": {"trainer"}, "h3": {"model"}, "h4": {"finetune"}, "h6": {"precision"},
              "h5": {"optimizer", "schedule", "finetune"}, "h7": {"trainer"}, "h9": {"data"}}  # fmt: skip
     card, ours = to_plain(compose("experiment=card_1b")), to_plain(compose(f"experiment={preset}"))
@@ -130,7 +130,7 @@ def test_a_hypothesis_changes_what_it_is_about_and_has_its_own_command(compose: 
     assert any(f"experiment={preset} " in command for command in preset_commands())
 
 
-def test_a_run_of_the_published_recipe_is_known_as_one(compose: Compose) -> None:
+def test_is_published_recipe(compose: Compose) -> None:
     same = (
         ["experiment=card_1b"], ["experiment=card_1b_plain_script"], ["seed=1", "precision=bf16"],
         ["trainer.devices=4", "trainer.accumulate_grad_batches=1"], ["data.batch_size=4", "trainer.accumulate_grad_batches=8"],
@@ -143,25 +143,25 @@ def test_a_run_of_the_published_recipe_is_known_as_one(compose: Compose) -> None
     assert not any(is_published_recipe(compose(*overrides)) for overrides in other)
 
 
-def test_another_model_changes_the_model_and_nothing_else(compose: Compose) -> None:
+def test_model_choice(compose: Compose) -> None:
     one, other = to_plain(compose()), to_plain(compose("model=xlsr_300m"))
     assert one.pop("model") != other.pop("model")
     assert one == other
 
 
-def test_a_command_line_beats_a_preset(compose: Compose) -> None:
+def test_command_line_precedence(compose: Compose) -> None:
     config = compose("experiment=quickstart", "data=folder", "model=xlsr_300m", "optimizer.lr=3e-4")
     assert isinstance(config.data, FolderConfig)
     assert (config.model.name, config.optimizer.lr, config.data.batch_size) == ("xlsr_300m", 3e-4, 4)
 
 
-def test_the_issue_s_own_example_composes(compose: Compose) -> None:
+def test_several_choices(compose: Compose) -> None:
     config = compose("model=xlsr_1b", "optimizer.lr=3e-5", "schedule=tri_stage", "precision=bf16", "decoder=greedy")
     assert isinstance(config.schedule, TriStageConfig)
     assert config.precision.name == "bf16"
 
 
-def test_several_loggers_at_once(compose: Compose) -> None:
+def test_several_loggers(compose: Compose) -> None:
     assert compose().logger.wandb is None
     config = compose("logger=[wandb,tensorboard]", "logger.wandb.project=mine")
     assert config.logger.wandb is not None
@@ -181,13 +181,13 @@ def test_several_loggers_at_once(compose: Compose) -> None:
         "logger=wandb",
     ],
 )
-def test_what_is_written_is_read_back_the_same(compose: Compose, override: str) -> None:
+def test_round_trip(compose: Compose, override: str) -> None:
     config = compose(override)
     text = yaml.safe_dump(to_plain(config), allow_unicode=True)
     assert to_config(from_plain(yaml.safe_load(text))) == config
 
 
-def test_a_written_configuration_with_an_unknown_key_is_refused(compose: Compose) -> None:
+def test_unknown_key(compose: Compose) -> None:
     plain = to_plain(compose())
     plain["optimizer"]["lrr"] = 1.0
     with pytest.raises(OmegaConfBaseException, match="lrr"):

@@ -24,7 +24,7 @@ from khasr.config import check_ranges
 from khasr.study.wandb_files import read_offline
 from tests.conftest import SMALL, write_corpus
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 
@@ -37,14 +37,14 @@ def settings(file: Path) -> dict[str, list[Any]]:
     }
 
 
-def test_there_is_one_for_each_hypothesis_and_one_for_the_question() -> None:
+def test_files() -> None:
     names = [file.stem for file in FILES]
     assert [name[:2] for name in names if name.startswith("h")] == [f"h{i}" for i in range(1, 8)]
     assert "why_1b" in names
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_every_key_and_value_of_a_sweep_exists(compose: Any, file: Path) -> None:
+def test_options_exist(compose: Any, file: Path) -> None:
     values = settings(file)
     for name, tried in values.items():
         for value in tried:
@@ -56,7 +56,7 @@ def test_every_key_and_value_of_a_sweep_exists(compose: Any, file: Path) -> None
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_a_sweep_opens_with_its_question_its_source_and_its_commands(file: Path) -> None:
+def test_header(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     header = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
     assert "?" in header or "question" in header
@@ -72,7 +72,7 @@ def test_a_sweep_opens_with_its_question_its_source_and_its_commands(file: Path)
     assert sweep["metric"] == {"name": "val/wer", "goal": "minimize"}
 
 
-def test_every_search_gives_each_size_as_many_trials() -> None:
+def test_equal_trials() -> None:
     caps: Counter[str] = Counter()
     for file in FILES:
         sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def test_every_search_gives_each_size_as_many_trials() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_hydra_s_sweep_has_the_file_s_values(file: Path) -> None:
+def test_values(file: Path) -> None:
     values = settings(file)
     words = read_sweep(file, ["data.root=x"])
     parsed = {o.key_or_group: o for o in OverridesParser.create().parse_overrides(words[1:])}
@@ -111,7 +111,7 @@ def test_hydra_s_sweep_has_the_file_s_values(file: Path) -> None:
     assert parsed["hydra.sweep.dir"].value() == f"runs/{file.stem}"
 
 
-def test_what_hydra_s_sweepers_cannot_is_told(tmp_path: Path) -> None:
+def test_unsupported(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     for text, told in {
         "a: 1": "no method and parameters",
@@ -137,7 +137,7 @@ def test_what_hydra_s_sweepers_cannot_is_told(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_interval_between_whole_numbers_is_of_whole_numbers_only_where_the_file_says_so(tmp_path: Path) -> None:
+def test_intervals(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     for options, told in {
         "distribution: uniform, min: 0, max: 1": "interval(0.0,1.0)",
@@ -150,7 +150,7 @@ def test_an_interval_between_whole_numbers_is_of_whole_numbers_only_where_the_fi
         assert f"x={told}" in read_sweep(file, [])
 
 
-def test_the_door_prints_its_command_and_tells_a_mistake_in_one_paragraph() -> None:
+def test_command() -> None:
     def door(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "khasr.sweep", *words]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -224,7 +224,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server.shutdown()
 
 
-def test_two_trials_of_wandb_s_own_agent_land_with_the_right_overrides(server: Any, tmp_path: Path) -> None:
+def test_wandb_agent(server: Any, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "my (own) corpus", count=20)
     small = dict(word.split("=", 1) for word in SMALL) | {"trainer.max_steps": 2, "trainer.val_every_steps": 1}
     tried = [
