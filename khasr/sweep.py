@@ -12,7 +12,7 @@ from pathlib import Path
 
 from khasr.cli.multirun.wandb_file import read_sweep
 from khasr.cli.run import guarded, run
-from khasr.train import train
+from khasr.training.task import train
 
 
 def main(arguments: list[str] | None = None) -> int:

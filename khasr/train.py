@@ -6,41 +6,8 @@ python -m khasr.train -m model=xlsr_300m,xlsr_1b optimizer.lr=1e-5,3e-5 hydra.sw
 python -m khasr.train resume=RUN                         continue a run that was stopped
 """
 
-import shlex
-import sys
-from pathlib import Path
-
-from khasr.cli.resume import quote
 from khasr.cli.run import run
-from khasr.config import Config
-
-
-def train(config: Config, folder: Path) -> float | None:
-    """Trains a run in the folder and returns its WER on val, as a fraction, which sweepers minimise.
-
-    On several devices only the first process scores; the others return None.
-    """
-    # Imported here because torch takes seconds, and a mistyped option should be reported at once.
-    from khasr.run.folder import RunFolder
-    from khasr.run.interrupts import Interrupted
-    from khasr.training.fit import fit
-
-    try:
-        results = fit(config, RunFolder(folder))
-    except Interrupted:
-        if RunFolder(folder).last.is_file():
-            again = shlex.join([f"resume={folder if _is_plain(str(folder)) else quote(str(folder))}"])
-            print(f"Stopped. Resume with: python -m khasr.train {again}", file=sys.stderr)
-        else:
-            print("Stopped before the first checkpoint: there is nothing to resume.", file=sys.stderr)
-        raise
-    return float(results["val"]["wer"]) if results else None
-
-
-def _is_plain(path: str) -> bool:
-    """Whether the path needs no quotes in Hydra's grammar."""
-    return path.isascii() and all(c.isalnum() or c in "/_-." for c in path)
-
+from khasr.training.task import train
 
 if __name__ == "__main__":
     run("train", train)
