@@ -9,14 +9,22 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from khasr.cli.errors import MISTAKE
 from khasr.cli.run import guarded
 
+if TYPE_CHECKING:
+    from khasr.study.explain.plan import Plan
+    from khasr.study.explain.recipes import Recipe
+
 SEEDS = 6
+
+Recipes = tuple["Recipe | None", "Recipe | None"]
+NOT_READ: Recipes = (None, None)
+"""Of a plan that is continued: its factors and cells are in explain.json."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     if len(options.recipes) == 1:
         folder = Path(options.recipes[0]).expanduser()
-        plan, given = read_plan(folder), None
+        plan, given = read_plan(folder), NOT_READ
         if options.seeds is not None:
             extend_seeds(plan, options.seeds)
         if options.group or options.fix:
@@ -51,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     return _run_and_report(plan, given, folder, options.max_hours, options.jobs)
 
 
-def _new_plan(options: argparse.Namespace) -> tuple[Any, Any]:
+def _new_plan(options: argparse.Namespace) -> tuple["Plan", Recipes]:
     from khasr import __version__
     from khasr.study.explain.factors import compare
     from khasr.study.explain.plan import build_plan, check_cells, check_words
@@ -69,15 +77,15 @@ def _new_plan(options: argparse.Namespace) -> tuple[Any, Any]:
     return plan, (a, b)
 
 
-def _print_plan(plan: Any, given: Any, jobs: int) -> int:
+def _print_plan(plan: "Plan", given: Recipes, jobs: int) -> int:
     from khasr.study.explain.cost import predict
     from khasr.study.explain.wording import describe_plan
 
-    print("\n".join(describe_plan(plan, predict(plan, *(given or (None, None))), jobs)))
+    print("\n".join(describe_plan(plan, predict(plan, *given), jobs)))
     return 0
 
 
-def _run_and_report(plan: Any, given: Any, folder: Path, max_hours: float | None, jobs: int) -> int:
+def _run_and_report(plan: "Plan", given: Recipes, folder: Path, max_hours: float | None, jobs: int) -> int:
     from khasr.study.explain.analysis import analyse
     from khasr.study.explain.cost import predict
     from khasr.study.explain.execution import check_device, run_stages
@@ -90,10 +98,10 @@ def _run_and_report(plan: Any, given: Any, folder: Path, max_hours: float | None
         return sentence(plan, answer) if answer.reproduced is False else ""
 
     def hours(seconds: Mapping[int, float]) -> Mapping[int, float] | None:
-        cost = predict(plan, *(given or (None, None)), seconds) if seconds else None
+        cost = predict(plan, *given, seconds) if seconds else None
         return cost.hours if cost else None
 
-    print("\n".join(describe_plan(plan, predict(plan, *(given or (None, None))), jobs)), flush=True)
+    print("\n".join(describe_plan(plan, predict(plan, *given), jobs)), flush=True)
     check_device(plan)
     plan.write(folder)
     ended = run_stages(plan, folder, max_hours, jobs, goes_on, hours)

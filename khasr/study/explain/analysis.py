@@ -1,5 +1,6 @@
 """The answer to a plan, from the runs that there are: the gap, each factor's part, interactions and failures."""
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -98,6 +99,10 @@ class Answer:
     speakers: int = 0
     level: float = 0.95
 
+    def shows(self, part: Part) -> bool:
+        """Whether a part is shown, after correction for the number of tests."""
+        return part.p_holm < 1 - self.level
+
 
 def analyse(plan: Plan, outcomes: Outcomes) -> Answer:
     """The answer from the runs that there are.
@@ -171,18 +176,14 @@ def _attribute(plan: Plan, runs: Replicates, answer: Answer) -> None:
         shares.append((part.value / gap.value, *ends) if ends else None)
     with_size = [i for i, part in enumerate(interactions) if "size" in part.name.split(" x ")]
     corrected = holm([gap.p, *(p.p for p in parts), *(interactions[i].p for i in with_size)])
-    answer.gap = _replace(gap, p_holm=corrected[0])
+    answer.gap = dataclasses.replace(gap, p_holm=corrected[0])
     answer.parts = [
-        _replace(part, p_holm=p, share=share)
+        dataclasses.replace(part, p_holm=p, share=share)
         for part, p, share in zip(parts, corrected[1 : k + 1], shares, strict=True)
     ]
     for i, p in zip(with_size, corrected[k + 1 :], strict=True):
-        interactions[i] = _replace(interactions[i], p_holm=p)
+        interactions[i] = dataclasses.replace(interactions[i], p_holm=p)
     answer.interactions = interactions
-
-
-def _replace(part: Part, **changes: object) -> Part:
-    return Part(**(vars(part) | changes))  # type: ignore[arg-type]
 
 
 def _parts(plan: Plan, found: Estimates, names: list[str] | None = None) -> list[Part]:

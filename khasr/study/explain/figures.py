@@ -20,7 +20,7 @@ def waterfall(answer: Answer) -> Figure:
     for place, part in enumerate(parts, 1):
         change = 100 * part.value
         colour = _UP if change > 0 else _DOWN
-        axes.bar(place, change, bottom=level, color=colour, width=0.6, alpha=1.0 if part.clear else 0.45)
+        axes.bar(place, change, bottom=level, color=colour, width=0.6, alpha=1.0 if answer.shows(part) else 0.45)
         axes.plot([place - 0.7, place + 0.3], [level, level], color="#888888", lw=0.8)
         end = level + change
         ends = [end]
@@ -39,16 +39,15 @@ def waterfall(answer: Answer) -> Figure:
             f"{100 * wer:.1f}", (place, 100 * wer), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9
         )
     axes.set_xticks(range(len(names)), [name.replace(" ", "\n").replace(".", ".\n") for name in names], fontsize=9)
-    axes.set_ylabel("WER on val, %")
     room = max(tops) - min(tops)
     low = min(tops) - 0.35 * room
     # Parts that are small beside the WER need the axis cut; the ends' bars then start at its lower end.
-    axes.set_ylim(max(0.0, low) if min(tops) > 2 * room else min(0.0, min(tops)), max(tops) + 0.12 * room + 0.5)
+    bottom = max(0.0, low) if min(tops) > room else min(0.0, min(tops))
+    axes.set_ylim(bottom, max(tops) + 0.12 * room + 0.5)
+    axes.set_ylabel("WER on val, %" if bottom <= 0 else f"WER on val, % (axis from {bottom:.0f})")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25, lw=0.6)
     axes.set_axisbelow(True)
-    axes.set_title(
-        f"lines: {100 * answer.level:.3g} % intervals, {len(answer.seeds)} seeds; pale: not clear of 0", fontsize=8,
-        loc="left",
-    )  # fmt: skip
+    lines = f"lines: {100 * answer.level:.3g} % intervals, {len(answer.seeds)} seeds"
+    axes.set_title(f"{lines}; pale: not shown after correction for the number of tests", fontsize=8, loc="left")
     return figure

@@ -190,7 +190,7 @@ def _bounds(plan: Plan, answer: Answer) -> Table:
 
 def _effects(title: str, parts: list[Part]) -> Table:
     rows = [[_text(p.name), _points(p.value), _text(span(p)), _p(p.p_holm)] for p in parts]
-    return Table(title, _columns("", "#points", "interval", "#p"), rows)
+    return Table(title, _columns("effect of", "#points", "interval", "#p"), rows)
 
 
 def _failures(answer: Answer) -> tuple[str, str, list[Table]]:

@@ -40,12 +40,15 @@ def sentence(plan: Plan, answer: Answer) -> str:
     if not answer.parts:
         return f"{opening}, the parts are not known yet: {STAGES[2]} are needed, and the runs of some are missing."
     ordered = sorted(answer.parts, key=lambda part: -abs(part.value))
-    accounted = [f"{part.name} accounts for {points(part.value)} {span(part)}" for part in ordered if part.clear]
-    unclear = [f"{part.name} ({points(part.value)} {span(part)})" for part in ordered if not part.clear]
+    accounted = [
+        f"{part.name} accounts for {points(part.value)} {span(part)}" for part in ordered if answer.shows(part)
+    ]
+    unclear = [f"{part.name} ({points(part.value)} {span(part)})" for part in ordered if not answer.shows(part)]
     if not accounted:
-        return f"{opening}, no single factor's part is clear of 0: {', '.join(unclear)}."
+        listed = ", ".join(unclear)
+        return f"{opening}, no single factor's part is shown after correction for the number of tests: {listed}."
     text = f"{opening}, {' and '.join(accounted)}"
-    return text + (f"; not clear of 0: {', '.join(unclear)}." if unclear else ".")
+    return text + (f"; not shown: {', '.join(unclear)}." if unclear else ".")
 
 
 def dependences(answer: Answer) -> list[str]:
