@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from khasr.config import TextConfig
-from khasr.lm import arpa as lm_module
+from khasr.lm import kenlm as kenlm_module
 from khasr.lm.arpa import Ngrams, _log_probability, interpolate, read_arpa, tune_weight, write_arpa
 from khasr.lm.build import build_lm
 from khasr.lm.kenlm import build_ngrams, find_kenlm_command, measure
@@ -74,7 +74,7 @@ def test_the_weight_is_the_one_that_fits_val_best(tmp_path: Path) -> None:
 
 
 def test_what_is_not_installed_is_named_with_what_builds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lm_module.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(kenlm_module.sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"lmplz is not installed.*make lmplz"):
         find_kenlm_command("lmplz")
