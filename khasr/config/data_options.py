@@ -128,7 +128,10 @@ class FolderConfig(DataConfig):
     root: str | None = None
     """The folder; audio paths in the table are relative to it."""
     table: str = "utterances.tsv"
-    """Tab-separated table with a header line."""
+    """Table with a header line: tab-separated, or comma-separated (.csv), or JSON Lines (.jsonl). Without it, the
+    metadata.csv or metadata.jsonl of Hugging Face's AudioFolder is read."""
+    quoting: Literal["literal", "csv"] = "literal"
+    """Quotes in a tab-separated table: `literal` takes them as text (as Common Voice writes them), `csv` as CSV quotes."""
     audio_column: str = "audio"
     """Column with the path of the audio file."""
     text_column: str = "text"

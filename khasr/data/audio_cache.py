@@ -1,8 +1,8 @@
-"""A corpus at 16 kHz as an Arrow dataset on disk, made once and mapped into memory from then on.
+"""A corpus at 16 kHz as an Arrow dataset on disk, made once and then mapped into memory.
 
-An entry is a folder named after what made it: `utterances.arrow` (id, text, speaker, waveform, and what the audit wants
-to know of the audio) and `made.json` (counts and faults). It is written beside its place and renamed, so that it is
-there whole or not at all.
+An entry is a folder named after its source: `utterances.arrow` (id, text, speaker, waveform, measurements of the audio)
+and `made.json` (counts and faults). It is written under a temporary name and renamed, so that it is complete or absent;
+an entry that was damaged later is made again.
 """
 
 import errno
@@ -11,8 +11,6 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,18 +20,19 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-import soundfile
 import xxhash
 from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from khasr.data.audio import SAMPLE_RATE, to_16k
+from khasr.data.audio import SAMPLE_RATE
+from khasr.data.audio_file import TruncatedAudioError
 from khasr.data.corpora import Corpus, Fault, Utterance
 from khasr.data.corpora.files import digest
+from khasr.text.terminal import printable
 
-# A change of what an entry holds, or of how audio becomes 16 kHz, must change this.
-_EDITION = 2
+# To be raised with every change of an entry's content, or of decoding and resampling.
+_EDITION = 3
 
 _SCHEMA = pa.schema(
     {
@@ -55,35 +54,56 @@ _WRITE_EVERY_SAMPLES = 2**23  # 16 MiB, however long the corpus and its utteranc
 
 _EDGE = SAMPLE_RATE // 50
 
-# Reading and resampling leave Python's lock, so threads do; more than a few only wait for the disk.
+# Decoding and resampling release Python's lock, so threads suffice; more than a few only wait for the disk.
 _THREADS = min(4, os.cpu_count() or 1)
 
 
 def load_audio(corpus: Corpus, folder: Path, progress: bool = True) -> tuple[datasets.Dataset, list[Fault]]:
-    """The corpus's readable utterances at 16 kHz, and why the others are not among them.
+    """The corpus's readable utterances at 16 kHz, and the faults of the others; from the cache if it has them.
 
-    Columns: those of `_SCHEMA`; text is as the corpus has it, waveform int16 samples. From the cache where it is there.
+    The columns are those of `_SCHEMA`; text is as the corpus has it, waveform is (samples,) int16.
 
     Raises:
         OSError: the cache cannot be written.
     """
     entry = folder / f"{corpus.name}-{digest(_EDITION, SAMPLE_RATE, corpus.fingerprint)[:16]}"
-    if not (entry / "made.json").is_file():
+    loaded = _load_entry(entry)
+    if loaded is None:
         folder.mkdir(parents=True, exist_ok=True)
         # One process makes it, the others wait for it.
         with FileLock(f"{entry}.lock"):
-            if not (entry / "made.json").is_file():
+            loaded = _load_entry(entry)
+            if loaded is None:
+                shutil.rmtree(entry, ignore_errors=True)
                 _make_entry(corpus, entry, progress)
-    made = json.loads((entry / "made.json").read_text(encoding="utf-8"))
-    faults = [Fault(**fault) for fault in made["faults"]]
-    if made["utterances"] == 0:
-        # An Arrow stream without a batch is fine for pyarrow and not for datasets.
-        return datasets.Dataset(datasets.table.InMemoryTable(_SCHEMA.empty_table())), corpus.faults + faults
-    return datasets.Dataset.from_file(str(entry / "utterances.arrow")), corpus.faults + faults
+                loaded = _load_entry(entry)
+        if loaded is None:
+            raise OSError(f"{entry} was written and cannot be read; is the disk faulty?")
+    audio, faults = loaded
+    return audio, corpus.faults + faults
+
+
+def _load_entry(entry: Path) -> tuple[datasets.Dataset, list[Fault]] | None:
+    """An entry's utterances and faults; None if it is missing or damaged."""
+    arrow = entry / "utterances.arrow"
+    try:
+        made = json.loads((entry / "made.json").read_text(encoding="utf-8"))
+        faults = [Fault(**fault) for fault in made["faults"]]
+        if arrow.stat().st_size != made["bytes"]:
+            return None
+        if made["utterances"] == 0:
+            # datasets, unlike pyarrow, does not read an Arrow stream without a batch.
+            return datasets.Dataset(datasets.table.InMemoryTable(_SCHEMA.empty_table())), faults
+        audio = datasets.Dataset.from_file(str(arrow))
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, pa.ArrowException):
+        return None
+    return (audio, faults) if len(audio) == made["utterances"] and audio.column_names == _SCHEMA.names else None
 
 
 def _make_entry(corpus: Corpus, entry: Path, progress: bool) -> None:
-    for left in entry.parent.glob(f"{entry.name}.partial-*"):  # by a process that was killed: we hold the lock
+    for left in entry.parent.glob(
+        f"{entry.name}.partial-*"
+    ):  # of a process that was killed, since this one holds the lock
         shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{entry.name}.partial-", dir=entry.parent))
     faults: list[Fault] = []
@@ -108,6 +128,7 @@ def _make_entry(corpus: Corpus, entry: Path, progress: bool) -> None:
             "fingerprint": corpus.fingerprint,
             "utterances": count,
             "seconds": samples / SAMPLE_RATE,
+            "bytes": (partial / "utterances.arrow").stat().st_size,
             "faults": [vars(fault) for fault in faults],
         }
         (partial / "made.json").write_text(json.dumps(made, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -115,15 +136,15 @@ def _make_entry(corpus: Corpus, entry: Path, progress: bool) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        # Arrow's own error names no file.
-        where = f"{entry.parent} (data.cache_dir or $KHASR_CACHE puts the cache elsewhere)"
+        # Arrow's error names no file.
+        where = f"{entry.parent} (data.cache_dir or $KHASR_CACHE sets the folder of the cache)"
         raise OSError(error.errno, os.strerror(error.errno), where) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _converted(corpus: Corpus, faults: list[Fault], progress: bool) -> Iterator[dict[str, Any]]:
-    """The rows of the readable utterances, in order, some of them made ahead by threads."""
+    """Yields the rows of the readable utterances, in order; threads compute some of them ahead."""
     bar = tqdm(
         total=len(corpus.utterances),
         desc=f"{corpus.name} to 16 kHz",
@@ -143,10 +164,11 @@ def _converted(corpus: Corpus, faults: list[Fault], progress: bool) -> Iterator[
                 utterance, future = ahead.popleft()
                 try:
                     row = future.result()
-                except (ValueError, soundfile.LibsndfileError, zipfile.BadZipFile, zlib.error) as error:
-                    # Faults of the file, which stay; what the machine does (OSError) may pass, and stops instead.
-                    detail = f"{utterance.source}: the audio of {utterance.id}: {error}"
-                    faults.append(Fault(utterance.id, "unreadable audio", detail))
+                except ValueError as error:
+                    # Faults of the file are permanent; those of the machine (OSError) may pass, and stop instead.
+                    reason = "audio cut short" if isinstance(error, TruncatedAudioError) else "unreadable audio"
+                    detail = printable(f"{utterance.source}: the audio of {utterance.id}: {error}")
+                    faults.append(Fault(utterance.id, reason, detail))
                 else:
                     yield row
                 bar.update()
@@ -155,18 +177,18 @@ def _converted(corpus: Corpus, faults: list[Fault], progress: bool) -> Iterator[
 
 
 def _row(corpus: Corpus, utterance: Utterance) -> dict[str, Any]:
-    samples, rate = corpus.read_audio(utterance)
-    waveform = to_16k(samples, rate)
+    recording = corpus.read_audio(utterance)
+    waveform = recording.waveform
     return {
         "id": utterance.id,
         "text": utterance.text,
         "speaker": utterance.speaker,
         "own_part": utterance.own_part,
-        "rate": rate,
+        "rate": recording.rate,
         "digest": xxhash.xxh3_128_hexdigest(waveform.tobytes()),
-        "peak": float(np.abs(samples).max()),
+        "peak": recording.peak,
         "level": _level(waveform),
-        "clipped": _clipped(samples),
+        "clipped": recording.clipped,
         "edge": max(_level(waveform[:_EDGE]), _level(waveform[-_EDGE:])),
         "waveform": waveform,
     }
@@ -174,13 +196,6 @@ def _row(corpus: Corpus, utterance: Utterance) -> dict[str, Any]:
 
 def _level(waveform: NDArray[np.int16]) -> float:
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float32)))) / 32768
-
-
-def _clipped(samples: NDArray[np.float32]) -> float:
-    """The share of samples, of any channel, that are at full scale with both neighbours: a flat top, not a peak."""
-    full = np.abs(samples if samples.ndim == 1 else samples.T.reshape(-1)) >= 0.999
-    flat = full[1:-1] & full[:-2] & full[2:]
-    return float(flat.mean()) if len(flat) else 0.0
 
 
 def _record_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:

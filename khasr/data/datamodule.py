@@ -1,7 +1,9 @@
 """The LightningDataModule: a corpus, normalised, split, encoded and batched."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -18,8 +20,9 @@ from khasr.data.corpora import Fault, read_corpus
 from khasr.data.corpora.files import cache_folder
 from khasr.data.corpora.mix import Member, corpora_of
 from khasr.data.parts import Part, PartDataset
-from khasr.data.splits import PARTS, Row, split
+from khasr.data.splits import PARTS, Row, is_manifest, read_manifest, split
 from khasr.text.normalise import transcript
+from khasr.text.terminal import printable
 from khasr.text.vocabulary import Vocabulary, describe_symbol
 
 # Receptive field of wav2vec 2.0's feature encoder: the samples that one frame needs.
@@ -35,6 +38,7 @@ class CorpusDataModule(pl.LightningDataModule):
         parts: train, val and test, once `prepare` has run.
         whole: all utterances, once `prepare` has run.
         faults: utterances that were left out, with the reason.
+        notes: what a user should know of how the corpus was read, a sentence each.
         unknown: for each part, the symbols missing from the vocabulary with their counts.
     """
 
@@ -53,6 +57,7 @@ class CorpusDataModule(pl.LightningDataModule):
         self.parts: dict[str, Part] = {}
         self.whole: Part | None = None
         self.faults: list[Fault] = []
+        self.notes: list[str] = []
         self.unknown: dict[str, Counter[str]] = {}
         self._vocabulary: Vocabulary | None = None
         self._steps: int | None = None
@@ -87,11 +92,24 @@ class CorpusDataModule(pl.LightningDataModule):
                 del row_of[id_]
         reason = f"in no part of data.split={self._options.split}"
         self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in row_of]
+        if is_manifest(self._options.split):
+            missing = read_manifest(Path(self._options.split).expanduser()).keys() - set(ids)
+            if missing:
+                self._note(
+                    f"data.split={self._options.split} names {len(missing):,} utterances that the corpus does not "
+                    f"have, or that were left out (the first is {printable(min(missing), 80)})."
+                )
+
+    def _note(self, note: str) -> None:
+        self.notes.append(note)
+        print(f"Note: {printable(note)}", file=sys.stderr)
 
     def _load(self, member: Member, progress: bool) -> tuple[datasets.Dataset, list[str]]:
         """The usable utterances of a corpus, with its name as a column, and their normalised texts."""
         options = member.options
         corpus = read_corpus(options)
+        for note in corpus.notes:
+            self._note(note)
         total = len(corpus.utterances) + len(corpus.faults)
         self._refuse(corpus.faults, total)
         audio, faults = load_audio(corpus, cache_folder(options), progress)
@@ -109,9 +127,8 @@ class CorpusDataModule(pl.LightningDataModule):
                 detail = f"{id_} is {seconds:.1f} s long; the maximum is {options.max_seconds:g} s (data.max_seconds)"
                 faults.append(Fault(id_, "too long", detail))
             elif not text:
-                detail = (
-                    f"{id_}: its text is empty after normalisation (data.text): {_column(audio, 'text')[row].as_py()!r}"
-                )
+                shown = printable(_column(audio, "text")[row].as_py(), 80)
+                detail = f"{id_}: its text is empty after normalisation (data.text): {shown!r}"
                 faults.append(Fault(id_, "no text", detail))
             else:
                 usable.append(row)

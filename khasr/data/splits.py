@@ -1,7 +1,5 @@
 """The split of a corpus into train, val and test, optionally without a common speaker or sentence."""
 
-import csv
-import io
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -11,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from khasr.config import DataConfig, TextConfig
-from khasr.data.corpora.files import read_table
+from khasr.data.tables import read_lines
 from khasr.text.normalise import normalise
+from khasr.text.terminal import printable
 
 PARTS = ("train", "val", "test")
 
@@ -69,8 +68,12 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
         part_of = _KINDS[kind](ordered, options)
     elif kind.startswith("speaker_fold="):
         part_of = _by_fold(ordered, kind.removeprefix("speaker_fold="), options.split_seed)
-    elif "/" in kind or "." in kind:
-        part_of = _from_manifest(Path(kind).expanduser(), {row.id for row in rows})
+    elif is_manifest(kind):
+        part_of = read_manifest(Path(kind).expanduser())
+        if not part_of.keys() & {row.id for row in rows}:
+            raise ValueError(
+                f"{kind} names none of the corpus's {len(rows):,} utterances. Expected a manifest of this corpus."
+            )
     else:
         raise ValueError(f"data.split={kind} is unknown. Expected one of {', '.join(SPLITS)}.")
     parts = {part: [row.id for row in rows if part_of.get(row.id) == part] for part in PARTS}
@@ -210,34 +213,31 @@ def manifest(parts: Parts) -> str:
     return "\n".join(lines) + "\n"
 
 
+def is_manifest(kind: str) -> bool:
+    """Whether data.split is the path of a manifest."""
+    return kind not in _KINDS and not kind.startswith("speaker_fold=") and ("/" in kind or "." in kind)
+
+
 def read_manifest(path: Path) -> dict[str, str]:
-    """The part of each utterance that a manifest names, by id.
+    """The part of each id in a manifest.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: a line that is not an id and a part, or an id in two parts.
+        FileNotFoundError: it does not exist.
+        ValueError: a line that is not id and part, or an id in two parts.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"data.split={path} is not a file. Expected a manifest (columns id and part) or one of {', '.join(SPLITS)}."
         )
-    lines = read_table(path.read_bytes(), str(path))
     part_of: dict[str, str] = {}
-    rows = csv.reader(io.StringIO("\n".join(lines)), delimiter="\t", quoting=csv.QUOTE_NONE)
-    for number, fields in enumerate(rows, 1):
-        if fields in ([], ["id", "part"]):
+    for number, line in enumerate(read_lines(path.read_bytes(), str(path)), 1):
+        fields = line.split("\t")
+        if not line or fields == ["id", "part"]:
             continue
         if len(fields) != 2 or fields[1] not in PARTS:
-            raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; found {lines[number - 1]!r}.")
+            found = printable(line, 80)
+            raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; found {found!r}.")
         if part_of.setdefault(fields[0], fields[1]) != fields[1]:
-            raise ValueError(f"{path}:{number}: {fields[0]} is in two parts, {part_of[fields[0]]} and {fields[1]}.")
-    return part_of
-
-
-def _from_manifest(path: Path, ids: set[str]) -> dict[str, str]:
-    part_of = read_manifest(path)
-    if not part_of.keys() & ids:
-        raise ValueError(
-            f"{path} names none of the corpus's {len(ids):,} utterances. Expected a manifest of this corpus."
-        )
+            name = printable(fields[0], 80)
+            raise ValueError(f"{path}:{number}: {name} is in two parts, {part_of[fields[0]]} and {fields[1]}.")
     return part_of

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from khasr.config import Config, TextConfig, to_plain
+from khasr.data.tables import read_lines
 from khasr.lm.arpa import interpolate, read_arpa, read_counts, tune_weight, write_arpa, write_unigrams
 from khasr.lm.kenlm import build_binary, build_ngrams, find_kenlm_command, measure
 from khasr.lm.sources import Source, adapt_text_options, leave_out, normalised, read_source, spell
@@ -112,7 +113,7 @@ def _read_transcripts(arguments: Namespace) -> Transcripts:
         if path is not None:
             if not path.is_file():
                 raise FileNotFoundError(f"--{part} {path} is not a file; expected UTF-8 text, a reference a line.")
-            held_out[part] = normalised(path.read_text(encoding="utf-8").splitlines(), text)
+            held_out[part] = normalised(read_lines(path.read_bytes(), str(path)), text)
     return Transcripts(text, [], held_out)
 
 

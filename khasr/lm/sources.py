@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from khasr.config import TextConfig
+from khasr.data.tables import decode_text, split_lines
 from khasr.text.normalise import normalise, transcript
 from khasr.text.segment import ZWSP
 
@@ -89,16 +90,12 @@ def read_source(
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; expected UTF-8 text, a sentence or a paragraph a line.")
     data = path.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        at = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}:{at}: byte 0x{data[error.start]:02x} is not UTF-8. Save the text as UTF-8.") from None
+    text = decode_text(data, str(path))
     cut = segment == "always" or (segment == "auto" and not _is_segmented(text))
     options = dataclasses.replace(options, segment=cut)
     stripped = {part: {_letters(sentence) for sentence in sentences} for part, sentences in held_out.items()}
     sentences, found = [], dict.fromkeys(held_out, 0)
-    for line in text.splitlines():
+    for line in split_lines(text):
         for piece in _SENTENCE_END.split(line) if options.punctuation == "space" else [line]:
             sentence = transcript(piece, options)
             if not sentence:

@@ -1,15 +1,27 @@
-"""Text from files as it may be printed on a terminal."""
+"""Text from file names and transcripts, made safe for a terminal and for tables with one record per line."""
 
 import unicodedata
 
+# Line and paragraph separators, and the controls that reverse the direction of the text around them.
+_ESCAPED = {"\u2028", "\u2029", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
 
-def printable(text: str) -> str:
+
+def is_control(character: str) -> bool:
+    """Whether a character moves the cursor, ends a line, reorders text, or cannot be encoded."""
+    return unicodedata.category(character) in ("Cc", "Cs") or character in _ESCAPED
+
+
+def printable(text: str, most: int | None = None) -> str:
     """The text with control characters, and bytes of file names that are not UTF-8, as escape sequences.
 
-    A name or a transcript could otherwise move the cursor, change colours, or end a line of a table. Invisible
-    characters of Khmer text, such as U+200B, stay.
+    A terminal would execute control characters, and surrogates cannot be encoded.
+
+    Args:
+        most: length to which the text is shortened first; None keeps all of it.
     """
-    return "".join(_escape(c) if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    if most is not None and len(text) > most:
+        text = f"{text[: most - 1]}…"
+    return "".join(_escape(c) if is_control(c) else c for c in text)
 
 
 def _escape(character: str) -> str:

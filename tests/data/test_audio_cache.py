@@ -6,16 +6,17 @@ import soundfile
 
 from khasr.config import FolderConfig
 from khasr.data.audio_cache import load_audio
+from khasr.data.audio_file import Recording, record
 from khasr.data.corpora import Corpus, Utterance, read_corpus
 from tests.conftest import tones, write_corpus
 
 
 def toy(reads: list[str], broken: str = "") -> Corpus:
-    def read_audio(utterance: Utterance) -> tuple[np.ndarray, int]:
+    def read_audio(utterance: Utterance) -> Recording:
         reads.append(utterance.id)
         if utterance.id == broken:
-            raise soundfile.LibsndfileError(1, "Error: ")
-        return tones(utterance.text, rate=48_000), 48_000
+            raise ValueError("it is damaged")
+        return record([(tones(utterance.text, rate=48_000), 48_000)])
 
     utterances = [Utterance(f"u{i}", "កខ"[: 1 + i % 2], "s", f"t.tsv:{i}") for i in range(250)]
     return Corpus("toy", utterances, read_audio, fingerprint="f")
@@ -65,7 +66,7 @@ def test_empty_corpus(tmp_path: Path) -> None:
 def test_error_leaves_no_files(tmp_path: Path) -> None:
     corpus = toy([])
 
-    def fail(utterance: Utterance) -> tuple[np.ndarray, int]:
+    def fail(utterance: Utterance) -> Recording:
         raise KeyError(utterance.id)
 
     corpus.read_audio = fail

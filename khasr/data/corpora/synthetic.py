@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.config import SyntheticConfig
+from khasr.data.audio_file import Recording, record
 from khasr.data.corpora.corpus import Corpus, Fault, Utterance
-from khasr.data.corpora.files import Audio, digest, read_table
+from khasr.data.corpora.files import digest
+from khasr.data.tables import read_lines
+from khasr.text.terminal import printable
 
 # Phones of Google's Khmer lexicon -> phoneme mnemonics of espeak-ng's Vietnamese voice, whose inventory is the closest
 # of all its languages (implosives, aspirated stops, long and short vowels).
@@ -79,7 +82,9 @@ def read_synthetic(options: SyntheticConfig) -> Corpus:
         if unspoken:
             faults.append(
                 Fault(
-                    id_, "a word without phones", f"{source}: no phones for {' '.join(unspoken)} in {options.lexicon}"
+                    id_,
+                    "a word without phones",
+                    f"{source}: no phones for {printable(' '.join(unspoken), 80)} in {options.lexicon}",
                 )
             )
         else:
@@ -87,8 +92,8 @@ def read_synthetic(options: SyntheticConfig) -> Corpus:
             utterances.append(Utterance(id_, text, _VOICES[voice], source))
     speaker = _Synthesizer()
 
-    def read_audio(utterance: Utterance) -> Audio:
-        return speaker.speak(utterance, lexicon, options.corpus_seed), speaker.rate
+    def read_audio(utterance: Utterance) -> Recording:
+        return record([(speaker.speak(utterance, lexicon, options.corpus_seed), speaker.rate)])
 
     key = digest(
         _EDITION,
@@ -126,7 +131,7 @@ def _read_sentences(path: Path, count: int | None) -> tuple[list[str], list[str]
         )
     texts: list[str] = []
     sources: list[str] = []
-    for number, line in enumerate(read_table(path.read_bytes(), str(path)), 1):
+    for number, line in enumerate(read_lines(path.read_bytes(), str(path)), 1):
         text = " ".join(line.split("\t")[-1].split())
         if text and (count is None or len(texts) < count):
             texts.append(text)
@@ -140,7 +145,7 @@ def _read_lexicon(path: Path) -> Lexicon:
             f"data.lexicon={path} is not a file. Expected lines of word, tab, phones separated by spaces."
         )
     lexicon: Lexicon = {}
-    for line in read_table(path.read_bytes(), str(path)):
+    for line in read_lines(path.read_bytes(), str(path)):
         fields = line.split("\t")
         if len(fields) >= 2 and not line.startswith("#"):
             # The first pronunciation of a word is used.

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from khasr.config import OpenslrKmConfig
+from khasr.data.audio import SAMPLE_RATE
 from khasr.data.corpora import read_corpus
 from tests.conftest import SHARED, needs_shared, tones
 
@@ -41,8 +42,8 @@ def test_layouts(tmp_path: Path, tabs: str, form: str) -> None:
     corpus = read_corpus(OpenslrKmConfig(root=str(where)))
     assert {u.id: u.text for u in corpus.utterances} == SENTENCES
     assert [u.speaker for u in corpus.utterances] == ["0308", "0308", "1161"]
-    samples, rate = corpus.read_audio(corpus.utterances[0])
-    assert (rate, len(samples)) == (48_000, 9600)
+    recording = corpus.read_audio(corpus.utterances[0])
+    assert (recording.rate, len(recording.waveform)) == (48_000, 3200)
 
 
 def test_faults(tmp_path: Path) -> None:
@@ -61,9 +62,7 @@ def test_faults(tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda root: root / "absent", "does not exist"),
-        (lambda root: root, "has neither"),
-        (lambda root: write_archive(root, ["one field"], []), "line_index.tsv:1: expected id, tab"),
-        (lambda root: write_archive(root, ["a\tb\tc"], []), "line_index.tsv:1: expected id, tab"),
+        (lambda root: root, "does not contain"),
     ],
 )
 def test_bad_root(tmp_path: Path, make: object, message: str) -> None:
@@ -73,7 +72,7 @@ def test_bad_root(tmp_path: Path, make: object, message: str) -> None:
 
 def test_broken_zip(tmp_path: Path) -> None:
     (tmp_path / "km_kh_male.zip").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(ValueError, match="not a whole zip"):
+    with pytest.raises(ValueError, match="not a complete zip"):
         read_corpus(OpenslrKmConfig(root=str(tmp_path / "km_kh_male.zip")))
 
 
@@ -89,6 +88,6 @@ def test_real_recording(tmp_path: Path) -> None:
     (tmp_path / "wavs" / "khm_1161_1980987674.wav").symlink_to(clip)
     (tmp_path / "line_index.tsv").write_text("khm_1161_1980987674\t\tប្អូន ប្រុស\n", encoding="utf-8")
     corpus = read_corpus(OpenslrKmConfig(root=str(tmp_path)))
-    samples, rate = corpus.read_audio(corpus.utterances[0])
-    assert (rate, corpus.utterances[0].speaker) == (48_000, "1161")
-    assert len(samples) / rate == pytest.approx(4.86, abs=0.01)
+    recording = corpus.read_audio(corpus.utterances[0])
+    assert (recording.rate, corpus.utterances[0].speaker) == (48_000, "1161")
+    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(4.86, abs=0.01)

@@ -2,10 +2,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from khasr.config import SyntheticConfig
+from khasr.data.audio import SAMPLE_RATE
 from khasr.data.corpora import read_corpus
 from khasr.data.corpora.synthetic import MNEMONICS, grammar_words
 from tests.conftest import SHARED, needs_shared
@@ -17,7 +17,7 @@ from khasr.data.corpora import read_corpus
 c = read_corpus(SyntheticConfig(utterances=30, voices=12))
 h = hashlib.sha256()
 for u in c.utterances:
-    h.update(c.read_audio(u)[0].tobytes())
+    h.update(c.read_audio(u).waveform.tobytes())
 print(h.hexdigest())
 """
 
@@ -47,9 +47,9 @@ def test_audio() -> None:
     corpus = read_corpus(SyntheticConfig(utterances=40))
     seconds = []
     for utterance in corpus.utterances:
-        samples, rate = corpus.read_audio(utterance)
-        assert 0.02 < np.abs(samples).max() < 1.0
-        seconds.append(len(samples) / rate / len(utterance.text.split()))
+        recording = corpus.read_audio(utterance)
+        assert 0.02 < recording.peak < 1.0
+        seconds.append(len(recording.waveform) / SAMPLE_RATE / len(utterance.text.split()))
     assert 0.15 < min(seconds) <= max(seconds) < 1.0
 
 
@@ -66,7 +66,7 @@ def test_own_sentences(tmp_path: Path) -> None:
     options = SyntheticConfig(sentences=str(tmp_path / "s.txt"), lexicon=str(tmp_path / "lexicon.tsv"))
     corpus = read_corpus(options)
     assert [u.text for u in corpus.utterances] == ["កា ខា"]
-    assert len(corpus.read_audio(corpus.utterances[0])[0]) > 0
+    assert len(corpus.read_audio(corpus.utterances[0]).waveform) > 0
     assert "s.txt:2: no phones for គា" in corpus.faults[0].detail
 
 
