@@ -13,7 +13,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Model
 from khasr.config import ArchitectureConfig, FinetuneConfig, ModelConfig, compose
 from khasr.data.audio import FRAMES_PER_SECOND, SAMPLE_RATE
 from khasr.model.ctc import CtcModel
-from khasr.model.encoders import listen
+from khasr.model.encoders import encode_frames
 from khasr.model.finetune import apply_finetune
 from khasr.model.weights import load_start
 
@@ -124,7 +124,7 @@ def _counted(model: CtcModel, backward: bool) -> int:
     encoder: Wav2Vec2Model = model.encoder
     waveforms = torch.empty(BATCH, SECONDS * SAMPLE_RATE)
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
-        hidden = listen(encoder, waveforms, torch.full((BATCH,), SECONDS * SAMPLE_RATE), recompute=backward)
+        hidden = encode_frames(encoder, waveforms, torch.full((BATCH,), SECONDS * SAMPLE_RATE), recompute=backward)
         # No mask of padding: its values decide nothing about FLOPs, and fake tensors have none.
         logits = model.head(encoder.encoder(hidden).last_hidden_state)
         if backward:

@@ -22,7 +22,7 @@ from khasr.config import ArchitectureConfig, ModelConfig, OpenslrKmConfig
 from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE
 from khasr.data.batching import Batch
 from khasr.data.datamodule import CorpusDataModule
-from khasr.model.encoders import frame_lengths, listen, transform
+from khasr.model.encoders import encode_frames, frame_lengths, run_transformer
 from khasr.model.masks import draw_spans
 from khasr.model.weights import load_start
 
@@ -74,12 +74,12 @@ class Pretrained(nn.Module):
 
     def forward(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The cross-entropy of masked frames in nats a code, and the share of codes predicted correctly."""
-        hidden = listen(self.encoder, batch.waveforms, batch.waveform_lengths, recompute=False)
+        hidden = encode_frames(self.encoder, batch.waveforms, batch.waveform_lengths, recompute=False)
         lengths = frame_lengths(self.encoder.config, batch.waveform_lengths)
         there = torch.arange(hidden.shape[1]) < lengths[:, None]
         masked = draw_spans(lengths, hidden.shape[1], MASKED, SPAN, least=1) & there
         hidden = torch.where(masked[:, :, None], self.encoder.masked_spec_embed, hidden)
-        masked_hidden = transform(self.encoder, hidden, there)[masked]
+        masked_hidden = run_transformer(self.encoder, hidden, there)[masked]
         logits = self.codes(masked_hidden).view(-1, CODES)
         codes = targets[masked].reshape(-1)
         return F.cross_entropy(logits, codes), (logits.argmax(dim=-1) == codes).float().mean()

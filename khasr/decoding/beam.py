@@ -57,7 +57,7 @@ def lm_file(lm: str) -> Path:
         path /= "lm.binary"
     if not path.is_file():
         raise FileNotFoundError(
-            f"decoder.lm={lm}: {path} does not exist; expected a folder that `python -m khasr.build_lm` wrote, or a KenLM "
+            f"decoder.lm={lm}: {path} does not exist; expected a folder of python -m khasr.build_lm, or a KenLM "
             "model (ARPA or binary)."
         )
     return path
@@ -202,9 +202,7 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
     unigrams = None if lm is None else read_unigrams(lm)
     if lm is not None and not options.unigrams:
         if lm.suffix == ".arpa":
-            raise ValueError(
-                f"decoder.unigrams=false with {lm}: an ARPA file lists its words; pass the binary."
-            )
+            raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file lists its words; pass the binary.")
         unigrams = None
     elif lm is not None and unigrams is None and lm.suffix == ".arpa":
         unigrams = frozenset(arpa_words(lm))

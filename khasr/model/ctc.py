@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from khasr.config import ModelConfig
 from khasr.model.dropout import Dropout, use_own_dropout
-from khasr.model.encoders import frame_lengths, listen, transform
+from khasr.model.encoders import encode_frames, frame_lengths, run_transformer
 from khasr.model.masks import draw_spans
 
 
@@ -48,13 +48,13 @@ class CtcModel(nn.Module):
             frame_lengths: (batch,) in frames of 20 ms.
         """
         recompute = self.training and self.options.gradient_checkpointing
-        hidden = listen(self.encoder, waveforms, waveform_lengths, recompute, features)
+        hidden = encode_frames(self.encoder, waveforms, waveform_lengths, recompute, features)
         lengths = self.frame_lengths(waveform_lengths)
         if self.training:
             hidden = self._masked(hidden, lengths)
         frames = torch.arange(hidden.shape[1], device=hidden.device)
         # Always passed: a batch in which nothing is padded must not take another path than one in which something is.
-        hidden = transform(self.encoder, hidden, frames < lengths[:, None])
+        hidden = run_transformer(self.encoder, hidden, frames < lengths[:, None])
         logits = self.head(self.dropout(hidden))
         # In half precision log_softmax and CTC give NaN (speechbrain #1803).
         return logits.float().log_softmax(dim=-1), lengths

@@ -72,7 +72,7 @@ def check_kind(config: PreTrainedConfig, name: str) -> None:
         )
 
 
-def listen(
+def encode_frames(
     encoder: Any, waveforms: Tensor, waveform_lengths: Tensor, recompute: bool, features: Tensor | None = None
 ) -> Tensor:
     """What the transformer is given of waveforms, (batch, frames, hidden), before any mask.
@@ -93,8 +93,8 @@ def listen(
     return hidden
 
 
-def transform(encoder: Any, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """The encoder's output, (batch, frames, hidden), of what `listen` gave, masked or not."""
+def run_transformer(encoder: Any, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """The encoder's output, (batch, frames, hidden), of what `encode_frames` gave, masked or not."""
     output: Tensor = encoder.encoder(hidden, attention_mask=attention_mask).last_hidden_state
     if getattr(encoder, "intermediate_ffn", None) is not None:  # some w2v-BERT 2.0
         output = output + 0.5 * encoder.intermediate_ffn(output)

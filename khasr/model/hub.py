@@ -23,7 +23,7 @@ _NEVER = -1e4
 _TOLD = 8  # modules that are named one by one
 
 
-def read_config(options: ModelConfig) -> PreTrainedConfig:
+def read_pretrained_config(options: ModelConfig) -> PreTrainedConfig:
     """The configuration of the checkpoint that model.checkpoint names.
 
     Raises:
@@ -32,7 +32,7 @@ def read_config(options: ModelConfig) -> PreTrainedConfig:
     """
     name, ways = folder_or_id(options), _ways_out(options)
     try:
-        config = AutoConfig.from_pretrained(name, local_files_only=True)
+        config = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as missing:
         if (Path(name) / "config.json").is_file():
             raise ValueError(
@@ -49,7 +49,7 @@ def read_config(options: ModelConfig) -> PreTrainedConfig:
                 f"model={options.name} starts from the pretrained weights {name}, which are neither a folder here nor "
                 f"in the Hugging Face cache, and the hub did not give them ({type(error).__name__}: {reason}). {ways}"
             ) from error
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if Path(name).is_dir() and not [*Path(name).glob("*.safetensors"), *Path(name).glob("pytorch_model*.bin")]:
         raise FileNotFoundError(f"model.checkpoint={name} has a config.json and no weights. {ways}")
     check_kind(config, name)
@@ -74,7 +74,7 @@ def load_pretrained(
         FileNotFoundError: the weights cannot be read.
         ValueError: they are not those of the configuration.
     """
-    config = read_config(options)
+    config = read_pretrained_config(options)
     config.update(regularisation)
     kind = KINDS[config.model_type]
     finetuned = any(architecture.endswith("ForCTC") for architecture in config.architectures or [])

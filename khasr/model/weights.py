@@ -14,7 +14,7 @@ from khasr.config import ModelConfig, TextConfig
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.finetune import plain_weights
-from khasr.model.hub import folder_or_id, load_pretrained, read_config
+from khasr.model.hub import folder_or_id, load_pretrained, read_pretrained_config
 from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
 
@@ -54,7 +54,7 @@ def check_weights(options: ModelConfig) -> None:
             "folder, or pass model.init=random."
         )
     if not _is_run(options):
-        read_config(options)
+        read_pretrained_config(options)
 
 
 def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:

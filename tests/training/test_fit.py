@@ -165,7 +165,7 @@ def test_fp16_on_cpu(small: Small, tmp_path: Path) -> None:
 
 def test_checks_before_corpus(small: Small, tmp_path: Path) -> None:
     """Options that cannot work are refused before the corpus is read."""
-    for change, message in {"decoder=beam_lm": "go together", "trainer.accelerator=gpu": "no GPU"}.items():
+    for change, message in {"decoder=beam_lm": "set together", "trainer.accelerator=gpu": "no GPU"}.items():
         if message == "no GPU" and torch.cuda.is_available():
             continue
         with pytest.raises(ValueError, match=message):
