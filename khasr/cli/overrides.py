@@ -54,7 +54,10 @@ def check_file_override(word: str, file: str) -> None:
     if "${" in word:
         raise ValueError(f"{file}: {word} has an interpolation (${{...}}). Expected plain values in a sweep file.")
     for override in parse_overrides([word]):
-        _check(override)
+        try:
+            _check(override)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
         last = override.key_or_group.rpartition(".")[2]
         if override.key_or_group.startswith(_PLUGINS) and last in _TRUSTED:
             raise ValueError(

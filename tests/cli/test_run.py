@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Runs the command in a process and says at its end whether torch was imported.
-TELL = """
+REPORT = """
 import runpy, sys
 sys.argv = ["khasr.train", *sys.argv[1:]]
 try:
@@ -22,12 +22,12 @@ finally:
 
 def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", TELL, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", REPORT, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["optimizer.lrr=3"], ["optimizer.lrr", "Did you mean: 'lr'", "weight_decay"]),
         (["trainer.max_step=3"], ["max_steps", "Available: max_epochs"]),
@@ -43,11 +43,11 @@ def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["resume=absent"], ["resume=absent", "config.yaml"]),
     ],
 )
-def test_mistyped_option(words: list[str], told: list[str], tmp_path: Path) -> None:
+def test_mistyped_option(words: list[str], message: list[str], tmp_path: Path) -> None:
     done = train(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for piece in told:
+    for piece in message:
         assert piece in done.stderr
     assert done.stdout == "NO TORCH\n"
     assert list(tmp_path.iterdir()) == []

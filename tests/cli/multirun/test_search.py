@@ -83,11 +83,11 @@ def test_unfinished_trials(tmp_path: Path) -> None:
     assert (first.n_trials, first.n_jobs, first.max_failure_rate, first.sampler.seed) == (10, 2, 1.0, 3)
     study = optuna.create_study(study_name="sweep", storage=first.storage)
     values = []
-    for printed in (0.5, None, "running"):
+    for value in (0.5, None, "running"):
         trial = study.ask()
         values.append(trial.suggest_float("lr", 0, 1))
-        if printed != "running":
-            study.tell(trial, printed, state=optuna.trial.TrialState.FAIL if printed is None else None)
+        if value != "running":
+            study.tell(trial, value, state=optuna.trial.TrialState.FAIL if value is None else None)
     second = continue_study(options, tmp_path, sequential=True)
     assert (second.n_trials, second.n_jobs, second.sampler.seed) == (9, 1, 6)
     for _ in range(2):  # a third start finds them waiting and adds none

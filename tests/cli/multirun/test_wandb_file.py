@@ -113,7 +113,7 @@ def test_values(file: Path) -> None:
 
 def test_unsupported(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    for text, told in {
+    for text, expected in {
         "a: 1": "no method and parameters",
         "{method: random, parameters: {seed: {values: [1]}}}": "one model",
         "{method: bayes, parameters: {model: {values: [tiny, xlsr_1b]}}}": "one model",
@@ -122,7 +122,7 @@ def test_unsupported(tmp_path: Path) -> None:
         "{method: random, run_cap: 3, parameters: {model: {value: tiny}, seed: {distribution: q_normal}}}": "q_normal",
     }.items():
         file.write_text(text)
-        with pytest.raises(ValueError, match=re.escape(told)):
+        with pytest.raises(ValueError, match=re.escape(expected)):
             read_sweep(file, [])
     file.write_text("{method: grid, parameters: {seed: {values: [1]}}}")
     with pytest.raises(ValueError, match="--trials=3 is for a search"):
@@ -139,7 +139,7 @@ def test_unsupported(tmp_path: Path) -> None:
 
 def test_intervals(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    for options, told in {
+    for options, expected in {
         "distribution: uniform, min: 0, max: 1": "interval(0.0,1.0)",
         "distribution: log_uniform_values, min: 1, max: 9": "tag(log,interval(1.0,9.0))",
         "distribution: int_uniform, min: 0, max: 1": "interval(0,1)",
@@ -147,7 +147,7 @@ def test_intervals(tmp_path: Path) -> None:
         "min: 0, max: 0.5": "interval(0.0,0.5)",
     }.items():
         file.write_text(f"{{method: random, run_cap: 1, parameters: {{model: {{value: tiny}}, x: {{{options}}}}}}}")
-        assert f"x={told}" in read_sweep(file, [])
+        assert f"x={expected}" in read_sweep(file, [])
 
 
 def test_command() -> None:
@@ -176,14 +176,14 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            said = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.path != "/graphql":
-                server.log.append(f"{self.path} {dict(self.headers)} {said[:200]!r}")
+                server.log.append(f"{self.path} {dict(self.headers)} {body[:200]!r}")
                 self.send_error(404)
                 return
             if self.headers.get("Content-Encoding") == "gzip":
-                said = gzip.decompress(said)
-            asked = json.loads(said)
+                body = gzip.decompress(body)
+            asked = json.loads(body)
             name = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"]).group(1)  # type: ignore[union-attr]
             answer = self.answer(name, asked.get("variables") or {})
             server.log.append(f"{name}({json.dumps(asked.get('variables'))[:120]}) -> {json.dumps(answer)[:200]}")
@@ -255,7 +255,7 @@ def test_wandb_agent(server: Any, tmp_path: Path) -> None:
         assert config["optimizer"]["head_lr"] == (None if options["optimizer.head_lr"] == "null" else 1e-3)
         assert (config["schedule"]["name"], config["seed"]) == (options["schedule"], options["seed"])
         assert config["model"]["architecture"]["conv_dim"] == [16, 16, 16]
-        # It is the agent's run, not one of its own.
+        # It is the agent's run, not a separate one.
         run = read_offline(list((folder / "wandb").glob("offline-run-*")))
         assert (folder / "wandb" / "id").read_text() == f"trial{number}"
         assert run.status == "completed"
