@@ -56,7 +56,7 @@ def test_different_options(start: Any) -> None:
     assert "seed is 1 there and not fixed here" in printed
 
 
-def test_no_best_trial(start: Any) -> None:
+def test_all_trials_failed(start: Any) -> None:
     """A search whose trials all failed reports that."""
     printed = start("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "seed=choice(13)", "optimizer.lr=interval(0.1,0.2)",
                  code=1)  # fmt: skip
