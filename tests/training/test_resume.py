@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,14 @@ def test_resume_without_start_weights(
 def test_resume_without_checkpoint(small: Small, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"last\.ckpt does not exist"):
         fit(resumed(small, tmp_path), RunFolder(tmp_path))
+
+
+def test_kills_at_random_moments() -> None:
+    """Killed at random moments with an average of weights and a frozen encoder, runs equal an uninterrupted one."""
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "experiments/resume/kills.py", "3"]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 kills" in done.stdout
+    assert "all equal" in done.stdout
