@@ -91,3 +91,19 @@ def test_rates_and_formats(tmp_path: Path) -> None:
         assert len(waveform) == pytest.approx(4800, abs=2)
         spectrum = np.abs(np.fft.rfft(np.array(waveform[:1600])))
         assert np.argmax(spectrum) * 10 == pytest.approx(300, abs=15)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no json", "no rows"])
+def test_damaged_cache(tmp_path: Path, damage: str) -> None:
+    """A damaged entry is made again."""
+    reads: list[str] = []
+    first, _ = load_audio(toy(reads), tmp_path, progress=False)
+    expected = first.to_dict()
+    (arrow,), (made,) = tmp_path.glob("*/utterances.arrow"), tmp_path.glob("*/made.json")
+    file = arrow if damage in ("cut", "empty") else made
+    data = file.read_bytes()
+    file.unlink()  # the first dataset has it mapped
+    file.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "no json": data[:20], "no rows": b"{}"}[damage])
+    again, _ = load_audio(toy(reads), tmp_path, progress=False)
+    assert len(reads) == 500
+    assert again.to_dict() == expected

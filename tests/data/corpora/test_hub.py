@@ -148,3 +148,30 @@ def test_hub_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_offline() -> None:
     with pytest.raises(ConnectionError, match=r"cannot be reached\. data\.root=PATH"):
         read_corpus(HubConfig(dataset="nobody/nothing"))
+
+
+def test_unknown_parts(tmp_path: Path) -> None:
+    """Parts that are not train, validation or test are left out and named."""
+    for name in ("train", "test", "other", "invalidated"):
+        write_parquet(tmp_path / f"{name}-00000-of-00001.parquet", 2)
+    corpus = read_corpus(HubConfig(root=str(tmp_path)))
+    assert Counter(u.own_part for u in corpus.utterances) == {"train": 2, "test": 2}
+    assert "left out the parts invalidated, other" in corpus.notes[0]
+
+
+def test_arrays_and_paths(tmp_path: Path) -> None:
+    """Structs of samples and rate, paths relative to the Parquet file, and an integer 0 as transcript."""
+    soundfile.write(tmp_path / "x.wav", tones("ក"), 16_000)
+    arrays = [{"array": tones("កខ").tolist(), "sampling_rate": 16_000}]
+    for audio, samples in ((arrays, 3200), (["x.wav"], 1600)):
+        pq.write_table(pa.table({"audio": audio, "text": [0]}), tmp_path / "a.parquet")
+        corpus = read_corpus(HubConfig(root=str(tmp_path / "a.parquet")))
+        assert [u.text for u in corpus.utterances] == ["0"]
+        assert len(corpus.read_audio(corpus.utterances[0]).waveform) == samples
+
+
+def test_control_characters_in_ids(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", 2, name=["a\tb", "c"])
+    corpus = read_corpus(HubConfig(root=str(path), id_column="name"))
+    assert [f.reason for f in corpus.faults] == ["control characters in its id or speaker"]
+    assert [u.id for u in corpus.utterances] == ["train/c"]
