@@ -131,7 +131,7 @@ class FolderConfig(DataConfig):
     """Table with a header line: tab-separated, or comma-separated (.csv), or JSON Lines (.jsonl). Without it, the
     metadata.csv or metadata.jsonl of Hugging Face's AudioFolder is read."""
     quoting: Literal["literal", "csv"] = "literal"
-    """Quotes in a tab-separated table: `literal` takes them as text (as Common Voice writes them), `csv` as CSV quotes."""
+    """Quotes in a tab-separated table: `literal` keeps them as text (as Common Voice writes them), `csv` as in CSV."""
     audio_column: str = "audio"
     """Column with the path of the audio file."""
     text_column: str = "text"

@@ -96,9 +96,7 @@ def test_beam_widths(width: int, tmp_path: Path) -> None:
         assert_same(ours, theirs, rows, beam_width=width, beam_prune_logp=-25.0, token_min_logp=-20.0)
 
 
-def test_workspace_grows_and_is_cleared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workspace_grows_and_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["a", "ab", "abc", "bab", "cacb"]
     options: dict[str, Any] = {"kenlm_model_path": write_trigrams(tmp_path / "trigrams.lm", words), "unigrams": words}
     rows = utterances(len(LETTERS), 4, frames=40)
