@@ -7,7 +7,7 @@ size, since at equal compute a larger model that learns as much an update would 
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Plan:
         trials: of each model, for `random`.
         noise: standard deviation between seeds in log WER.
         failures: share of runs that diverge, whatever is set.
+        settings: how many of SETTINGS vary.
+        seeds_large, noise_large, failures_large: of the large model, where they differ.
     """
 
     layout: str = "one_at_a_time"
@@ -50,6 +52,17 @@ class Plan:
     trials: int = 60
     noise: float = 0.04
     failures: float = 0.04
+    settings: int = 5
+    seeds_large: int | None = None
+    noise_large: float | None = None
+    failures_large: float | None = None
+
+    def of(self, model: str) -> "Plan":
+        """The plan of one model's runs."""
+        if model == SMALL:
+            return self
+        own = {"seeds": self.seeds_large, "noise": self.noise_large, "failures": self.failures_large}
+        return replace(self, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
 
 
 def simulate(plan: Plan, truth: str, seed: int, strength: float = 1.0) -> tuple[Runs, str]:
@@ -60,7 +73,7 @@ def simulate(plan: Plan, truth: str, seed: int, strength: float = 1.0) -> tuple[
         strength: of what is planted; at 1 the large model loses about 0.3 in log WER at the reference.
     """
     rng = np.random.default_rng(seed)
-    names = list(SETTINGS)[: 3 if plan.layout == "grid" else 5]
+    names = list(SETTINGS)[: min(3, plan.settings) if plan.layout == "grid" else plan.settings]
     planted = names[seed % len(names)] if truth == "cause" else ""
     # Where each setting is best, as the place among its values: for both models the same but for what is planted.
     best = {
@@ -77,13 +90,13 @@ def simulate(plan: Plan, truth: str, seed: int, strength: float = 1.0) -> tuple[
     parameters = PARAMETERS if truth != "null" else {SMALL: 1.2e6, LARGE: 1.2e6 + 1}
     rows, curves = [], []
     for model in PARAMETERS:
-        for number, (values, run_seed) in enumerate(_layout(plan, names, rng)):
+        for number, (values, run_seed) in enumerate(_layout(plan.of(model), names, rng)):
             mean = math.log(base) + (worse if model == LARGE else 0.0)
             for name in names:
                 mean += weight[name] * abs(SETTINGS[name].index(values[name]) - best[name][model])
-            wer = min(0.94, math.exp(mean + rng.normal(0, plan.noise)))
+            wer = min(0.94, math.exp(mean + rng.normal(0, plan.of(model).noise)))
             run = f"{model}_{number:03d}"
-            diverged = bool(rng.random() < plan.failures)
+            diverged = bool(rng.random() < plan.of(model).failures)
             rows.append(_row(run, model, parameters[model], values, run_seed, wer, diverged))
             curves += _curve(run, values, math.nan if diverged else wer)
     table = pd.DataFrame(rows)

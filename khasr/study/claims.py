@@ -1,12 +1,12 @@
-"""TODO."""
+"""The claims that a study can make about its two models, each with its test."""
 
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+import pandas as pd
 
-from khasr.study.design import LEARNED_BELOW, Design
+from khasr.study.design import LEARNED_BELOW, UNFINISHED, Design, common_support
 from khasr.study.effects import Interaction
 from khasr.study.equal_footing import (
     AXES,
@@ -14,9 +14,10 @@ from khasr.study.equal_footing import (
     Footing,
     best_cells,
     cell_scores,
+    compared_trials,
     gap,
 )
-from khasr.study.statistics import LEVEL, Array, Estimate, best_of_n_difference
+from khasr.study.statistics import LEVEL, Array, Estimate, best_of_n_difference, failures_p
 from khasr.study.wording import amount_of, counted, interval, points, value_text
 
 ALPHA = 1 - LEVEL
@@ -75,7 +76,7 @@ class Claim:
 
 
 def clear_of_zero(claim: Claim) -> bool:
-    if claim.key.startswith("learns:"):
+    if claim.key.startswith("learns:") or claim.key == "fails":
         return True
     return bool(claim.estimate.low > 0 or claim.estimate.high < 0)
 
@@ -117,16 +118,18 @@ def split_learned(sides: list[Array]) -> tuple[list[Array], str]:
     return learned, f"; without the {lost} of {runs} that did not learn" if lost else ""
 
 
-def best_of_n(design: Design, seed: int) -> Claim:
+def best_of_n(design: Design, seed: int, utterance_error: float = 0.0) -> Claim:
+    """Whether one model is better at its best of equally many trials, over the settings that both ran."""
     question = "Is one of them better at its best of equally many trials?"
-    rows = [design.of(m).dropna(subset=["score"]) for m in design.models]
+    rows, lacking = compared_trials(design, seed=seed)
     fewest = min(map(len, rows))
     if fewest < FEWEST_TRIALS:
-        why_not = f"{fewest} trials of a model are too few; {FEWEST_TRIALS} are needed"
+        why_not = f"a model has {fewest} runs that learned at values both models tried; {FEWEST_TRIALS} are needed"
+        why_not += f" ({lacking})" if lacking else ""
         return Claim("best_of_n", question, "", Estimate(math.nan), why_not=why_not)
     small, large = (r["score"].to_numpy(float) for r in rows)
     trials = (small, large, list(rows[0]["cell"]), list(rows[1]["cell"]))
-    n, estimate = best_of_n_difference([trials], np.random.default_rng(seed))
+    n, estimate = best_of_n_difference([trials], np.random.default_rng(seed), utterances=utterance_error)
     cells = best_cells(design)
     where = "; ".join(
         f"the best setting of {m}: {c[0]}, {points(float(c[1].mean()))} % over {counted(len(c[1]), 'run')}"
@@ -136,7 +139,8 @@ def best_of_n(design: Design, seed: int) -> Claim:
     return Claim(
         "best_of_n",
         question,
-        f"At each model's best of {counted(n, 'trial')} {_worse(design, estimate)}; {where}",
+        f"At each model's best of {counted(n, 'trial')} {_worse(design, estimate)}; {where}"
+        + (f"; left out: {lacking}" if lacking else ""),
         estimate,
     )
 
@@ -174,7 +178,7 @@ def _flip(estimate: Estimate) -> Estimate:
 
 def learning_claim(design: Design, found: Interaction) -> Claim:
     name = found.setting.name
-    rows = design.table[design.table["status"] != "interrupted"]
+    rows = design.table[~design.table["status"].isin(UNFINISHED)]
     said = []
     for model in design.models:
         of_model = rows[rows["model"] == model]
@@ -201,11 +205,27 @@ def equal_footing_claim(design: Design, footing: Footing) -> Claim:
     )
 
 
-def fails_more(design: Design) -> tuple[str, float]:
-    """How many runs of each model did not learn, in words, and Fisher's exact p of that being the same."""
-    rows = design.table[design.table["status"] != "interrupted"]
-    counts = [(int((~r["learned"]).sum()), len(r)) for r in (rows[rows["model"] == m] for m in design.models)]
-    p = float(stats.fisher_exact([[bad, n - bad] for bad, n in counts])[1])
-    return "; ".join(
-        f"{m}: {bad} of {n} runs did not learn" for m, (bad, n) in zip(design.models, counts, strict=True)
-    ), p
+def fails_more(design: Design, seed: int = 0) -> Claim:
+    """Whether the runs of one model fail to learn more often, at values that both models tried."""
+    question = f"Do runs of {design.large} fail to learn more or less often than runs of {design.small}?"
+    rows = [design.of(m) for m in design.models]
+    rows, lacking = common_support(design, [r[~r["status"].isin(UNFINISHED)] for r in rows], seed=seed)
+    if min(map(len, rows)) == 0:
+        return Claim("fails", question, "", Estimate(math.nan), why_not=lacking or "a model has no run that ended")
+    table = pd.concat(rows)
+    matched = sorted(rows[0]["cell"]) == sorted(rows[1]["cell"])
+    strata = pd.factorize(table["cell"])[0] if matched else np.zeros(len(table))
+    p = failures_p(
+        table["learned"].to_numpy(float), (table["model"] == design.large).to_numpy(float), strata,
+        np.random.default_rng(seed),
+    )  # fmt: skip
+    counts = [(int((~r["learned"]).sum()), len(r)) for r in rows]
+    said = "; ".join(f"{m}: {bad} of {n} runs" for m, (bad, n) in zip(design.models, counts, strict=True))
+    bad = [share / n for share, n in counts]
+    return Claim(
+        "fails",
+        question,
+        f"{design.large} fails to learn {'more' if bad[1] > bad[0] else 'less'} often. Did not learn: {said}",
+        Estimate(math.nan, p=p),
+        why_not="" if p == p else f"all or none of the runs learned ({said})",
+    )

@@ -1,9 +1,11 @@
 """What a study compares: two models, the settings that vary, the settings to start from, and which runs count."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from khasr import config as options
@@ -15,6 +17,10 @@ LEARNED_BELOW = 0.95
 """A run has learned if it ended by itself with a WER on val below this; all blank is 1.0."""
 
 
+UNFINISHED = ("interrupted", "failed")
+"""Statuses that say nothing about whether a run's settings work."""
+
+
 # Options that do not change what is learned, or that are seeds, or that are the model's own shape.
 _NO_SETTING = (
     "seed", "resume", "score_test", "logger.", "sweep.", "model.name", "model.architecture.", "data.cache_dir",
@@ -22,6 +28,10 @@ _NO_SETTING = (
     "trainer.accelerator", "trainer.log_every_steps", "trainer.val_every_steps", "trainer.deterministic",
     "model.gradient_checkpointing", "model.feature_cache_gib",
 )  # fmt: skip
+
+
+# Options that are the model itself: they differ between models of different size and are not counted as confounded.
+_OF_THE_MODEL = ("model.checkpoint", "model.init", "model.language")
 
 
 # What runs must share for their scores to be of the same utterances and texts.
@@ -66,6 +76,7 @@ class Design:
         reference_from: in words, where it is from.
         fixed: options that differ between the models and never within one; they cannot be told from the model.
         left_out: why runs are in no comparison, and how many, in words.
+        disjoint: settings of which the models share no value, with the values of each; also confounded with the model.
     """
 
     runs: Runs
@@ -77,6 +88,12 @@ class Design:
     reference_from: str
     fixed: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    disjoint: list[str] = field(default_factory=list)
+
+    @property
+    def confounded(self) -> list[str]:
+        """The options that cannot be separated from the model: any gap may be theirs."""
+        return [*self.fixed, *self.disjoint]
 
     @property
     def models(self) -> tuple[str, str]:
@@ -129,11 +146,7 @@ def build_design(
     if third:
         left_out.append(f"{third} of other models than {small} and {large}")
     table = table[table["model"].isin([small, large])].copy()
-    if interrupted := int((table["status"] == "interrupted").sum()):
-        left_out.append(f"{interrupted} interrupted: in the curves and among the trials, in no mean")
-    table["learned"] = (table["status"] == "completed") & (table["wer"] < LEARNED_BELOW)
-    table["score"] = table["wer"].where(table["wer"] < LEARNED_BELOW, 1.0)
-    table.loc[table["status"].isin(["diverged", "failed"]), "score"] = 1.0
+    left_out += _mark_outcomes(table)
     settings, fixed = _settings(runs, table)
     given = reference or {}
     known = {column for setting in settings for column in setting.columns}
@@ -144,9 +157,86 @@ def build_design(
             )
     starts, origin = _reference(settings, table, given)
     design = Design(runs, small, large, table, settings, starts, origin, fixed, left_out)
+    for setting in settings:
+        tried = [setting.of(design.of(m)[~design.of(m)["status"].isin(UNFINISHED)]) for m in design.models]
+        if all(tried) and not any(in_common(setting, *tried)[0]):
+            design.disjoint.append(setting.name)
     columns = {s.name: s.of(table) for s in settings}
     design.table["cell"] = [design.cell({n: column[i] for n, column in columns.items()}) for i in range(len(table))]
     return design
+
+
+def _mark_outcomes(table: pd.DataFrame) -> list[str]:
+    """Adds `learned` and `score` to the table; returns what was left out or is counted in a special way, in words.
+
+    A run that failed was stopped by the machine or by a mistake, which says nothing about its settings: its score is
+    missing. A run that diverged after it had learned is judged by its best checkpoint.
+    """
+    ended = table["status"].isin(["completed", "diverged"])
+    learned = table["wer"] < LEARNED_BELOW
+    table["learned"] = ended & learned
+    table["score"] = table["wer"].where(learned | table["wer"].isna(), 1.0)
+    table.loc[(table["status"] == "diverged") & ~learned, "score"] = 1.0
+    table.loc[table["status"] == "failed", "score"] = math.nan
+    notes = []
+    if interrupted := int((table["status"] == "interrupted").sum()):
+        notes.append(f"{interrupted} interrupted: shown in the curves, in no comparison")
+    if failed := int((table["status"] == "failed").sum()):
+        notes.append(f"{failed} failed (an error or a lost machine, not divergence): missing, in no comparison")
+    late = table["run"][(table["status"] == "diverged") & learned]
+    if len(late):
+        names = ", ".join(late.astype(str).head(8)) + (" ..." if len(late) > 8 else "")
+        notes.append(f"{len(late)} diverged after learning, judged by the best checkpoint ({names})")
+    return notes
+
+
+def in_common(setting: Setting, small: list[Any], large: list[Any]) -> tuple[list[bool], list[bool]]:
+    """Whether each run's value is one that both models tried.
+
+    Numbers with more than five values (a search over a range) are compared by range: inside the range of both models.
+    """
+    if setting.numeric and len(setting.values) > 5:
+        low = max(min(v[0] for v in side) for side in (small, large))
+        high = min(max(v[0] for v in side) for side in (small, large))
+        return [low <= v[0] <= high for v in small], [low <= v[0] <= high for v in large]
+    both = set(small) & set(large)
+    return [v in both for v in small], [v in both for v in large]
+
+
+def common_support(
+    design: Design, rows: list[pd.DataFrame], ignored: tuple[str, ...] = (), seed: int = 0
+) -> tuple[list[pd.DataFrame], str]:
+    """Each model's runs at values that both models tried, and what was left out or why nothing is left, in words.
+
+    Where the models share combinations of settings, equally many runs of each combination are kept, drawn at random,
+    so that neither more runs nor a different mixture of settings can pass for a better model.
+
+    Args:
+        rows: the runs of the smaller and of the larger model.
+        ignored: options that may differ, such as the length of a run where the models are compared at equal compute.
+    """
+    lacking = []
+    for setting in design.settings:
+        if set(setting.columns) <= set(ignored) or min(map(len, rows)) == 0:
+            continue
+        kept = in_common(setting, *(setting.of(r) for r in rows))
+        for model, r, keep in zip(design.models[::-1], rows, kept, strict=True):
+            alone = dict.fromkeys(v for v, k in zip(setting.of(r), keep, strict=True) if not k)
+            if alone:
+                values = ", ".join(" & ".join(map(say, v)) for v in list(alone)[:4]) + (
+                    " ..." if len(alone) > 4 else ""
+                )
+                lacking.append(f"{model} was not run at {setting.name} = {values}")
+        rows = [r[keep] for r, keep in zip(rows, kept, strict=True)]
+    shared = set(rows[0]["cell"]) & set(rows[1]["cell"])
+    pairs = {c: min(int((r["cell"] == c).sum()) for r in rows) for c in sorted(shared)}
+    if sum(pairs.values()) * 2 >= min(map(len, rows)) > 0:
+        rng = np.random.default_rng(seed)
+        rows = [
+            pd.concat([r[r["cell"] == c].sample(n, random_state=int(rng.integers(2**31))) for c, n in pairs.items()])
+            for r in rows
+        ]
+    return rows, "; ".join(lacking)
 
 
 def _same_utterances(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
@@ -187,7 +277,8 @@ def _settings(runs: Runs, table: pd.DataFrame) -> tuple[list[Setting], list[str]
             continue
         within = pd.Series(codes, table.index).groupby(table["model"]).nunique().max()
         if within < 2:
-            fixed.append(column)
+            if column not in _OF_THE_MODEL:
+                fixed.append(column)
         else:
             found.setdefault(tuple(codes), []).append(column)
     settings = []
@@ -226,6 +317,8 @@ def _reference(
             reference[setting.name], origin = default, "khasr's default, which is the card's"
         else:
             counts = pd.Series(setting.of(table)).value_counts()
+            shared = [v for v in counts.index if all(v in tried for tried in by_model)]
+            counts = counts[shared] if shared else counts
             common = counts[counts == counts.max()].index
             reference[setting.name], origin = min(common, key=_order), "the most common value"
         origins[origin] += 1

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from khasr.study.design import Design, Setting
+from khasr.study.design import UNFINISHED, Design, Setting
 from khasr.study.statistics import LEVEL, Array, Estimate, Fit, interaction_p, learning_p, least_squares
 
 Value = tuple[Any, ...]
@@ -63,7 +63,7 @@ def main_effects(design: Design) -> list[Effect]:
 def interactions(design: Design, seed: int = 0) -> list[Interaction]:
     """The interaction of each setting with the model's size."""
     rng = np.random.default_rng(seed)
-    ended = design.table[design.table["status"] != "interrupted"]
+    ended = design.table[~design.table["status"].isin(UNFINISHED)]
     learned = ended[ended["learned"]]
     found = []
     for setting in design.settings:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The elements of the page: tables and their cells, pictures, sections."""
 
 import base64
 import io

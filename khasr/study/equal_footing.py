@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from khasr.data.audio import FRAMES_PER_SECOND
-from khasr.study.design import LEARNED_BELOW, Design
+from khasr.study.design import Design, common_support
 from khasr.study.statistics import (
     Array,
     Estimate,
@@ -27,8 +27,12 @@ LR = "optimizer.lr"
 FEWEST_TRIALS = 4
 
 
+LENGTH = ("trainer.max_steps", "trainer.max_epochs")
+"""Options that set how long a run is; at an equal budget they may differ between the models."""
+
+
 AXES = {
-    "audio": "seconds of audio heard in training",
+    "audio": "seconds of audio in training",
     "lr_area": "area under the lr",
     "flops": "FLOPs of training",
 }
@@ -76,9 +80,9 @@ def gap(design: Design, small: Array, large: Array, utterances: float = 0.0) -> 
     return t_estimate(value, [*parts, utterances], [*dfs, 1e6])
 
 
-def equal_lr(design: Design, seed: int = 0) -> Footing | None:
+def equal_lr(design: Design, seed: int = 0, utterances: float = 0.0) -> Footing | None:
     """The gap at each lr that both tried, each model at its best of equally many trials there; their mean."""
-    by_model = _trials(design)
+    by_model, _ = compared_trials(design, seed=seed)
     if any(LR not in rows for rows in by_model):
         return None
     both = sorted(set(by_model[0][LR].dropna()) & set(by_model[1][LR].dropna()))
@@ -88,28 +92,31 @@ def equal_lr(design: Design, seed: int = 0) -> Footing | None:
         (*(rows["score"].to_numpy(float) for rows in at), *(list(rows["cell"]) for rows in at))
         for at in ([rows[rows[LR] == lr] for rows in by_model] for lr in both)
     ]
-    trials, estimate = best_of_n_difference(parts, np.random.default_rng(seed))
+    trials, estimate = best_of_n_difference(parts, np.random.default_rng(seed), utterances=utterances)
     values = ", ".join(say(float(v)) for v in both)
     words = f"{len(both)} values of lr ({values}), best of {trials} trial{'s' * (trials > 1)}"
     return Footing("lr", math.nan, words, *_means(parts, estimate))
 
 
-def equal_along_the_run(design: Design, axis: str, rows: pd.DataFrame, seed: int = 0) -> Footing | None:
-    """The gap where both models have had as much of the axis as the one that had less of it in all.
+def equal_along_the_run(
+    design: Design, axis: str, rows: pd.DataFrame, seed: int = 0, utterances: float = 0.0
+) -> Footing | None:
+    """The gap within a budget: as much of the axis as the model that had less of it in all.
 
-    Each run counts with its lowest WER up to there, each model with its best of equally many trials.
+    Only runs that ended within the budget count, since a run read off on its way has not had its schedule's end. Each
+    counts with its WER, each model with its best of equally many trials. None where a model has too few.
 
     Args:
         rows: what `along` gives.
     """
     at = min(float(of_model[axis].max()) for _, of_model in rows.groupby("model"))
-    by_run = rows[rows[axis] <= at * 1.001].groupby(["model", "cell", "run"], as_index=False)["wer"].min()
-    by_run["wer"] = by_run["wer"].where(by_run["wer"] < LEARNED_BELOW, 1.0)
-    both = [by_run[by_run["model"] == model] for model in design.models]
+    used = rows.groupby("run")[axis].max()
+    within = set(used[used <= at * 1.001].index)
+    both, _ = compared_trials(design, LENGTH, within, seed)
     if min(map(len, both)) < FEWEST_TRIALS:
         return None
-    part = (*(r["wer"].to_numpy(float) for r in both), *(list(r["cell"]) for r in both))
-    trials, estimate = best_of_n_difference([part], np.random.default_rng(seed))
+    part = (*(r["score"].to_numpy(float) for r in both), *(list(r["cell"]) for r in both))
+    trials, estimate = best_of_n_difference([part], np.random.default_rng(seed), utterances=utterances)
     return Footing(axis, at, f"best of {trials} trial{'s' * (trials > 1)}", *_means([part], estimate))
 
 
@@ -145,6 +152,20 @@ def _means(parts: list[Trials], estimate: Estimate) -> tuple[float, float, Estim
     """The small model's expected best, the large one's, and the gap."""
     small = float(np.mean([expected_best(s)[fair_trials(s, m) - 1] for s, m, _, _ in parts]))
     return small, small + estimate.value, estimate
+
+
+def compared_trials(
+    design: Design, ignored: tuple[str, ...] = (), runs: set[str] | None = None, seed: int = 0
+) -> tuple[list[pd.DataFrame], str]:
+    """Each model's runs that learned, at values that both models tried, and which values one model lacks, in words.
+
+    Args:
+        ignored: options that may differ between the models.
+        runs: the runs to choose from; all without it.
+    """
+    rows = [design.of(model) for model in design.models]
+    rows = [r[r["learned"] & (True if runs is None else r["run"].isin(runs))] for r in rows]
+    return common_support(design, rows, ignored, seed)
 
 
 def _trials(design: Design) -> list[pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The sections of the page, each from a study's design."""
 
 import math
 
@@ -78,7 +78,8 @@ def best_section(design: Design, verdict: Verdict, pictures: "Pictures") -> Sect
             said = f"{design.large} overtakes {design.small} after {first} trials."
         else:
             said = f"The curves cross more than once; {design.large} is first lower at {first} trials."
-        claim = next(c for c in verdict.claims if c.key == "best_of_n")
+        claim = next((c for c in verdict.claims if c.key == "best_of_n"), None)
+    if n and claim is not None:
         section.words.append(f"{said} Whether that is more than chance: {claim.answer or claim.why_not} "
                              f"({'shown' if claim.shown else 'not shown'}).")  # fmt: skip
         table = [[number_cell(i + 1, 0), *(percent_cell(c[i]) for c in curves)] for i in range(n)]
@@ -124,8 +125,8 @@ def settings_section(design: Design, pictures: "Pictures") -> Section:
                          "runs that learned, 95 % t intervals, not corrected for their number.")
         )  # fmt: skip
         section.tables.append(effects_table(effects))
-    counts, p = fails_more(design)
-    section.words.append(f"Whether runs learn at all: {counts} (Fisher's exact p = {p:.2g}, not corrected).")
+    fails = fails_more(design)
+    section.words.append(f"Whether runs learn at all: {fails.answer or fails.why_not}.")
     return section
 
 

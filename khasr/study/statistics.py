@@ -73,11 +73,18 @@ def fair_trials(small: Array, large: Array) -> int:
     return max(1, min(len(small), len(large)) // 2)
 
 
-def best_of_n_difference(strata: list[Trials], rng: np.random.Generator, draws: int = 1999) -> tuple[int, Estimate]:
+def best_of_n_difference(
+    strata: list[Trials], rng: np.random.Generator, draws: int = 1999, utterances: float = 0.0
+) -> tuple[int, Estimate]:
     """Expected best of n = `fair_trials` trials, the large model's less the small one's, as a mean over strata.
 
-    The interval is from resampling trials. p is from exchanging the models' names, within a setting where both models
-    ran it equally often, else within the stratum: without any difference between the models each exchange is as likely.
+    The interval is from resampling trials. p is the larger of two: from exchanging the models' names, within a setting
+    where both models ran it equally often, else within the stratum; and of Welch's test of the trials' means
+    (`means_test`), 1 where the means differ the other way. The lowest of n noisy runs is lower than the lowest of n
+    less noisy ones with the same mean, so that the first test alone would take noise for a better model.
+
+    Args:
+        utterances: squared error of a difference of the models from the utterances being a sample.
 
     Returns:
         The fewest n of a stratum, and the difference.
@@ -103,7 +110,50 @@ def best_of_n_difference(strata: list[Trials], rng: np.random.Generator, draws: 
     p = (1 + np.sum(np.abs(exchanged) >= abs(seen) - 1e-12)) / (draws + 1)
     fewest = min(fair_trials(small, large) for small, large, _, _ in strata)
     count = len(strata)
-    return fewest, Estimate(seen / count, float(low) / count, float(high) / count, float(p))
+    value, low, high = seen / count, float(low) / count, float(high) / count
+    # The utterances are the same in each resampling and exchange, so their share of the error is added here.
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) ** 2 * utterances
+    low, high = (value - math.hypot(value - low, math.sqrt(reach)), value + math.hypot(high - value, math.sqrt(reach)))
+    error = math.sqrt(float(exchanged.var()) / count**2 + utterances)
+    widened = float(2 * stats.norm.sf(abs(value) / error)) if utterances > 0 else 0.0
+    mean, p_mean = means_test(strata, utterances)
+    if mean * value < 0:
+        p_mean = 1.0
+    return fewest, Estimate(value, low, high, max(float(p), widened, p_mean))
+
+
+def means_test(strata: list[Trials], utterances: float = 0.0) -> tuple[float, float]:
+    """The difference of the means of the trials, large less small, and p of its being 0 (Welch 1947).
+
+    Where the models ran the same settings equally often, differences are taken within settings, with each model's
+    noise from its repeated runs; without repeated runs the settings' differences are the sample.
+    """
+    small, large = (np.concatenate([s[i] for s in strata]) for i in (0, 1))
+    cells_small, cells_large = ([(k, c) for k, s in enumerate(strata) for c in s[i]] for i in (2, 3))
+    if sorted(cells_small) != sorted(cells_large):
+        errors = [float(x.var(ddof=1)) / len(x) if len(x) > 1 else math.nan for x in (small, large)]
+        found = t_estimate(
+            float(large.mean() - small.mean()), [*errors, utterances], [len(small) - 1.0, len(large) - 1.0, 1e6]
+        )
+        return found.value, 1.0 if math.isnan(found.p) else found.p
+    keys = sorted(set(cells_small))
+    groups = [
+        [scores[[c == key for c in cells]] for key in keys]
+        for scores, cells in ((small, cells_small), (large, cells_large))
+    ]
+    differences = np.array([b.mean() - a.mean() for a, b in zip(*groups, strict=True)])
+    dfs = [float(sum(len(g) - 1 for g in side)) for side in groups]
+    if min(dfs) < 2:
+        if len(keys) < 3:
+            return float(differences.mean()), 1.0
+        errors, dfs = [float(differences.var(ddof=1)) / len(keys)], [len(keys) - 1.0]
+    else:
+        errors = []
+        for side, df in zip(groups, dfs, strict=True):
+            squares = sum(float(((g / g.mean() - 1) ** 2).sum()) for g in side) / df
+            errors.append(squares * sum(float(g.mean()) ** 2 / len(g) for g in side) / len(keys) ** 2)
+    found = t_estimate(float(differences.mean()), [*errors, utterances], [*dfs, 1e6])
+    return found.value, 1.0 if math.isnan(found.p) else found.p
 
 
 # --------------------------------------------------------------------------------------------- noise between seeds
@@ -237,6 +287,23 @@ def learning_p(learned: Array, large: Array, values: Array, rng: np.random.Gener
     mean = (by_level * weight).sum(axis=0) / weight.sum()
     statistic = (weight * (by_level - mean) ** 2).sum(axis=0)
     return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (draws + 1))
+
+
+def failures_p(learned: Array, large: Array, strata: Array, rng: np.random.Generator, draws: int = 4999) -> float:
+    """p of the models' runs learning equally often, by exchanging the models' names within strata.
+
+    nan where nothing failed, nothing learned, or no stratum has runs of both models.
+    """
+    mixed = [s for s in np.unique(strata) if 0 < large[strata == s].mean() < 1]
+    if not mixed or learned.min() == learned.max():
+        return math.nan
+    statistic = np.zeros(draws + 1)
+    for s in mixed:
+        at, ended = large[strata == s], learned[strata == s]
+        names = at[np.argsort(rng.random((draws, len(at))), axis=1)]
+        expected = ended.mean() * at.sum()
+        statistic += np.concatenate([[at @ ended], names @ ended]) - expected
+    return float((1 + np.sum(np.abs(statistic[1:]) >= abs(statistic[0]) - 1e-9)) / (draws + 1))
 
 
 def _basis(columns: Array) -> Array:

@@ -15,6 +15,7 @@ from khasr.study.claims import (
     setting_claim,
     split_learned,
 )
+from khasr.study.confounding import explain_arguments, recipe_text
 from khasr.study.design import Design
 from khasr.study.effects import Interaction, interactions
 from khasr.study.equal_footing import (
@@ -59,16 +60,19 @@ def judge(design: Design, utterance_error: float = 0.0, seed: int = 0) -> Verdic
     """The verdict on a design.
 
     Args:
-        utterance_error: squared error of the gap at the reference from its utterances being a sample.
+        utterance_error: squared error of a gap between the models from the utterances being a sample; in every gap.
         seed: of permutations and resampling.
     """
+    if design.confounded:
+        return Verdict([], confounded_words(design), [compared] if (compared := _compared(design)) else [], [])
     found = interactions(design, seed)
     rows = along(design)
-    candidates = [equal_lr(design, seed)]
+    candidates = [equal_lr(design, seed, utterance_error)]
     if rows is not None:
-        candidates += [equal_along_the_run(design, axis, rows, seed) for axis in AXES]
+        candidates += [equal_along_the_run(design, axis, rows, seed, utterance_error) for axis in AXES]
     footings = [footing for footing in candidates if footing is not None]
-    claims = [gap_at_reference(design, utterance_error), best_of_n(design, seed)]
+    claims = [gap_at_reference(design, utterance_error), best_of_n(design, seed, utterance_error)]
+    claims.append(fails_more(design, seed))
     for interaction in found:
         claims.append(setting_claim(design, interaction))
         if interaction.p_learning == interaction.p_learning:
@@ -87,6 +91,20 @@ def judge(design: Design, utterance_error: float = 0.0, seed: int = 0) -> Verdic
 # ----------------------------------------------------------------------------------------------------------- the words
 
 
+def confounded_words(design: Design) -> list[str]:
+    """What is said of models that differ in options beside their size everywhere: that, and the way out."""
+    names = ", ".join(design.confounded)
+    values = "; ".join(f"{m} had {recipe_text(design, m)}" for m in design.models)
+    a, b = explain_arguments(design)
+    return [
+        f"These runs cannot show whether {design.large} is worse than {design.small}: {names} "
+        f"{'differs' if len(design.confounded) == 1 else 'differ'} between the models in every run ({values}). A "
+        "difference of WER between them may come from the size, from these options, or from both. "
+        "No comparison is made.",
+        f"To separate them, run both recipes and what lies between them: python -m khasr.explain {a} {b} --plan",
+    ]
+
+
 def _say(design: Design, verdict: Verdict) -> None:
     """Fills in the words from the claims."""
     by_key = {claim.key: claim for claim in verdict.claims}
@@ -94,7 +112,7 @@ def _say(design: Design, verdict: Verdict) -> None:
     if min(learned) == 0:
         nobody = " and ".join(m for m, n in zip(design.models, learned, strict=True) if not n)
         verdict.words.append(f"No run of {nobody} learned: there is nothing to compare but that.")
-    for key in ("reference", "best_of_n"):
+    for key in ("reference", "best_of_n", "fails"):
         if by_key[key].shown:
             verdict.words.append(_with_p(by_key[key]))
     for interaction in verdict.interactions:
@@ -129,14 +147,14 @@ def _say(design: Design, verdict: Verdict) -> None:
     if undecided:
         verdict.not_shown.append(
             f"That whether a run learns at all depends on {', '.join(undecided)} otherwise for {design.large} than for "
-            f"{design.small} ({fails_more(design)[0]})."
+            f"{design.small} ({by_key['fails'].answer or by_key['fails'].why_not})."
         )
     if verdict_on := _compared(design):
         verdict.not_shown.append(verdict_on)
 
 
 def _with_p(claim: Claim) -> str:
-    return f"{claim.answer} (p = {claim.corrected:.2g} after Holm)."
+    return f"{claim.answer}."
 
 
 def _unshown(claim: Claim) -> str:
@@ -144,7 +162,7 @@ def _unshown(claim: Claim) -> str:
         return f"{claim.question} Could not be tested: {claim.why_not}." + (
             f" Seen: {claim.answer}." if claim.answer else ""
         )
-    return f"{claim.question} Not shown (p = {claim.corrected:.2g} after Holm). Seen: {claim.answer}."
+    return f"{claim.question} Not shown. Seen: {claim.answer}."
 
 
 def _left_over(design: Design, found: Interaction, reference: Claim) -> str:

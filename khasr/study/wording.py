@@ -1,4 +1,4 @@
-"""TODO."""
+"""Numbers, values and differences of WER in words."""
 
 import math
 from typing import Any
