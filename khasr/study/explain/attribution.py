@@ -204,7 +204,7 @@ def _seed_covariance(weights: Array, scores: Array) -> tuple[Array, float]:
     residual = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
     squares = float((residual**2).sum())
     failed = scores >= 1
-    if failed.any() and not failed.all():
+    if (failed.any(axis=0) & ~failed.all(axis=0)).any():  # in some cell it is chance whether a run learns
         # As if half a run more had failed (cf. Agresti and Coull 1998): a rare event's variance is mostly seen too low.
         squares += 0.5 * float((1 - scores[~failed].mean()) ** 2)
     if df < 1 or squares <= 1e-18:
