@@ -229,7 +229,7 @@ def _native_blocks_of(file: BinaryIO, path: Path | None) -> Iterator[tuple[NDArr
     for stream in layout.streams:
         view = _View(file, stream.segments)
         try:
-            sound = _SequentialFile(view)  # type: ignore[arg-type]
+            sound = _SequentialFile(view)
         except soundfile.LibsndfileError as error:
             if view.error is not None:
                 raise view.error from None
@@ -261,7 +261,7 @@ def _stream_blocks(sound: soundfile.SoundFile, view: _View, stream: Stream) -> I
         wanted = min(size, stated - count) if stated is not None and count < stated else size
         block = np.empty((wanted, channels), np.float32)
         try:
-            found = sound.buffer_read_into(memoryview(block).cast("B"), "float32")
+            found = sound.buffer_read_into(block.data.cast("B"), "float32")
         except soundfile.LibsndfileError as error:
             if view.error is not None:
                 raise view.error from None
