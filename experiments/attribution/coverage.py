@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from khasr.study.explain.attribution import Replicates, estimate, estimate_each_seed, gap_weights, shapley_weights
 
@@ -32,12 +33,12 @@ class Scenario:
     failing: float = 0.0
     common: float = 0.0
 
-    def truth(self) -> np.ndarray:
+    def truth(self) -> NDArray[np.float64]:
         """The expected WER of each cell, a run that did not learn counted as 1."""
         wer, failing = self._cells()
         return (1 - failing) * wer + failing
 
-    def _cells(self) -> tuple[np.ndarray, np.ndarray]:
+    def _cells(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         cells = np.arange(2**self.factors)
         wer = 0.3 + sum(MAIN[i] * (cells >> i & 1) for i in range(self.factors)) + PAIR * (cells & 3 == 3)
         return wer, self.failing * (cells & 1)

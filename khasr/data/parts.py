@@ -38,8 +38,13 @@ class Part:
 
     def select(self, name: str, rows: Sequence[int]) -> "Part":
         """The utterances at these rows, as a part of that name."""
-        columns = ([values[r] for r in rows] for values in (self.texts, self.lengths, self.weights))
-        return Part(name, self.audio.select(rows), *columns)
+        return Part(
+            name,
+            self.audio.select(rows),
+            [self.texts[r] for r in rows],
+            [self.lengths[r] for r in rows],
+            [self.weights[r] for r in rows],
+        )
 
     @property
     def hours(self) -> float:

@@ -53,9 +53,10 @@ def _draw_scores(page: SubFigure, rows: Rows, title: str, published: Sequence[Pu
                     step, lowest = min(points, key=lambda point: point[1])
                     axes.plot(step, lowest, "o", color="#b03030", label=f"lowest: {lowest:.1f} % at step {step:,}")
             if published and key in _PUBLISHED:
-                values = [scale * getattr(row, _PUBLISHED[key]) for row in published]
-                steps = [row.step for row in published]
-                axes.plot(steps, values, ":", label=f"{name}, published", color=_COLOURS[name], marker="x", ms=4)
+                curve = [(row.step, scale * getattr(row, _PUBLISHED[key])) for row in published]
+                axes.plot(
+                    *zip(*curve, strict=True), ":", label=f"{name}, published", color=_COLOURS[name], marker="x", ms=4
+                )
         axes.set_ylabel(label)
         axes.grid(alpha=0.25)
         if label == "loss":
