@@ -259,6 +259,12 @@ def _pick(table: pd.DataFrame, small: str | None, large: str | None) -> tuple[st
         raise ValueError(
             f"Runs of one model alone ({', '.join(names) or 'none'}); the report compares two. Give runs of both."
         )
+    unknown = [n for n in names if not sizes[n] > 0]
+    if unknown and (small is None or large is None):
+        raise ValueError(
+            f"The number of parameters of {', '.join(unknown)} is not known, so that the larger model is not either. "
+            f"State both: --small NAME --large NAME. There are: {', '.join(names)}."
+        )
     small = small or next(n for n in names if n != large)
     large = large or next(n for n in reversed(names) if n != small)
     return small, large
