@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.errors import HTTPError as HubHTTPError  # type: ignore[attr-defined]
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, Wav2Vec2CTCTokenizer
 from transformers.utils import logging as transformers_logging
 
 from khasr.config import ModelConfig
 from khasr.model.encoders import KINDS, check_kind
+from khasr.model.values import check_file
 from khasr.text.vocabulary import BLANK, UNKNOWN, Vocabulary
 
 # A row of the head that is never the best: of <unk>, where a checkpoint's own head has none.
@@ -94,19 +96,38 @@ def folder_or_id(options: ModelConfig) -> str:
     return str(folder) if folder.is_dir() else str(options.checkpoint)
 
 
+def weight_files(options: ModelConfig) -> list[Path]:
+    """The weight files of model.checkpoint in its folder or in the Hugging Face cache; empty if they are in neither."""
+    name = folder_or_id(options)
+    folder = Path(name)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json")
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
 def _from_pretrained(
     kind: type[PreTrainedModel], options: ModelConfig, config: PreTrainedConfig
 ) -> tuple[Any, list[str], list[str]]:
     """The model, and the modules whose weights were newly initialised, and those that the file has beyond it."""
+    for path in weight_files(options):
+        check_file(path)
     # MMS keeps a file of adapters, and of a head, for each language.
     language = {"target_lang": options.language, "ignore_mismatched_sizes": True} if options.language else {}
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # its table of new weights is told in a sentence here
     try:
         model, report = kind.from_pretrained(
-            folder_or_id(options), config=config, dtype=torch.float32, output_loading_info=True, **language
+            folder_or_id(options),
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **language,
         )
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise FileNotFoundError(
             f"model.checkpoint={options.checkpoint} has a config.json, and weights that cannot be read "
             f"({' '.join(str(error).split())}). {_ways_out(options)}"
@@ -141,7 +162,9 @@ def _modules(names: Iterable[str]) -> list[str]:
 def _khasr_head(options: ModelConfig, model: Any) -> tuple[Vocabulary | None, dict[str, torch.Tensor]]:
     """The head's vocabulary and weights in khasr's order: blank, <unk>, then the symbols that the tokenizer names."""
     try:
-        tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(folder_or_id(options), target_lang=options.language)
+        tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(
+            folder_or_id(options), target_lang=options.language, trust_remote_code=False
+        )
     except (OSError, ValueError, TypeError):
         return None, {}  # a head without its vocabulary says nothing
     ids = {token: at for token, at in tokenizer.get_vocab().items() if at < model.lm_head.out_features}

@@ -7,20 +7,18 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import PreTrainedModel, Wav2Vec2Config, Wav2Vec2Model
 
 from khasr.config import ModelConfig, TextConfig
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.finetune import plain_weights
-from khasr.model.hub import folder_or_id, load_pretrained, read_pretrained_config
+from khasr.model.hub import load_pretrained, read_pretrained_config, weight_files
+from khasr.model.values import check_values
 from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
 
 _OURS = "khasr"
-# The precisions of trained weights.
-_WEIGHT_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass
@@ -80,19 +78,12 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
 
 
 def start_files(options: ModelConfig) -> list[Path]:
-    """The files with the pretrained weights that a run starts from, as they lie on disk; none where it does not."""
+    """The files with the pretrained weights that a run starts from; empty for random weights or if there are none."""
     if (checkpoint := _run_checkpoint(options)) is not None:
         return [checkpoint]
     if options.init == "random" or options.checkpoint is None:
         return []
-    name = folder_or_id(options)
-    folder = Path(name)
-    if not folder.is_dir():
-        config = try_to_load_from_cache(name, "config.json")
-        if not isinstance(config, str):
-            return []
-        folder = Path(config).parent
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    return weight_files(options)
 
 
 def build_model(
@@ -141,27 +132,15 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         # Mapped: a 1B's resuming checkpoint is 14 GB, of which only the weights are read.
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
+    except PermissionError:
+        raise
+    except (RuntimeError, EOFError, UnpicklingError, ValueError, KeyError, OSError) as error:  # OSError: a cut file
         reason = " ".join(str(error).split(". ")[0].split())
         raise ValueError(f"{path} is not a complete checkpoint: it cannot be read ({reason}).") from error
     if not isinstance(checkpoint, dict) or _OURS not in checkpoint or "state_dict" not in checkpoint:
         there = ", ".join(map(str, list(checkpoint)[:6])) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise ValueError(f"{path} is not a checkpoint of khasr: it contains {there}.")
     return checkpoint
-
-
-def _check_values(path: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Raises ValueError for weights that are not finite numbers of a type that khasr trains in."""
-    for name, weight in weights.items():
-        if name.endswith("num_batches_tracked"):  # the counter of a batch norm
-            continue
-        if weight.dtype not in _WEIGHT_TYPES:
-            raise ValueError(f"{path}: {name} is {weight.dtype}; expected {', '.join(map(str, _WEIGHT_TYPES))}.")
-        if not bool(weight.isfinite().all()):
-            raise ValueError(
-                f"{path}: {name} contains values that are not finite. The run diverged, or the file is damaged; "
-                "train again, for example with a lower optimizer.lr or precision=fp32."
-            )
 
 
 def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -181,7 +160,7 @@ def _is_run(options: ModelConfig) -> bool:
 
 def _of_checkpoint(path: Path, options: ModelConfig) -> Start:
     checkpoint = _load_checkpoint(path)
-    _check_values(path, checkpoint["state_dict"])
+    check_values(path, checkpoint["state_dict"].items())
     try:
         ours = checkpoint[_OURS]
         kind = KINDS[ours["encoder"]["model_type"]]
