@@ -61,7 +61,10 @@ def check_resumable(path: Path) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         missing = [key for key in _RESUMING if key not in checkpoint]
-    except (RuntimeError, EOFError, UnpicklingError, ValueError, TypeError, KeyError) as error:
+    except PermissionError:
+        raise
+    except (RuntimeError, EOFError, UnpicklingError, ValueError, TypeError, KeyError, OSError) as error:
+        # OSError: the mapping of a file that is cut
         reason = " ".join(str(error).split(". ")[0].split())
         raise ValueError(f"{path} is not a complete checkpoint: it cannot be read ({reason}).") from error
     if missing:
