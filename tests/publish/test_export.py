@@ -176,5 +176,5 @@ def test_the_command_tells_a_mistake_in_one_paragraph(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "expected the folder of a finished run" in done.stderr
+    assert "expected the folder of a run" in done.stderr
     assert main.__doc__

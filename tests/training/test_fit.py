@@ -207,7 +207,7 @@ def test_faulty_utterances(small: Small, tmp_path: Path, corpus: Path, capsys: p
     shutil.copytree(corpus, root)
     (root / "audio/u003.wav").unlink()
     (root / "audio/u005.wav").write_bytes(b"not audio")
-    with pytest.raises(ValueError, match=r"utterances\.tsv:5: audio/u003\.wav is no file.*1 of 40.*on_error=skip"):
+    with pytest.raises(ValueError, match=r"utterances\.tsv:5: audio/u003\.wav is not a file.*1 of 40.*on_error=skip"):
         fit(small(f"data.root='{root}'"), RunFolder(tmp_path / "a"))
     fit(small(f"data.root='{root}'", "data.on_error=skip"), RunFolder(tmp_path / "b"))
     out = capsys.readouterr().out

@@ -137,8 +137,9 @@ def test_ctrl_c(tmp_path: Path) -> None:
     command = [sys.executable, str(script), "-m", "model=tiny", "trainer.max_steps=1000", "seed=1,2",
                "hydra.sweep.dir=sweep", *LAUNCHERS["joblib"]]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
-    )
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a shell's background jobs
+    )  # fmt: skip
     while not list(tmp_path.glob("sweep/*/starts")):
         assert process.poll() is None
         time.sleep(0.1)
