@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.config import DecoderConfig
+from khasr.data.tables import decode_text
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
 from khasr.lm.arpa import arpa_words
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
@@ -22,6 +23,8 @@ _UNKNOWN_LABEL = "⁇"
 
 # In labels of a symbol-level language model: the start of each word, as in sentencepiece, and the space.
 _WORD_START, _SPACE = "▁", "|"
+
+_REBUILD = "Restore the folder, or build it again with python -m khasr.build_lm."
 
 
 def check_decoder(options: DecoderConfig) -> None:
@@ -64,9 +67,17 @@ def lm_file(lm: str) -> Path:
 
 
 def read_unigrams(lm: Path) -> frozenset[str] | None:
-    """The words of unigrams.txt beside a language model; None if the file is missing or empty."""
+    """The words of unigrams.txt beside a language model; None if the file is missing or empty.
+
+    Raises:
+        ValueError: the file is not UTF-8, or it is missing from a folder of build_lm.
+    """
     path = lm.parent / "unigrams.txt"
-    return (frozenset(path.read_text(encoding="utf-8").split()) or None) if path.is_file() else None
+    if path.is_file():
+        return frozenset(decode_text(path.read_bytes(), str(path)).split()) or None
+    if lm.suffix != ".arpa" and "words" in _described(lm):
+        raise ValueError(f"{path} is missing; python -m khasr.build_lm wrote it with {lm}. {_REBUILD}")
+    return None
 
 
 class BeamSearch:
@@ -175,10 +186,31 @@ def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
 
 
 def _described(lm: Path) -> dict[str, Any]:
-    """The lm.json beside a language model; empty if a different program built the model."""
-    described = lm.parent / "lm.json"
-    found: dict[str, Any] = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
-    return found
+    """The lm.json beside a language model; empty if a different program built the model.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = lm.parent / "lm.json"
+    if not path.is_file():
+        return {}
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # json's and Unicode's
+        raise ValueError(f"{path} is not complete ({error}). {_REBUILD}") from error
+    if not isinstance(described, dict):
+        raise ValueError(f"{path} contains {type(described).__name__}; expected an object. {_REBUILD}")
+    return described
+
+
+def _check_size(lm: Path) -> None:
+    """Raises ValueError if the binary of a folder of build_lm was cut: KenLM reads it where only the end is missing."""
+    size = _described(lm).get("bytes")
+    found = lm.stat().st_size
+    if lm.name == "lm.binary" and size not in (None, found):
+        raise ValueError(
+            f"{lm} is not a complete KenLM model: it has {found:,} bytes; lm.json records {size}. {_REBUILD}"
+        )
 
 
 def _labels(vocabulary: Vocabulary, of_symbols: bool) -> list[str]:
@@ -200,6 +232,8 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
         ValueError: the language model cannot be read.
     """
     unigrams = None if lm is None else read_unigrams(lm)
+    if lm is not None:
+        _check_size(lm)
     if lm is not None and not options.unigrams:
         if lm.suffix == ".arpa":
             raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file lists its words; pass the binary.")
@@ -225,4 +259,6 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
             alpha=options.alpha, beta=options.beta, unk_score_offset=options.unk_score_offset,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"decoder.lm={options.lm} is not a KenLM model ({error}).") from error
+        raise ValueError(
+            f"decoder.lm={options.lm} is not a complete KenLM model ({' '.join(str(error).split())}). {_REBUILD}"
+        ) from error

@@ -89,7 +89,7 @@ def interpolate(one: Ngrams, other: Ngrams, weight: float) -> Ngrams:
         grams = {}
         for words in union:
             parts = [
-                10 ** _log_probability(model, words) if words[-1] in vocabulary else 0.0
+                10 ** log_probability(model, words) if words[-1] in vocabulary else 0.0
                 for model, vocabulary in zip((one, other), known, strict=True)
             ]
             probability = weight * parts[0] + (1 - weight) * parts[1]
@@ -104,7 +104,7 @@ def _order(model: Ngrams, order: int) -> dict[tuple[str, ...], tuple[float, floa
     return model.orders[order] if order < len(model.orders) else {}
 
 
-def _log_probability(model: Ngrams, words: tuple[str, ...]) -> float:
+def log_probability(model: Ngrams, words: tuple[str, ...]) -> float:
     """log10 P(last word | those before), backed off to what the model has."""
     backoff = 0.0
     words = words[-len(model.orders) :]
@@ -125,7 +125,7 @@ def _renormalise(model: Ngrams) -> None:
         taken: dict[tuple[str, ...], tuple[float, float]] = {}
         for words, (probability, _) in model.orders[order].items():
             here, below = taken.get(words[:-1], (0.0, 0.0))
-            taken[words[:-1]] = (here + 10**probability, below + 10 ** _log_probability(model, words[1:]))
+            taken[words[:-1]] = (here + 10**probability, below + 10 ** log_probability(model, words[1:]))
         for context, (here, below) in taken.items():
             left, left_below = max(1 - here, 0.0), max(1 - below, 0.0)
             weight = (
@@ -160,7 +160,7 @@ def _word_probabilities(model: Ngrams, sentence: str) -> Iterator[float]:
     words = ("<s>", *sentence.split(), "</s>")
     for end in range(2, len(words) + 1):
         known = (words[end - 1],) in model.orders[0]
-        yield 10 ** _log_probability(model, words[max(0, end - len(model.orders)) : end]) if known else 0.0
+        yield 10 ** log_probability(model, words[max(0, end - len(model.orders)) : end]) if known else 0.0
 
 
 def write_unigrams(ngrams_file: Path, path: Path) -> int:

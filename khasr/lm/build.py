@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import tempfile
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +52,60 @@ def build_lm(arguments: Namespace) -> dict[str, Any]:
     train, in_train = leave_out(transcripts.train, held_out)
     if arguments.transcripts == "no":
         train = []
-    _tell_sources(sources, train, in_train, arguments)
+    _print_sources(sources, train, in_train, arguments)
     texts = [
         [_spelled(s, arguments.unit) for s in sentences]
         for sentences in ([x for s in sources for x in s.sentences], train)
     ]
     val = [_spelled(s, arguments.unit) for s in transcripts.held_out.get("val", [])]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    notes, weight = _write_model(arguments, texts, val)
+    with _built_whole(arguments.out) as folder:
+        described = _write_folder(folder, arguments, texts, val, sources, (train, in_train), options)
+    _print_model(described, arguments.out)
+    return described
+
+
+@contextmanager
+def _built_whole(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`, whose files are moved to `out` at the end, or deleted after an exception.
+
+    The files of a killed build are deleted by the next one.
+    """
+    out = out.resolve()  # a name for "."
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            # lm.json last: without it, the folder is not a complete one of build_lm.
+            (out / DESCRIPTION).unlink(missing_ok=True)
+            for name in (ARPA, BINARY, UNIGRAMS, DESCRIPTION):
+                (partial / name).replace(out / name)
+        else:
+            partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_folder(
+    folder: Path,
+    arguments: Namespace,
+    texts: Sequence[Sequence[str]],
+    val: Sequence[str],
+    sources: Sequence[Source],
+    transcripts: tuple[list[str], dict[str, int]],
+    options: TextConfig,
+) -> dict[str, Any]:
+    """Writes the four files of a language model; returns the contents of lm.json."""
+    train, in_train = transcripts
+    notes, weight = _write_model(folder, arguments, texts, val)
     described = {
         "order": arguments.order,
         "unit": arguments.unit,
         "prune": arguments.prune,
-        "counts": read_counts(arguments.out / ARPA),
-        "words": write_unigrams(arguments.out / ARPA, arguments.out / UNIGRAMS),
+        "bytes": (folder / BINARY).stat().st_size,
+        "counts": read_counts(folder / ARPA),
+        "words": write_unigrams(folder / ARPA, folder / UNIGRAMS),
         "sources": [
             {"path": s.path, "sha256": s.sha256, "sentences": len(s.sentences), "words": s.words,
              "cut_into_words": s.segmented, "sentences_of": s.held_out}
@@ -75,13 +117,10 @@ def build_lm(arguments: Namespace) -> dict[str, Any]:
         "sentences_of_val_or_test": "kept" if arguments.keep_held_out else "left out",
         "weight_of_transcripts": weight,
         "text": to_plain(options),
-        "val": _measured(arguments.out / BINARY, val),
+        "val": _measured(folder / BINARY, val),
         "notes": notes,
     }  # fmt: skip
-    (arguments.out / DESCRIPTION).write_text(
-        json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-    )
-    _tell_model(described, arguments.out)
+    (folder / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return described
 
 
@@ -99,6 +138,8 @@ def _check(arguments: Namespace) -> None:
         )
     # One order has one number; lmplz takes the last for all above.
     arguments.prune = prune[: arguments.order]
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise ValueError(f"--out {arguments.out} is a file; expected a folder, which is created.")
     if arguments.run is not None and (arguments.val or arguments.test):
         raise ValueError("--run knows its own val and test; --val and --test are for models without a run.")
 
@@ -137,10 +178,10 @@ def _spelled(sentence: str, unit: str) -> str:
 
 
 def _write_model(
-    arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]
+    folder: Path, arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]
 ) -> tuple[list[str], float | None]:
     """Writes ARPA and binary; returns lmplz's notes, and the weight of the transcripts' model where two are mixed."""
-    arpa, binary = arguments.out / ARPA, arguments.out / BINARY
+    arpa, binary = folder / ARPA, folder / BINARY
     files, transcripts = texts
     if files and transcripts and arguments.transcripts == "interpolate":
         if not val:
@@ -161,7 +202,7 @@ def _write_model(
 
 
 def _build(sentences: Sequence[str], arpa: Path, arguments: Namespace) -> str:
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=arguments.out, encoding="utf-8") as text:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=arpa.parent, encoding="utf-8") as text:
         text.write("".join(f"{sentence}\n" for sentence in sentences))
         text.flush()
         return build_ngrams(Path(text.name), arpa, arguments.order, arguments.prune, arguments.memory)
@@ -171,28 +212,28 @@ def _measured(binary: Path, val: Sequence[str]) -> dict[str, float] | None:
     return dataclasses.asdict(measure(binary, val)) if val else None
 
 
-def _tell_sources(
+def _print_sources(
     sources: Sequence[Source], train: Sequence[str], in_train: dict[str, int], arguments: Namespace
 ) -> None:
     for source in sources:
         cut = ", Khmer cut into words" if source.segmented else ""
         print(
             f"{source.path}: {len(source.sentences):,} sentences, {source.words:,} words{cut}"
-            f"{_told(source.held_out, arguments)}"
+            f"{_describe_held_out(source.held_out, arguments)}"
         )
     if train:
         print(
             f"training transcripts: {len(train):,} sentences, {sum(len(s.split()) for s in train):,} words"
-            f"{_told(in_train, arguments)}"
+            f"{_describe_held_out(in_train, arguments)}"
         )
 
 
-def _told(held_out: dict[str, int], arguments: Namespace) -> str:
+def _describe_held_out(held_out: dict[str, int], arguments: Namespace) -> str:
     what = "kept (--keep-held-out)" if arguments.keep_held_out else "left out"
     return "".join(f"; {count:,} sentences of {part} {what}" for part, count in held_out.items() if count)
 
 
-def _tell_model(described: dict[str, Any], out: Path) -> None:
+def _print_model(described: dict[str, Any], out: Path) -> None:
     counts = ", ".join(f"{count:,}" for count in described["counts"])
     print(f"{described['order']}-gram of {described['unit']}s: {counts} n-grams of order 1, 2, ...")
     if described["weight_of_transcripts"] is not None:
