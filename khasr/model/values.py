@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,7 +46,8 @@ def check_file(path: Path) -> None:
             with safe_open(path, framework="pt") as file:
                 check_values(path, ((key, file.get_tensor(key)) for key in file.keys()))  # noqa: SIM118 - not a dict
         else:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped where the format allows it, since the file of a large model does not fit into memory twice.
+            weights = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
             check_values(path, ((key, value) for key, value in weights.items() if isinstance(value, Tensor)))
     except (SafetensorError, OSError, RuntimeError, EOFError, UnpicklingError, KeyError, AttributeError) as error:
         raise ValueError(

@@ -176,25 +176,32 @@ def write_card(card: Card) -> str:
 
 
 def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> Card:
-    """The card of a finished run.
+    """The card of a run; of an interrupted one with its best validation, its steps and a note.
 
     Args:
         with_lm: WER and CER on test with the n-gram, where they were measured.
 
     Raises:
-        ValueError: the run was not finished.
+        ValueError: the run has no validation yet.
     """
     results = folder.read_results()
-    if results["val"] is None:
+    rows = training_rows(folder.metrics) if folder.metrics.is_file() else []
+    unfinished = describe_interruption(folder)
+    if unfinished is None:
+        val_wer, test = results["val"]["wer"], results["test"]
+    elif rows:
+        # Scores of the test part, if any, are of the weights before the run was resumed.
+        val_wer, test = min(row.wer for row in rows), None
+    else:
         raise ValueError(
-            f"{folder.results}: status {results['status']}, nothing was scored; resume={folder.path} goes on."
+            f"{folder.path}: status {results['status']}, and no validation yet. Resume the run with "
+            f"resume={folder.path}."
         )
     config = folder.read_config()
     corpus = _CORPORA.get(config.data.name) or Corpus(
         config.data.name, config.data.name, "", "", "More information needed"
     )
-    rows = training_rows(folder.metrics)
-    greedy = Rates(results["test"]["wer"], results["test"]["cer"]) if results["test"] else None
+    greedy = Rates(test["wer"], test["cer"]) if test else None
     if config.decoder.name == "beam_lm":
         greedy, with_lm = None, with_lm or greedy
     best = with_lm or greedy
@@ -210,18 +217,40 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
         tags=[TASK, corpus.id, *filter(None, [corpus.language]), "generated_from_trainer", "khasr"],
         evaluations=[Evaluation(corpus.name, corpus.id, corpus.config, best)] if best else [],
         val_loss=min(rows, key=lambda row: row.wer).val_loss if rows else None,
-        val_wer=results["val"]["wer"],
+        val_wer=val_wer,
         greedy=greedy,
         with_lm=with_lm,
-        hyperparameters=hyperparameters(config),
+        hyperparameters=hyperparameters(config) | ({"training_steps": unfinished} if unfinished else {}),
         rows=rows,
         versions=_versions(results["versions"]),
-        part=f"split {config.data.split}, {results['test']['utterances']} utterances"
-        if results["test"]
-        else "not read",
-        notes=[] if best else ["The test part was not read (score_test=false): there is no test WER."],
+        part=f"split {config.data.split}, {test['utterances']} utterances" if test else "not read",
+        notes=_notes(unfinished, best is not None),
         attribution=corpus.attribution,
     )
+
+
+def describe_interruption(folder: RunFolder) -> str | None:
+    """The number of steps that a run took and planned, in words; None if the run is complete."""
+    results = folder.read_results()
+    if results["status"] == "completed" and results["val"] is not None:
+        return None
+    train = results["train"] or {}
+    logged = [int(row["step"]) for row in read_metrics(folder.metrics)] if folder.metrics.is_file() else []
+    steps = max([train.get("steps") or 0, *logged])
+    planned = train.get("planned_steps")
+    return f"{steps:,}" + (f" of {planned:,} planned" if planned else "")
+
+
+def _notes(unfinished: str | None, scored: bool) -> list[str]:
+    notes = []
+    if unfinished is not None:
+        notes.append(
+            f"Training was interrupted: {unfinished} steps were taken. These are the weights with the lowest WER on "
+            "the evaluation set until then."
+        )
+    if not scored:
+        notes.append("The test part was not scored: there is no test WER.")
+    return notes
 
 
 def hyperparameters(config: Config) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from torch import nn
 from transformers import (
     PreTrainedModel,
     SeamlessM4TFeatureExtractor,
@@ -20,15 +21,16 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from khasr.config import Config, DecoderConfig
-from khasr.decoding.beam import lm_file
+from khasr.decoding.beam import lm_file, read_unigrams
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.weights import build_model, load_start
-from khasr.publish.card import card_of_run, read_evaluation, write_card
+from khasr.publish.card import card_of_run, describe_interruption, read_evaluation, write_card
 from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
 
 _BLANK, _UNKNOWN, _SPACE = "<pad>", "[UNK]", "|"
+_NEVER = -1e4  # a logit that no other is below
 
 
 def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluation: Path | None = None) -> str:
@@ -56,20 +58,33 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluat
         load_start(config.model, run.best), Vocabulary.of_texts([]), config.model, "keep"
     )
     decoder = _decoder_options(config, run, lm)
+    if decoder is not None and " " not in vocabulary.symbols:
+        vocabulary = _add_space(model, vocabulary)
     transformers_logging.disable_progress_bar()  # of one file, done in a second
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         as_transformers(model, vocabulary).save_pretrained(partial)
-        processor = build_processor(model, vocabulary, partial, decoder)
-        processor.save_pretrained(partial)
-        _name_processor(partial, type(processor).__name__)
+        save_processor(model, vocabulary, partial, decoder)
         (partial / "README.md").write_text(card, encoding="utf-8")
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     what = "with its n-gram" if decoder is not None else "without a language model"
-    return f"{out}: {type(model.encoder).__name__}, {len(vocabulary)} symbols, {what}; README.md is its model card"
+    unfinished = describe_interruption(run)
+    warning = "" if unfinished is None else f". The run was interrupted: {unfinished} steps were taken"
+    contents = f"{type(model.encoder).__name__}, {len(vocabulary)} symbols, {what}"
+    return f"{out}: {contents}; README.md is its model card{warning}"
+
+
+def _add_space(model: CtcModel, vocabulary: Vocabulary) -> Vocabulary:
+    """Adds a space that is never predicted, for a corpus of single words: transformers' n-gram decoder requires one."""
+    head = nn.Linear(model.head.in_features, len(vocabulary) + 1)
+    with torch.no_grad():
+        head.weight.zero_()[:-1] = model.head.weight
+        head.bias.fill_(_NEVER)[:-1] = model.head.bias
+    model.head = head
+    return Vocabulary([*vocabulary.symbols, " "])
 
 
 def push(folder: Path, repository: str) -> str:
@@ -113,8 +128,14 @@ def as_transformers(model: CtcModel, vocabulary: Vocabulary) -> PreTrainedModel:
     return theirs.eval()
 
 
-def build_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decoder: DecoderConfig | None) -> Any:
-    """transformers' processor: features, tokenizer, and the n-gram's decoder where there is one."""
+def save_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decoder: DecoderConfig | None) -> None:
+    """Writes transformers' processor: feature extractor, tokenizer, and the n-gram's decoder if there is one."""
+    processor = _build_processor(model, vocabulary, folder, decoder)
+    processor.save_pretrained(folder)
+    _name_processor(folder, type(processor).__name__)
+
+
+def _build_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decoder: DecoderConfig | None) -> Any:
     # A space is named |, as wav2vec 2.0's tokenizer has it; a transcript's own | takes another name's place.
     space = _SPACE if _SPACE not in vocabulary.symbols else "<space>"
     names = [_BLANK, _UNKNOWN, *(space if symbol == " " else symbol for symbol in vocabulary.symbols[2:])]
@@ -126,12 +147,13 @@ def build_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decod
         str(folder / "vocab.json"), pad_token=_BLANK, unk_token=_UNKNOWN, word_delimiter_token=space, bos_token=None,
         eos_token=None, clean_up_tokenization_spaces=False,
     )  # fmt: skip
-    if model.encoder.config.model_type == "wav2vec2-bert":
-        return Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor(), tokenizer)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
-    if decoder is None:
-        return Wav2Vec2Processor(extractor, tokenizer)
-    return Wav2Vec2ProcessorWithLM(extractor, tokenizer, _search(decoder, vocabulary))
+    mel = model.encoder.config.model_type == "wav2vec2-bert"
+    extractor: Any = SeamlessM4TFeatureExtractor()
+    if not mel:
+        extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    if decoder is not None:
+        return Wav2Vec2ProcessorWithLM(extractor, tokenizer, _search(decoder, vocabulary))
+    return (Wav2Vec2BertProcessor if mel else Wav2Vec2Processor)(extractor, tokenizer)
 
 
 def _name_processor(folder: Path, name: str) -> None:
@@ -150,15 +172,19 @@ def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
     from pyctcdecode import build_ctcdecoder
 
     lm = lm_file(str(options.lm))
-    words = lm.parent / "unigrams.txt"
-    return build_ctcdecoder(
-        # "" is its blank, and U+2047 its unknown word.
-        ["", "⁇", *vocabulary.symbols[2:]],
-        str(lm),
-        words.read_text(encoding="utf-8").split() if words.is_file() else None,
-        alpha=options.alpha,
-        beta=options.beta,
-    )
+    words = read_unigrams(lm)
+    try:
+        return build_ctcdecoder(
+            # Its labels of the blank and of the unknown symbol.
+            ["", "⁇", *vocabulary.symbols[2:]],
+            str(lm),
+            None if words is None else sorted(words),
+            alpha=options.alpha,
+            beta=options.beta,
+            unk_score_offset=options.unk_score_offset,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"--lm {lm} is not a complete KenLM model ({' '.join(str(error).split())}).") from error
 
 
 def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> DecoderConfig | None:

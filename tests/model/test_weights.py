@@ -67,7 +67,7 @@ def waves(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_a_ctc_folder_of_each_kind_gives_what_transformers_gives(kind: str, tmp_path: Path) -> None:
+def test_same_as_transformers(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = CONFIGS[kind]()
     theirs = KINDS[config.model_type].ctc(config).eval()
@@ -89,9 +89,7 @@ def test_a_ctc_folder_of_each_kind_gives_what_transformers_gives(kind: str, tmp_
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_an_encoder_of_each_kind_trains_is_saved_and_starts_another_run(
-    kind: str, small: Callable[..., Config], tmp_path: Path
-) -> None:
+def test_train_and_start_from(kind: str, small: Callable[..., Config], tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = CONFIGS[kind]()
     save(KINDS[config.model_type].encoder(config), tmp_path / "hub")
@@ -117,7 +115,7 @@ def test_an_encoder_of_each_kind_trains_is_saved_and_starts_another_run(
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "wav2vec2-bert"])
 @torch.inference_mode()
-def test_batched_is_the_same_as_alone_for_every_kind(kind: str) -> None:
+def test_batched_equals_alone(kind: str) -> None:
     torch.manual_seed(0)
     config = CONFIGS[kind]()
     model = CtcModel(KINDS[config.model_type].encoder(config), 7, ModelConfig(gradient_checkpointing=False)).eval()
@@ -130,7 +128,7 @@ def test_batched_is_the_same_as_alone_for_every_kind(kind: str) -> None:
         torch.testing.assert_close(together[i, :n], alone[0, :n], atol=2e-5, rtol=0)
 
 
-def test_mel_features_are_transformers_own() -> None:
+def test_mel_features() -> None:
     batch, lengths = waves(16_000, 12_345)
     raw = [row[:n].numpy() for row, n in zip(batch, lengths.tolist(), strict=True)]
     theirs = SeamlessM4TFeatureExtractor()(raw, sampling_rate=16_000, return_tensors="pt")
@@ -150,7 +148,7 @@ def old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("form", ["old .bin", "safetensors", "sharded"])
-def test_a_pretraining_checkpoint_is_read_in_every_form_it_lies_in(form: str, tmp_path: Path) -> None:
+def test_pretraining_formats(form: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = Wav2Vec2ForPreTraining(CONFIGS["wav2vec2"]()).eval()
     if form == "old .bin":
@@ -169,7 +167,7 @@ def test_a_pretraining_checkpoint_is_read_in_every_form_it_lies_in(form: str, tm
     assert note.endswith("; a new head")
 
 
-def test_what_is_newly_initialised_is_told(tmp_path: Path) -> None:
+def test_newly_initialised(tmp_path: Path) -> None:
     theirs = KINDS["wav2vec2"].encoder(CONFIGS["wav2vec2"]())
     save(theirs, tmp_path)
     state = {k: v for k, v in theirs.state_dict().items() if "masked_spec_embed" not in k and ".layers.1." not in k}
@@ -178,7 +176,7 @@ def test_what_is_newly_initialised_is_told(tmp_path: Path) -> None:
     assert "newly initialised: encoder.layers.1, masked_spec_embed; a new head" in note
 
 
-def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+def test_different_architecture(tmp_path: Path) -> None:
     WhisperConfig().save_pretrained(tmp_path / "whisper")
     (tmp_path / "whisper/model.safetensors").touch()
     with pytest.raises(ValueError, match="of the kind whisper; expected one of wav2vec2, hubert, wavlm, wav2vec2-bert"):
@@ -192,7 +190,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "mixed")
 
 
-def test_mms_loads_the_adapters_and_the_head_of_a_language(tmp_path: Path) -> None:
+def test_mms_language(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = Wav2Vec2Config(**SHAPE, **LARGE, adapter_attn_dim=4)
     theirs = Wav2Vec2ForCTC(config)
@@ -218,7 +216,7 @@ def test_mms_loads_the_adapters_and_the_head_of_a_language(tmp_path: Path) -> No
         load(save(KINDS["hubert"].encoder(CONFIGS["hubert"]()), tmp_path / "hubert"), language="khm")
 
 
-def test_a_head_whose_symbols_lie_in_another_order_says_the_same(tmp_path: Path) -> None:
+def test_head_order(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shuffled = {"ង": 0, "|": 1, "<pad>": 2, "ក": 3, "គ": 4, "[UNK]": 5, "ខ": 6}
     config = CONFIGS["wav2vec2"]()

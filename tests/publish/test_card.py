@@ -74,7 +74,7 @@ def rows(body: str) -> list[list[float]]:
 
 
 @needs_shared
-def test_the_seed_s_card_is_made_again_field_by_field(compose: Any) -> None:
+def test_published_card(compose: Any) -> None:
     theirs, their_body = parts(SEED.read_text(encoding="utf-8"))
     ours, our_body = parts(write_card(of_seed(compose)))
     for key in ("language", "license", "tags", "datasets"):
@@ -103,7 +103,7 @@ def test_the_seed_s_card_is_made_again_field_by_field(compose: Any) -> None:
         assert sentence in our_body
 
 
-def test_what_was_not_measured_is_left_out(compose: Any) -> None:
+def test_missing_scores(compose: Any) -> None:
     card = replace(
         of_seed(compose), greedy=None, with_lm=None, evaluations=[], notes=[], base_model=None, val_loss=None
     )
@@ -116,7 +116,7 @@ def test_what_was_not_measured_is_left_out(compose: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["schedule=tri_stage"], {"lr_scheduler_type": "tri_stage", "lr_scheduler_warmup_ratio": "0.1"}),
         (["trainer.max_steps=9"], {"training_steps": "9"}),
@@ -125,6 +125,6 @@ def test_what_was_not_measured_is_left_out(compose: Any) -> None:
         (["optimizer.weight_decay=0.01"], {"optimizer": "AdamW with betas=(0.9,0.999) and epsilon=1e-08"}),
     ],
 )
-def test_hyperparameters_are_the_run_s_own(compose: Any, overrides: list[str], told: dict[str, str]) -> None:
-    assert told.items() <= hyperparameters(compose(*overrides)).items()
+def test_hyperparameters(compose: Any, overrides: list[str], expected: dict[str, str]) -> None:
+    assert expected.items() <= hyperparameters(compose(*overrides)).items()
     assert "mixed_precision_training" not in hyperparameters(compose("precision=fp32"))

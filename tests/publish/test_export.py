@@ -1,7 +1,8 @@
-"""A run as a Hugging Face folder: transformers' own pipeline hears the same."""
+"""A run as a Hugging Face folder: transformers' pipeline gives the same text."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,18 +13,20 @@ import pytest
 import soundfile
 import torch
 import yaml
-from transformers import Wav2Vec2ForCTC, Wav2Vec2ProcessorWithLM, pipeline
+from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel, Wav2Vec2ForCTC, Wav2Vec2ProcessorWithLM, pipeline
 
-from khasr.config import Config
+from khasr.config import Config, DecoderConfig, ModelConfig
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.decoder import build_decoder
 from khasr.export import main
 from khasr.inference.recogniser import recognise
+from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
 from khasr.publish.card import read_evaluation
-from khasr.publish.export import export, push
+from khasr.publish.export import as_transformers, export, push, save_processor
 from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis
+from khasr.text.vocabulary import Vocabulary
 from khasr.training.fit import fit
 from tests.conftest import SMALL, write_corpus
 
@@ -56,7 +59,7 @@ def corpus_of_60(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(compose: Callable[..., Config], corpus_of_60: Path) -> Path:
     folder = corpus_of_60.parent / "run"
     os.environ["KHASR_CACHE"] = str(corpus_of_60.parent / "cache")
-    # Long enough to say something: texts that are all empty would be equal whatever the weights.
+    # Long enough for hypotheses that are not empty, which would be equal whatever the weights.
     changes = ["trainer.max_steps=150", "trainer.val_every_steps=50", "optimizer.lr=5e-3", "data.augment.speed=[]"]
     fit(compose(*SMALL, f"data.root='{corpus_of_60}'", *changes, "score_test=true"), RunFolder(folder))
     return folder
@@ -69,7 +72,7 @@ def exported(run: Path) -> Path:
     return out
 
 
-def heard_by_khasr(config: Config, run: Path) -> list[Hypothesis]:
+def khasr_hypotheses(config: Config, run: Path) -> list[Hypothesis]:
     data = CorpusDataModule(config.data, 0, read_test=True)
     data.prepare(False)
     model, vocabulary, _ = build_model(
@@ -81,23 +84,21 @@ def heard_by_khasr(config: Config, run: Path) -> list[Hypothesis]:
 
 
 def words(text: str) -> str:
-    # A head that says a space, a blank and a space gives transformers two, and khasr one.
+    # For a space, a blank and a space transformers has two spaces, and khasr one.
     return " ".join(text.split())
 
 
-def test_the_pipeline_gives_the_same_text_on_50_utterances(
-    exported: Path, run: Path, corpus_of_60: Path, compose: Callable[..., Config]
-) -> None:
-    ours = heard_by_khasr(compose(*SMALL, f"data.root='{corpus_of_60}'"), run)[:50]
+def test_pipeline(exported: Path, run: Path, corpus_of_60: Path, compose: Callable[..., Config]) -> None:
+    ours = khasr_hypotheses(compose(*SMALL, f"data.root='{corpus_of_60}'"), run)[:50]
     recognizer = pipeline("automatic-speech-recognition", model=str(exported))
     theirs = [recognizer({"raw": soundfile.read(corpus_of_60 / f"{h.id}.wav", dtype="float32")[0],
         "sampling_rate": 16_000})["text"] for h in ours]  # fmt: skip
     assert len(ours) == 50
     assert [words(text) for text in theirs] == [h.hypothesis for h in ours]
-    assert len(set(theirs)) > 10, "it says something"
+    assert len(set(theirs)) > 10, "hypotheses differ"
 
 
-def test_the_folder_loads_as_transformers_own_and_goes_back(exported: Path, run: Path) -> None:
+def test_loads_in_transformers(exported: Path, run: Path) -> None:
     theirs = Wav2Vec2ForCTC.from_pretrained(exported)
     best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(theirs.lm_head.weight, best["model.head.weight"])
@@ -112,7 +113,7 @@ def test_the_folder_loads_as_transformers_own_and_goes_back(exported: Path, run:
     assert not list(exported.parent.glob(".exported*"))
 
 
-def test_its_card_is_filled_from_the_run(exported: Path, run: Path) -> None:
+def test_card(exported: Path, run: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
     block = yaml.safe_load(card.split("---\n")[1])
     rates = RunFolder(run).read_results()["test"]
@@ -124,7 +125,7 @@ def test_its_card_is_filled_from_the_run(exported: Path, run: Path) -> None:
     assert "trained from random weights" in card
 
 
-def test_a_run_with_an_n_gram_has_a_processor_with_it(run: Path, tmp_path: Path) -> None:
+def test_lm(run: Path, tmp_path: Path) -> None:
     (tmp_path / "lm").mkdir()
     (tmp_path / "lm/words.arpa").write_text(ARPA, encoding="utf-8")
     (tmp_path / "lm/unigrams.txt").write_text("កខ\nគង\n", encoding="utf-8")
@@ -135,7 +136,7 @@ def test_a_run_with_an_n_gram_has_a_processor_with_it(run: Path, tmp_path: Path)
     assert recognizer.type == "ctc_with_lm"
 
 
-def test_rates_with_the_n_gram_come_from_an_evaluation_of_this_run_s_test_part(run: Path, tmp_path: Path) -> None:
+def test_evaluation(run: Path, tmp_path: Path) -> None:
     found: dict[str, Any] = {"run": str(run), "part": "test", "decoder": {"name": "beam_lm"},
         "rates": {"wer": {"rate": 0.123}, "cer": {"rate": 0.045}}}  # fmt: skip
     file = tmp_path / "evaluation.json"
@@ -152,7 +153,7 @@ def test_rates_with_the_n_gram_come_from_an_evaluation_of_this_run_s_test_part(r
             read_evaluation(file, run)
 
 
-def test_nothing_is_written_over_and_what_is_no_run_is_told(exported: Path, run: Path, tmp_path: Path) -> None:
+def test_refused(exported: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="exists already"):
         export(RunFolder(run), exported, "again")
     with pytest.raises(FileNotFoundError, match=r"config\.yaml does not exist; expected the folder of a finished run"):
@@ -162,14 +163,14 @@ def test_nothing_is_written_over_and_what_is_no_run_is_told(exported: Path, run:
     assert not (tmp_path / "out").exists()
 
 
-def test_pushing_offline_is_a_clear_error_and_the_folder_stays(exported: Path) -> None:
+def test_push_offline(exported: Path) -> None:
     before = sorted(exported.iterdir())
     with pytest.raises(ValueError, match=r"--push me/model: the hub did not take it .* is whole and stays"):
         push(exported, "me/model")
     assert sorted(exported.iterdir()) == before
 
 
-def test_the_command_tells_a_mistake_in_one_paragraph(tmp_path: Path) -> None:
+def test_command_error(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "khasr.export", str(tmp_path), "--out", str(tmp_path / "out")],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=120,
@@ -178,3 +179,75 @@ def test_the_command_tells_a_mistake_in_one_paragraph(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "expected the folder of a run" in done.stderr
     assert main.__doc__
+
+
+def test_single_words(compose: Callable[..., Config], tmp_path: Path) -> None:
+    """A corpus without spaces: the n-gram is exported, and transformers' pipeline decodes with it."""
+    corpus = write_corpus(tmp_path / "words")
+    table = (corpus / "utterances.tsv").read_text(encoding="utf-8").split("\n")
+    rows = [line.split("\t") for line in table if line]
+    column = rows[0].index("text")
+    for row in rows[1:]:
+        row[column] = row[column].split()[0]
+    (corpus / "utterances.tsv").write_text("\n".join("\t".join(row) for row in rows) + "\n", encoding="utf-8")
+    words_of_corpus = sorted({row[column] for row in rows[1:]})
+    run = RunFolder(tmp_path / "run")
+    fit(compose(*SMALL, f"data.root='{corpus}'"), run)
+    lm = tmp_path / "lm.arpa"
+    unigrams = "".join(f"-0.8\t{word}\t0\n" for word in words_of_corpus)
+    lm.write_text(
+        f"\\data\\\nngram 1={len(words_of_corpus) + 3}\nngram 2=1\n\n\\1-grams:\n-1\t<unk>\t0\n-1\t<s>\t0\n-1\t</s>\t0\n"
+        f"{unigrams}\n\\2-grams:\n-0.4\t<s> {words_of_corpus[0]}\n\n\\end\\\n",
+        encoding="utf-8",
+    )
+    message = export(run, tmp_path / "out", "words", lm)
+    assert "with its n-gram" in message
+    assert "interrupted" not in message
+    recognizer: Any = pipeline("automatic-speech-recognition", model=str(tmp_path / "out"))
+    assert recognizer.type == "ctc_with_lm"
+    assert recognizer.model.lm_head.out_features == len(recognizer.decoder._alphabet.labels)
+    audio = next(corpus.rglob("*.wav"))
+    text = recognizer({"raw": soundfile.read(audio, dtype="float32")[0], "sampling_rate": 16_000})["text"]
+    assert " " not in text.strip()
+
+
+def test_w2v_bert_lm(tmp_path: Path) -> None:
+    """The n-gram of a w2v-BERT model is in its folder, and the pipeline uses it."""
+    torch.manual_seed(0)
+    config = Wav2Vec2BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        conv_depthwise_kernel_size=7)  # fmt: skip
+    model = CtcModel(Wav2Vec2BertModel(config), 7, ModelConfig(gradient_checkpointing=False))
+    vocabulary = Vocabulary.of_texts(["កខ គង"])
+    (tmp_path / "words.arpa").write_text(ARPA, encoding="utf-8")
+    out = tmp_path / "out"
+    as_transformers(model, vocabulary).save_pretrained(out)
+    decoder = DecoderConfig(name="beam_lm", lm=str(tmp_path / "words.arpa"))
+    save_processor(model, vocabulary, out, decoder)
+    recognizer: Any = pipeline("automatic-speech-recognition", model=str(out))
+    assert recognizer.type == "ctc_with_lm"
+    noise = torch.randn(16_000, generator=torch.Generator().manual_seed(0)).numpy()
+    assert isinstance(recognizer({"raw": noise, "sampling_rate": 16_000})["text"], str)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_interrupted(taken: bool, run: Path, tmp_path: Path) -> None:
+    """The message and the card have the steps that were taken, and no scores of earlier weights."""
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    results = copy.read_results() | {"status": "interrupted"}
+    results["train"] = {"planned_steps": 400} | ({"steps": 150} if taken else {})
+    copy.write_results(results)
+    assert "The run was interrupted: 150 of 400 planned steps were taken" in export(copy, tmp_path / "out", "tones")
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "Training was interrupted: 150 of 400 planned steps were taken" in card
+    assert "- training_steps: 150 of 400 planned" in card
+    assert "Evaluation results" not in card
+    copy.metrics.unlink()
+    with pytest.raises(ValueError, match="no validation yet"):
+        export(copy, tmp_path / "again", "tones")
+
+
+def test_damaged_lm(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "lm.binary").write_bytes(b"")
+    with pytest.raises(ValueError, match="not a complete KenLM model"):
+        export(RunFolder(run), tmp_path / "out", "tones", tmp_path)
+    assert not (tmp_path / "out").exists()
