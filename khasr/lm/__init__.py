@@ -1,0 +1,1 @@
+"""n-gram language models: their text, and building, interpolating and measuring them with KenLM."""

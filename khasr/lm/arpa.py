@@ -1,6 +1,6 @@
-"""n-gram language models by KenLM's own lmplz: built, interpolated, and measured.
+"""n-gram models as ARPA files: reading, writing and interpolating them.
 
-Probabilities are base 10 where an ARPA file holds them.
+Probabilities in ARPA files are log10.
 """
 
 import math
@@ -20,7 +20,7 @@ _NEVER = -99.0
 
 @dataclass
 class Ngrams:
-    """A back-off model as an ARPA file holds it.
+    """A back-off model as in an ARPA file.
 
     Attributes:
         orders: for each order, n-gram to (log10 probability, log10 back-off weight).
@@ -30,12 +30,12 @@ class Ngrams:
 
     @property
     def words(self) -> list[str]:
-        """The words it knows, without boundaries and the unknown word."""
+        """The words of the model, without sentence boundaries and the unknown word."""
         return [w for (w,) in self.orders[0] if w not in (*_BOUNDARIES, UNKNOWN_WORD)]
 
 
 def read_counts(arpa: Path) -> list[int]:
-    """The count of n-grams of each order, from the ARPA file's header."""
+    """The number of n-grams of each order, from the header of an ARPA file."""
     counts = []
     with arpa.open(encoding="utf-8") as lines:
         for line in lines:
@@ -77,10 +77,10 @@ def write_arpa(ngrams: Ngrams, path: Path) -> None:
 
 
 def interpolate(one: Ngrams, other: Ngrams, weight: float) -> Ngrams:
-    """The model whose probability of each n-gram of either is weight x one's + (1 - weight) x other's.
+    """The linear interpolation of two models: P = weight * P_one + (1 - weight) * P_other for every n-gram of either.
 
-    A word that only one of them knows has probability 0 in the other. Back-off weights make each context sum to 1
-    again, as SRILM's `ngram -mix-lpp` does (Stolcke 2002).
+    A word that only one model has, has probability 0 in the other. Back-off weights are set so that each context sums
+    to 1, as in SRILM's `ngram -mix-lpp` (Stolcke 2002).
     """
     mixed = Ngrams()
     known = [{w for (w,) in model.orders[0]} for model in (one, other)]
@@ -105,7 +105,7 @@ def _order(model: Ngrams, order: int) -> dict[tuple[str, ...], tuple[float, floa
 
 
 def log_probability(model: Ngrams, words: tuple[str, ...]) -> float:
-    """log10 P(last word | those before), backed off to what the model has."""
+    """log10 P(last word | preceding words), with back-off to the n-grams that the model has."""
     backoff = 0.0
     words = words[-len(model.orders) :]
     while True:
@@ -137,9 +137,9 @@ def _renormalise(model: Ngrams) -> None:
 
 
 def tune_weight(one: Ngrams, other: Ngrams, sentences: Sequence[str]) -> float:
-    """The weight of `one` that makes the sentences likeliest, by expectation maximisation (Jelinek and Mercer 1980).
+    """The weight of `one` that maximises the likelihood of sentences, by expectation maximisation (Jelinek 1980).
 
-    Words that neither model knows tell nothing and are left out.
+    Words that neither model has are left out.
     """
     pairs = []
     for sentence in sentences:
@@ -156,7 +156,7 @@ def tune_weight(one: Ngrams, other: Ngrams, sentences: Sequence[str]) -> float:
 
 
 def _word_probabilities(model: Ngrams, sentence: str) -> Iterator[float]:
-    """P of each word and of the sentence's end; 0 where the model does not know the word."""
+    """P of each word and of the end of the sentence; 0 for words that the model does not have."""
     words = ("<s>", *sentence.split(), "</s>")
     for end in range(2, len(words) + 1):
         known = (words[end - 1],) in model.orders[0]
@@ -164,7 +164,7 @@ def _word_probabilities(model: Ngrams, sentence: str) -> Iterator[float]:
 
 
 def write_unigrams(ngrams_file: Path, path: Path) -> int:
-    """Writes the words of an ARPA file, one a line, and returns their count."""
+    """Writes the words of an ARPA file, one per line; returns the number of words."""
     words = list(arpa_words(ngrams_file))
     path.write_text("".join(f"{w}\n" for w in words), encoding="utf-8")
     return len(words)

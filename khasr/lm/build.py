@@ -1,4 +1,4 @@
-"""A language model's folder, from files of text and a run's transcripts to lm.json."""
+"""Builds the folder of a language model from text files and the transcripts of a run."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,7 @@ ARPA, BINARY, UNIGRAMS, DESCRIPTION = "lm.arpa", "lm.binary", "unigrams.txt", "l
 
 @dataclasses.dataclass
 class Transcripts:
-    """Normalised references of a run's parts, or of files; `val` and `test` are kept out of what is built."""
+    """Normalised transcripts by part. Sentences of `held_out` are removed from the text of the model."""
 
     text: TextConfig
     train: list[str]
@@ -32,11 +32,11 @@ class Transcripts:
 
 
 def build_lm(arguments: Namespace) -> dict[str, Any]:
-    """Builds the model that the command line asks for and returns what lm.json holds.
+    """Builds the model that the command line describes; returns the contents of lm.json.
 
     Raises:
-        FileNotFoundError: no lmplz, no such file or run.
-        ValueError: options that do not go together, text that cannot be used.
+        FileNotFoundError: lmplz, a file or the run does not exist.
+        ValueError: inconsistent options, or text that cannot be used.
     """
     _check(arguments)
     transcripts = _read_transcripts(arguments)
@@ -130,18 +130,16 @@ def _check(arguments: Namespace) -> None:
     if not 1 <= arguments.order <= 6:
         raise ValueError(f"--order {arguments.order}: expected 1 to 6, the longest n-gram that KenLM is built for.")
     if not arguments.files and (arguments.run is None or arguments.transcripts == "no"):
-        raise ValueError("There is no text to build from: name FILES, or --run RUN for a run's training transcripts.")
+        raise ValueError("No text to build from. Give text FILES, or --run RUN for its training transcripts.")
     prune = arguments.prune
     if (prune[0] != 0 and len(prune) > 1) or any(a > b for a, b in itertools.pairwise(prune)):
-        raise ValueError(
-            f"--prune {' '.join(map(str, prune))}: expected numbers that do not fall, the first 0 (KenLM's rule)."
-        )
-    # One order has one number; lmplz takes the last for all above.
+        raise ValueError(f"--prune {' '.join(map(str, prune))}: expected numbers that do not decrease, the first 0.")
+    # lmplz refuses more thresholds than orders.
     arguments.prune = prune[: arguments.order]
     if arguments.out.exists() and not arguments.out.is_dir():
         raise ValueError(f"--out {arguments.out} is a file; expected a folder, which is created.")
     if arguments.run is not None and (arguments.val or arguments.test):
-        raise ValueError("--run knows its own val and test; --val and --test are for models without a run.")
+        raise ValueError("--run already has val and test parts; --val and --test are for building without a run.")
 
 
 def _read_transcripts(arguments: Namespace) -> Transcripts:
@@ -153,13 +151,13 @@ def _read_transcripts(arguments: Namespace) -> Transcripts:
         path = getattr(arguments, part)
         if path is not None:
             if not path.is_file():
-                raise FileNotFoundError(f"--{part} {path} is not a file; expected UTF-8 text, a reference a line.")
+                raise FileNotFoundError(f"--{part} {path} is not a file; expected UTF-8 text, one sentence per line.")
             held_out[part] = normalised(read_lines(path.read_bytes(), str(path)), text)
     return Transcripts(text, [], held_out)
 
 
 def read_transcripts(config: Config) -> Transcripts:
-    """The references of a run's corpus; those of test are looked at only to keep them out."""
+    """The references of a run's corpus; those of test are used only to remove them from the text."""
     from khasr.data.datamodule import CorpusDataModule
 
     data = CorpusDataModule(config.data, config.seed)
@@ -180,13 +178,13 @@ def _spelled(sentence: str, unit: str) -> str:
 def _write_model(
     folder: Path, arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]
 ) -> tuple[list[str], float | None]:
-    """Writes ARPA and binary; returns lmplz's notes, and the weight of the transcripts' model where two are mixed."""
+    """Writes ARPA file and binary; returns notes of lmplz, and the weight of the transcripts' model if interpolated."""
     arpa, binary = folder / ARPA, folder / BINARY
     files, transcripts = texts
     if files and transcripts and arguments.transcripts == "interpolate":
         if not val:
             raise ValueError(
-                "Interpolating wants val sentences to tune the weight on. --transcripts append does without."
+                "--transcripts interpolate requires sentences of val to tune the weight; use --transcripts append."
             )
         notes = [_build(part, arpa.with_name(f"{name}.arpa"), arguments)
                  for name, part in (("transcripts", transcripts), ("files", files))]  # fmt: skip

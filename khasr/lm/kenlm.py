@@ -1,4 +1,4 @@
-"""TODO."""
+"""KenLM's lmplz and build_binary, and the perplexity of a model."""
 
 import math
 import os
@@ -12,9 +12,7 @@ from pathlib import Path
 
 import kenlm
 
-from khasr.lm.arpa import (
-    read_counts,
-)
+from khasr.lm.arpa import read_counts
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,8 @@ class Fit:
     """How well a model fits a text.
 
     Attributes:
-        perplexity: of each known word and sentence end; unknown words are counted in oov instead.
-        oov: share of the words that the model does not know.
+        perplexity: per known word and sentence end; unknown words are counted in oov instead.
+        oov: fraction of words that the model does not have.
     """
 
     perplexity: float
@@ -35,28 +33,28 @@ def find_kenlm_command(name: str) -> Path:
     """The path of lmplz or build_binary: beside this Python, else in PATH.
 
     Raises:
-        FileNotFoundError: it is not installed; the message tells how to build it.
+        FileNotFoundError: it is not installed; the message says how to build it.
     """
     beside = Path(sys.executable).parent / name
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
     if found is None:
         raise FileNotFoundError(
-            f"{name} is not installed: it was looked for beside {sys.executable} and in PATH. `make lmplz` builds "
-            "KenLM's lmplz and build_binary there, from the source package kenlm-ex (a C++ compiler is all it "
-            "needs, two minutes)."
+            f"{name} is not installed: it is neither beside {sys.executable} nor in PATH. `make lmplz` builds "
+            "KenLM's lmplz and build_binary there, from the source package kenlm-ex; it requires a C++ compiler and "
+            "takes two minutes."
         )
     return Path(found)
 
 
 def build_ngrams(text: Path, arpa: Path, order: int, prune: Sequence[int], memory: str = "1G") -> str:
-    """Writes the ARPA file of a text of one sentence a line; returns a note where lmplz had to fall back.
+    """Writes the ARPA file of a text with one sentence per line; returns a note if lmplz used fixed discounts.
 
     Modified Kneser-Ney (Heafield 2013). Where counts are too few to estimate discounts from (a small text, or one of
-    characters), lmplz is asked again with fixed discounts of 0.5, 1 and 1.5.
+    characters), lmplz is run again with fixed discounts of 0.5, 1 and 1.5.
 
     Raises:
         FileNotFoundError: no lmplz.
-        ValueError: lmplz refused the text; the message has its words.
+        ValueError: lmplz failed; the message has its output.
     """
     command = [str(find_kenlm_command("lmplz")), "-o", str(order), "-S", memory, "--text", str(text)]
     command += ["--arpa", str(arpa)]
@@ -74,7 +72,7 @@ def build_ngrams(text: Path, arpa: Path, order: int, prune: Sequence[int], memor
 
 
 def _run_beside(file: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Runs a command of KenLM's with a folder for its temporary files, some of which it leaves where it fails."""
+    """Runs a KenLM command with a temporary folder, since failing commands leave temporary files behind."""
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         command = [*command[:1], "-T", f"{folder}/", *command[1:]]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -82,27 +80,27 @@ def _run_beside(file: Path, command: list[str]) -> "subprocess.CompletedProcess[
 
 def _last_words(stderr: str) -> str:
     lines = [line for line in stderr.splitlines() if line.strip() and not set(line) <= set("-*=0123456789 ")]
-    return " ".join(lines[-3:]) or "it said nothing"
+    return " ".join(lines[-3:]) or "no message"
 
 
 def build_binary(arpa: Path, binary: Path) -> None:
-    """Writes the ARPA file as KenLM's binary, a trie without quantisation: the same probabilities, read at once.
+    """Converts an ARPA file to KenLM's binary format, a trie without quantisation: the same probabilities, mapped.
 
     Raises:
         FileNotFoundError: no build_binary.
-        ValueError: it refused the file.
+        ValueError: build_binary failed.
     """
-    kind = "probing" if len(read_counts(arpa)) == 1 else "trie"  # a trie wants an order of 2 at least
+    kind = "probing" if len(read_counts(arpa)) == 1 else "trie"  # a trie requires at least order 2
     done = _run_beside(binary, [str(find_kenlm_command("build_binary")), kind, str(arpa), str(binary)])
     if done.returncode != 0:
         raise ValueError(f"build_binary could not read {arpa}: {_last_words(done.stderr)}")
 
 
 def measure(model_file: Path, sentences: Sequence[str]) -> Fit:
-    """Perplexity and share of unknown words of a model on sentences.
+    """Perplexity and out-of-vocabulary rate of a model on sentences.
 
     Raises:
-        ValueError: no sentence has a known word.
+        ValueError: there are no words in the sentences.
     """
     model = kenlm.Model(str(model_file))
     log, known, unknown = 0.0, 0, 0

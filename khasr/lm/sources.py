@@ -1,4 +1,4 @@
-"""The text that a language model is built from: read, cut into sentences and words, normalised, off val and test."""
+"""Text for language models: read, split into sentences and words, normalised, without sentences of val and test."""
 
 import dataclasses
 import hashlib
@@ -13,28 +13,29 @@ from khasr.data.tables import decode_text, split_lines
 from khasr.text.normalise import normalise, transcript
 from khasr.text.segment import ZWSP
 
-# Khmer full stops and question marks, and those of Latin; "1.5" is no end.
+# Khmer and Latin full stops and question marks; the point in "1.5" does not end a sentence.
 _SENTENCE_END = re.compile(r"[។៕៖!?]+|\.(?=\s|$)")
 
 
 _KHMER_STRETCH = re.compile("[\u1780-\u17d3\u17dc\u17dd]+")
 
 
-# 99.9 % of OpenSLR 42's words are no longer. Where over a twentieth of a file's stretches are, it is not cut yet.
+# 99.9 % of the words of OpenSLR 42 have at most 15 code points. A file in which more than 5 % of the stretches of
+# Khmer letters are longer is not segmented.
 _LONGEST_WORD, _FEW = 15, 0.05
 
 
-# What stands for the space between words in a model of characters or clusters, as in flashlight's and fairseq's.
+# The space between words in a model of characters or clusters, as in flashlight and fairseq.
 SPACE = "|"
 
 
 @dataclass
 class Source:
-    """A file of text, read.
+    """The sentences of a text file.
 
     Attributes:
-        segmented: whether its Khmer was cut into words by us.
-        held_out: sentences that val or test have, by part; they are left out unless told otherwise.
+        segmented: whether khasr segmented its Khmer into words.
+        held_out: number of sentences that are in val or test, by part; they are left out unless keep_held_out is set.
     """
 
     path: str
@@ -45,15 +46,15 @@ class Source:
 
     @property
     def words(self) -> int:
-        """Words of all its sentences."""
+        """The number of words."""
         return sum(len(sentence.split()) for sentence in self.sentences)
 
 
 def adapt_text_options(options: TextConfig, transcripts: Iterable[str]) -> TextConfig:
-    """The transcripts' text options, for text that has what no transcript has: figures and punctuation are not said.
+    """Text options under which written text becomes like the transcripts.
 
-    Where no transcript has a figure, figures are spelled as words; where none has punctuation, it is taken away; and
-    zero-width characters become what they stand for. What transcripts do have is left as the options have it.
+    If no transcript has digits, numbers are spelled out; if none has punctuation, it is removed; if none has zero-width
+    spaces, they become spaces. Otherwise the options stay as they are.
     """
     symbols = set().union(*map(set, transcripts))
     categories = {unicodedata.category(symbol)[0] for symbol in symbols}
@@ -75,20 +76,20 @@ def read_source(
     segment: str = "auto",
     keep_held_out: bool = False,
 ) -> Source:
-    """A text file's sentences, as transcripts are written.
+    """The sentences of a text file in the form of the transcripts.
 
     Args:
-        options: as `adapt_text_options` gives them.
+        options: as `adapt_text_options` returns them.
         held_out: normalised sentences of val and test, by part.
-        segment: cut Khmer into words `always`, `never`, or where the file is not cut already (`auto`).
-        keep_held_out: keep sentences that val or test have.
+        segment: segment Khmer into words `always`, `never`, or if the file is not segmented (`auto`).
+        keep_held_out: keep sentences that are in val or test.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is not UTF-8, or has no word.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not UTF-8, or no words are left.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; expected UTF-8 text, a sentence or a paragraph a line.")
+        raise FileNotFoundError(f"{path} is not a file; expected UTF-8 text with one sentence or paragraph per line.")
     data = path.read_bytes()
     text = decode_text(data, str(path))
     cut = segment == "always" or (segment == "auto" and not _is_segmented(text))
@@ -107,34 +108,34 @@ def read_source(
                 sentences.append(sentence)
     if not sentences:
         raise ValueError(
-            f"{path} has no word left to build a language model from ("
-            f"{sum(found.values())} sentences are of val or test)."
+            f"{path} has no words left to build a language model from ("
+            f"{sum(found.values())} sentences are in val or test)."
         )
     return Source(str(path), hashlib.sha256(data).hexdigest(), sentences, cut, found)
 
 
 def _is_segmented(text: str) -> bool:
-    """Whether Khmer words stand apart in it."""
+    """Whether Khmer words are separated by spaces."""
     if ZWSP in text:
-        return False  # some of them do: `segment_words` keeps those cuts
+        return False  # marks some boundaries, which `segment_words` keeps
     stretches = _KHMER_STRETCH.findall(text)
     return sum(len(s) > _LONGEST_WORD for s in stretches) <= _FEW * len(stretches)
 
 
 def _letters(sentence: str) -> str:
-    """A sentence without spaces: another segmentation of it is the same sentence."""
+    """A sentence without spaces, so that it is recognised in any segmentation."""
     return sentence.replace(" ", "")
 
 
 def leave_out(sentences: Sequence[str], held_out: Mapping[str, Collection[str]]) -> tuple[list[str], dict[str, int]]:
-    """The training transcripts that neither val nor test has, and how many each had."""
+    """The sentences that are in no held-out part, and the number of those in each part."""
     stripped = {part: {_letters(s) for s in those} for part, those in held_out.items()}
     kept = [s for s in sentences if not any(_letters(s) in those for those in stripped.values())]
     return kept, {part: sum(_letters(s) in those for s in sentences) for part, those in stripped.items()}
 
 
 def normalised(sentences: Iterable[str], options: TextConfig) -> list[str]:
-    """Sentences of a file of references, one a line, without the empty ones."""
+    """Normalised sentences, without empty ones."""
     return [text for text in (normalise(s, options) for s in sentences) if text]
 
 
@@ -142,5 +143,5 @@ def normalised(sentences: Iterable[str], options: TextConfig) -> list[str]:
 
 
 def spell(text: str, symbols: Sequence[str]) -> str:
-    """A text as a model of characters or clusters reads it: its symbols with spaces between, `|` for the space."""
+    """A text for a model of characters or clusters: symbols separated by spaces, `|` for the space."""
     return " ".join(SPACE if symbol == " " else symbol for symbol in symbols)

@@ -1,4 +1,4 @@
-"""What a CPU's memory is asked of while a model computes."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import platform
@@ -13,12 +13,12 @@ _LARGE = 2**26  # parameters; with gradients and Adam's states 1 GiB
 
 
 def set_allocator(model: nn.Module) -> None:
-    """Tells the C library what to do with freed memory, where that is glibc; GPUs have an allocator of their own.
+    """Sets how glibc treats freed CPU memory; does nothing with other C libraries.
 
-    Left alone it gives large blocks back to the kernel at each free, and has the next one filled with zeros again, page
-    by page: a sixth of a small model's step on a CPU, so there freed memory is kept (experiments/speed). Of a large
-    model, whose weights and states fill the machine, it keeps blocks of up to 32 MiB between those in use, 0.2 GiB of
-    the 1B's (experiments/memory_1b), so there all are given back.
+    By default glibc returns large blocks to the kernel, which zeroes the next ones page by page: a sixth of a small
+    model's step on a CPU. For small models freed memory is therefore kept (experiments/speed). For large models, which
+    fill the machine, all freed blocks are returned; by default blocks of up to 32 MiB stay, 0.2 GiB for the 1B
+    (experiments/memory_1b).
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -27,7 +27,7 @@ def set_allocator(model: nn.Module) -> None:
         library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     else:
-        # glibc's own, after a small model in the same process.
+        # glibc's defaults, in case the process had a small model before.
         library.mallopt(_M_MMAP_MAX, 2**16)
         library.mallopt(_M_TRIM_THRESHOLD, 2**17)
         library.mallopt(_M_MMAP_THRESHOLD, 2**20)

@@ -12,13 +12,13 @@ from khasr.model.masks import draw_spans
 
 
 class CtcModel(nn.Module):
-    """Waveforms in, frame log-probabilities out.
+    """A network from waveforms to frame log-probabilities.
 
-    The encoder is transformers' (`Wav2Vec2Model` or another of `encoders.KINDS`), module by module, so that weights go
-    there and back; masks are drawn here, since transformers' raise on audio shorter than a mask.
+    The encoder is a transformers model (`encoders.KINDS`), so that weights can be exchanged. Masks are drawn here
+    because transformers raises an error for audio shorter than a mask.
 
     Attributes:
-        adapter_scale: what the low-rank adapters' products are multiplied by; 0 without adapters.
+        adapter_scale: factor of the products of low-rank adapters; 0 without adapters.
     """
 
     adapter_scale: float = 0.0
@@ -41,7 +41,7 @@ class CtcModel(nn.Module):
         Args:
             waveforms: (batch, samples), mono 16 kHz, zero mean and unit variance per utterance, zero-padded at the end.
             waveform_lengths: (batch,) in samples.
-            features: (batch, frames, channels), what the feature encoder makes of them, where that is known.
+            features: (batch, frames, channels), the output of the feature encoder if it is known.
 
         Returns:
             log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
@@ -53,14 +53,14 @@ class CtcModel(nn.Module):
         if self.training:
             hidden = self._masked(hidden, lengths)
         frames = torch.arange(hidden.shape[1], device=hidden.device)
-        # Always passed: a batch in which nothing is padded must not take another path than one in which something is.
+        # Always passed, so that a batch without padding is computed as one with padding.
         hidden = run_transformer(self.encoder, hidden, frames < lengths[:, None])
         logits = self.head(self.dropout(hidden))
         # In half precision log_softmax and CTC give NaN (speechbrain #1803).
         return logits.float().log_softmax(dim=-1), lengths
 
     def frame_lengths(self, waveform_lengths: Tensor) -> Tensor:
-        """Frames of waveforms of these lengths in samples."""
+        """The number of frames of waveforms with these lengths in samples."""
         return frame_lengths(self.encoder.config, waveform_lengths)
 
     def _masked(self, hidden: Tensor, frame_lengths: Tensor) -> Tensor:
@@ -82,9 +82,9 @@ class CtcModel(nn.Module):
 
 
 def ctc_losses(log_probs: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """Each utterance's CTC loss over its count of labels, (batch,).
+    """The CTC loss of each utterance divided by its number of labels, (batch,).
 
-    Their mean is what transformers' `ctc_loss_reduction="mean"` gives.
+    The mean equals transformers' loss with `ctc_loss_reduction="mean"`.
 
     An utterance with fewer frames than labels and repeats (Graves 2006, sec. 3.1) has no alignment; its loss and its
     gradient are 0, not infinite.

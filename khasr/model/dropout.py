@@ -1,7 +1,7 @@
-"""Dropout that draws four places from one random number where it runs on a CPU, in the encoder's layers and attention.
+"""Faster dropout on CPUs, for the layers and the attention of encoders: one random number for four elements.
 
-torch draws a 64-bit number for each place there, on one core, and its attention with dropout takes a path of many small
-steps: together a fifth of a small model's step (experiments/speed). On a GPU all is torch's own.
+On a CPU torch draws a 64-bit number for each element on one core, and its attention with dropout has a slow path:
+together a fifth of a small model's step (experiments/speed). On a GPU, torch's implementation is used.
 """
 
 from typing import Any, cast
@@ -13,24 +13,24 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-_ATTENTION = "khasr"  # by this name transformers knows `attend`
+_ATTENTION = "khasr"  # the name of `attend` in transformers
 
 
-_STEPS = 2**16  # a probability is one of so many
+_STEPS = 2**16  # resolution of a probability
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout; on a CPU with masks from `drop`."""
+    """torch's dropout, with masks from `drop` on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Some places of the input set to 0, in training."""
+        """The input with some elements set to 0 in training."""
         if not self.training or self.p == 0 or input.device.type != "cpu":
             return super().forward(input)
         return drop(input, self.p)
 
 
 def drop(values: Tensor, probability: float) -> Tensor:
-    """The values, each set to 0 with the probability (to the next 1/65,536), the others scaled to the same mean."""
+    """The values, each set to 0 with the probability (rounded to 1/65,536), the others scaled to keep the mean."""
     least = round(probability * _STEPS)
     if least >= _STEPS:
         return values * 0
@@ -51,7 +51,7 @@ def attend(
     position_bias: Tensor | None = None,
     **named: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention over (batch, heads, frames, channels); where it drops weights on a CPU, by `drop`."""
+    """transformers' attention over (batch, heads, frames, channels), with `drop` for dropout on a CPU."""
     if dropout == 0 or query.device.type != "cpu":
         return cast(
             tuple[Tensor, None],
@@ -64,17 +64,17 @@ def attend(
     if position_bias is not None:  # w2v-BERT 2.0's relative positions
         scores = scores + position_bias
     if attention_mask is not None:
-        # True where it is heard, or what is to be added.
-        heard = attention_mask.dtype == torch.bool
+        # Boolean: True where attended to. Otherwise it is added.
+        boolean = attention_mask.dtype == torch.bool
         scores = (
-            scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min) if heard else scores + attention_mask
+            scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min) if boolean else scores + attention_mask
         )
     weights = drop(scores.softmax(dim=-1), dropout)
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
 
 
 def use_own_dropout(encoder: PreTrainedModel) -> None:
-    """Puts `Dropout` in the place of torch's in an encoder, and `attend` in that of its attention."""
+    """Replaces the dropout layers of an encoder with `Dropout`, and its attention with `attend`."""
     for module in list(encoder.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:

@@ -1,7 +1,7 @@
-"""The kinds of encoder that khasr knows: what each makes of waveforms before its transformer, and its classes.
+"""The supported kinds of encoder: their transformers classes, and the computation of frames from waveforms.
 
-wav2vec 2.0 (XLS-R and MMS are of this kind), HuBERT and WavLM hear waveforms through strided convolutions; w2v-BERT 2.0
-hears log-mel features, two frames of 10 ms side by side.
+wav2vec 2.0 (XLS-R and MMS are of this kind), HuBERT and WavLM have strided convolutions over waveforms; w2v-BERT 2.0
+has log-mel features, two frames of 10 ms stacked.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ from khasr.model.feature_encoder import encode_features
 
 
 class Kind(NamedTuple):
-    """transformers' classes of a kind, and the name that its CTC model gives the encoder in a checkpoint."""
+    """The transformers classes of a kind, and the name of the encoder within its CTC model."""
 
     config: type[PreTrainedConfig]
     encoder: type[PreTrainedModel]
@@ -51,14 +51,14 @@ KINDS = {
 _MEL = "wav2vec2-bert"
 
 
-_WINDOW, _SHIFT = 400, 160  # samples of a mel frame, and from one to the next
+_WINDOW, _SHIFT = 400, 160  # of mel frames, in samples
 
 
 def check_kind(config: PreTrainedConfig, name: str) -> None:
-    """Looks whether khasr can train an encoder of this configuration.
+    """Checks that khasr can train an encoder with this configuration.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the kind is not supported, or its frames are not 20 ms.
     """
     if config.model_type not in KINDS:
         raise ValueError(
@@ -67,42 +67,42 @@ def check_kind(config: PreTrainedConfig, name: str) -> None:
         )
     if getattr(config, "add_adapter", False):
         raise ValueError(
-            f"model.checkpoint={name} has convolutions behind its encoder that shorten its output (add_adapter), for "
-            "sequence-to-sequence models; CTC here wants a frame every 20 ms."
+            f"model.checkpoint={name} has convolutions after its encoder that shorten its output (add_adapter), for "
+            "sequence-to-sequence models; khasr requires frames of 20 ms."
         )
 
 
 def encode_frames(
     encoder: Any, waveforms: Tensor, waveform_lengths: Tensor, recompute: bool, features: Tensor | None = None
 ) -> Tensor:
-    """What the transformer is given of waveforms, (batch, frames, hidden), before any mask.
+    """The input of the transformer, (batch, frames, hidden), before masking.
 
     Args:
-        encoder: of one of the kinds.
+        encoder: one of `KINDS`.
         waveforms: (batch, samples).
         waveform_lengths: (batch,) in samples.
         recompute: whether activations are computed again in the backward pass instead of kept.
-        features: what the feature encoder makes of them, where that is known.
+        features: the output of the feature encoder, if it is known.
     """
     if features is None and encoder.config.model_type == _MEL:
         features = mel_features(waveforms, waveform_lengths).to(encoder.feature_projection.projection.weight.dtype)
     elif features is None:
         features = encode_features(encoder.feature_extractor, waveforms, recompute)
     projected = encoder.feature_projection(features)
-    hidden: Tensor = projected[0] if isinstance(projected, tuple) else projected  # HuBERT's gives one alone
+    hidden: Tensor = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns a single tensor
     return hidden
 
 
 def run_transformer(encoder: Any, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """The encoder's output, (batch, frames, hidden), of what `encode_frames` gave, masked or not."""
+    """The output of the transformer, (batch, frames, hidden), for the possibly masked output of `encode_frames`."""
     output: Tensor = encoder.encoder(hidden, attention_mask=attention_mask).last_hidden_state
-    if getattr(encoder, "intermediate_ffn", None) is not None:  # some w2v-BERT 2.0
+    if getattr(encoder, "intermediate_ffn", None) is not None:  # some w2v-BERT 2.0 models
         output = output + 0.5 * encoder.intermediate_ffn(output)
     return output
 
 
 def frame_lengths(config: PreTrainedConfig, waveform_lengths: Tensor) -> Tensor:
-    """Frames of waveforms of these lengths in samples."""
+    """The number of frames of waveforms with these lengths in samples."""
     if config.model_type == _MEL:
         mel_frames = (waveform_lengths - _WINDOW).div(_SHIFT, rounding_mode="floor") + 1
         return mel_frames.clamp(min=0).div(2, rounding_mode="floor")
@@ -112,10 +112,10 @@ def frame_lengths(config: PreTrainedConfig, waveform_lengths: Tensor) -> Tensor:
 
 
 def mel_features(waveforms: Tensor, waveform_lengths: Tensor) -> Tensor:
-    """w2v-BERT 2.0's features, (batch, frames, 160) float32, as transformers' `SeamlessM4TFeatureExtractor` has them.
+    """w2v-BERT 2.0's features, (batch, frames, 160) float32, as from transformers' `SeamlessM4TFeatureExtractor`.
 
-    80 log-mel energies of 25 ms every 10 ms, mean 0 and variance 1 in each utterance, two frames side by side. An
-    odd last frame is left out; transformers keeps it, and masks it.
+    80 log-mel energies of 25 ms every 10 ms, with mean 0 and variance 1 per utterance, two frames stacked. An odd last
+    frame is left out; transformers keeps and masks it.
     """
     rows: list[Tensor] = []
     with torch.autocast(waveforms.device.type, enabled=False):

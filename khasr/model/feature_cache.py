@@ -1,4 +1,4 @@
-"""What a frozen feature encoder makes of each utterance, kept from the first time it is heard on."""
+"""A cache of the outputs of a frozen feature encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from khasr.model.ctc import CtcModel
 from khasr.model.encoders import frame_lengths
 from khasr.model.feature_encoder import encode_features
 
-_BYTES = 4  # of float32; some number formats have half
+_BYTES = 4  # of float32
 
 
 class FeatureCache:
-    """Features of utterances by their id, in the machine's memory.
+    """Features of utterances by id, in CPU memory.
 
-    Each utterance is encoded alone, never in a batch: rounding depends on the batch, and a run that is gone on with,
-    whose cache starts empty, is to be the same bit for bit.
+    Each utterance is encoded alone, because rounding depends on the batch, and a resumed run, whose cache is empty at
+    first, must equal an uninterrupted one bit for bit.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class FeatureCache:
             encoder: transformers' feature encoder.
             waveforms: (batch, samples).
             waveform_lengths: (batch,) in samples.
-            ids: of the utterances; the same id has always the same waveform.
+            ids: of the utterances; an id always has the same waveform.
         """
         for id_, waveform, length in zip(ids, waveforms, waveform_lengths.tolist(), strict=True):
             if id_ not in self._features:
@@ -47,11 +47,11 @@ class FeatureCache:
 def build_feature_cache(
     model: CtcModel, options: ModelConfig, augment: AugmentConfig, lengths: Sequence[int]
 ) -> FeatureCache | None:
-    """A cache for training utterances of these lengths (in samples); None where features change or do not fit.
+    """A cache for training utterances with these lengths in samples; None if features change or do not fit.
 
-    They change where the feature encoder is trained or waveforms are augmented; those of a feature encoder with a norm
-    over time (wav2vec 2.0 base) depend on the padding. All fit or none is kept, so that a run is the same whatever was
-    heard before.
+    Features change if the feature encoder is trained or waveforms are augmented; with a norm over time (wav2vec 2.0
+    base) they depend on the padding. Either all utterances are cached or none, so that results do not depend on the
+    order of utterances.
     """
     encoder: Any = getattr(model.encoder, "feature_extractor", None)
     if encoder is None or any(p.requires_grad for p in encoder.parameters()):

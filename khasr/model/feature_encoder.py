@@ -1,9 +1,9 @@
 """The feature encoder of wav2vec 2.0, computed as matrix products over (batch, time, channels).
 
 transformers computes each strided convolution over (batch, channels, time) and transposes twice around its layer norm.
-Here a window is a few runs of `stride` samples, each run a row of a matrix that lies in memory as it is, and a
-convolution is one product for each run, the second added to the first where it stands: nothing is transposed, padded,
-shifted or copied, forward or backward. The weights stay in transformers' modules. experiments/speed has what it gives.
+Here a window consists of runs of `stride` samples. Each run is a row of a strided view of the input, and a convolution
+is one matrix product per run, accumulated in place: nothing is transposed, padded or copied, forward or backward. The
+weights stay in transformers' modules. experiments/speed has measurements.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def encode_features(encoder: nn.Module, waveforms: Tensor, recompute: bool = False) -> Tensor:
-    """The features of waveforms, (batch, frames, channels); the numbers are transformers' up to rounding.
+    """The features of waveforms, (batch, frames, channels); equal to transformers' up to rounding.
 
     Args:
         encoder: transformers' `Wav2Vec2FeatureEncoder`.
@@ -23,7 +23,7 @@ def encode_features(encoder: nn.Module, waveforms: Tensor, recompute: bool = Fal
     """
     layers: list[Any] = list(encoder.conv_layers)  # type: ignore[arg-type]
     if not all(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in layers):
-        # wav2vec 2.0 base has a group norm over time in its first layer: transformers' own way.
+        # wav2vec 2.0 base has a group norm over time in its first layer: computed by transformers.
         features: Tensor = encoder(waveforms)
         return features.transpose(1, 2)
     hidden = waveforms[:, :, None]
@@ -44,11 +44,11 @@ def strided_convolution(hidden: Tensor, convolution: nn.Conv1d) -> Tensor:
     """A convolution without padding, (batch, time, channels) in and out."""
     (kernel,), (stride,) = convolution.kernel_size, convolution.stride
     if hidden.shape[1] < kernel:
-        raise ValueError(f"{hidden.shape[1]} places are fewer than the convolution's kernel of {kernel}.")
+        raise ValueError(f"The input has {hidden.shape[1]} positions, fewer than the convolution's kernel of {kernel}.")
     weight, bias = convolution.weight, convolution.bias
     kind = hidden.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        # autocast does not know products that are added in place.
+        # autocast does not cover in-place products.
         dtype = torch.get_autocast_dtype(kind)
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     result: Tensor = _StridedConvolution.apply(hidden.contiguous(), weight, bias, stride)
@@ -56,10 +56,10 @@ def strided_convolution(hidden: Tensor, convolution: nn.Conv1d) -> Tensor:
 
 
 class _StridedConvolution(torch.autograd.Function):
-    """The convolution's products and their gradients, each written where it is wanted.
+    """The products of the convolution and their gradients, written in place.
 
-    torch's own gradient of a slice is a tensor of zeros with the slice added to it: at the first layers' rates filling
-    and adding those cost a sixth of the step.
+    torch's gradient of a slice is a tensor of zeros to which the slice is added; in the first layers, filling and
+    adding those takes a sixth of the step.
     """
 
     @staticmethod
@@ -93,7 +93,7 @@ class _StridedConvolution(torch.autograd.Function):
         of_hidden = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
             of_hidden = torch.empty_like(hidden)
-            of_hidden[:, min(frames * stride, hidden.shape[1]) :] = 0  # what the first run does not write
+            of_hidden[:, min(frames * stride, hidden.shape[1]) :] = 0  # not written by the first run
             if kernel < stride:
                 of_hidden.zero_()
             for first, last in _runs(kernel, stride, channels, 0):
@@ -115,10 +115,9 @@ class _StridedConvolution(torch.autograd.Function):
 
 
 def _runs(kernel: int, stride: int, channels: int, outputs: int) -> list[tuple[int, int]]:
-    """The runs of places that a window is made of, as (first, last).
+    """The runs of positions in a window, as (first, last).
 
-    The whole window at once where it is narrower than what comes out: copying it costs less than adding a second
-    product to the first.
+    A window that is narrower than the output is one run: copying it takes less time than a second product.
     """
     if kernel * channels <= outputs:
         return [(0, kernel)]
@@ -126,7 +125,7 @@ def _runs(kernel: int, stride: int, channels: int, outputs: int) -> list[tuple[i
 
 
 def _windows(hidden: Tensor, frames: int, stride: int, first: int, last: int) -> Tensor:
-    """Places `first` to `last` of each window, (batch, frames, places * channels): a view where they do not overlap."""
+    """Positions `first` to `last` of each window, (batch, frames, positions * channels); a view without overlap."""
     batch, time, channels = hidden.shape
     width = (last - first) * channels
     view = hidden.as_strided(
@@ -136,6 +135,6 @@ def _windows(hidden: Tensor, frames: int, stride: int, first: int, last: int) ->
 
 
 def _matrix(weight: Tensor, first: int, last: int) -> Tensor:
-    """The weights of places `first` to `last`, (places * channels, outputs)."""
+    """The weights of positions `first` to `last`, (positions * channels, outputs)."""
     outputs, channels, _ = weight.shape
     return weight[:, :, first:last].permute(2, 1, 0).reshape((last - first) * channels, outputs)

@@ -1,4 +1,4 @@
-"""What of a model is trained, and what it starts as."""
+"""Which parameters are trained: dropped, re-initialised and frozen layers, and low-rank adapters."""
 
 import copy
 import logging
@@ -11,33 +11,33 @@ from khasr.model.ctc import CtcModel
 
 
 def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
-    """The transformer layers of one of transformers' speech encoders, lowest first."""
+    """The transformer layers of an encoder, lowest first."""
     layers = encoder.get_submodule("encoder.layers")
     assert isinstance(layers, nn.ModuleList)
     return layers
 
 
 def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConfig, as_saved: bool = False) -> str:
-    """Drops, re-initialises, adapts and freezes what the options say; returns sentences on it and the trainable share.
+    """Drops, re-initialises, adapts and freezes layers; returns notes and the fraction of trained parameters.
 
     Args:
-        as_saved: the model is of a run's own checkpoint, to be gone on with: its layers are as they are to be.
+        as_saved: the model is the checkpoint of a run that is resumed, whose layers were changed before.
 
     Raises:
-        ValueError: more layers are to be dropped or re-initialised than there are, or no linear layer has a name of
-            finetune.modules.
+        ValueError: fewer layers than are to be dropped or re-initialised, or a name in finetune.modules that no linear
+            layer has.
     """
     notes = []
     if not as_saved:
         notes += _drop_layers(model, finetune.drop_layers) + _reinit_layers(model, finetune.reinit_layers)
     if options.gradient_checkpointing:
-        # Non-reentrant: works with frozen inputs, and is what torch recommends.
+        # Non-reentrant: works with frozen inputs, and torch recommends it.
         model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
     feature_encoder = getattr(model.encoder, "feature_extractor", None)  # w2v-BERT 2.0 has mel features instead
     if finetune.freeze_feature_encoder and feature_encoder is not None:
         feature_encoder._freeze_parameters()
     if options.mask_time_prob == 0:
-        # Used nowhere, so it would get no gradient, which several devices would wait for.
+        # Unused: without a gradient, which distributed training would wait for.
         model.encoder.masked_spec_embed.requires_grad_(False)
     if isinstance(finetune, LoraConfig):
         notes += _add_adapters(model, finetune)
@@ -53,11 +53,11 @@ def _drop_layers(model: CtcModel, count: int) -> list[str]:
     layers = encoder_layers(model.encoder)
     if count >= len(layers):
         raise ValueError(
-            f"finetune.drop_layers={count}: the encoder has {len(layers)} layers; at least one is to stay."
+            f"finetune.drop_layers={count}: the encoder has {len(layers)} layers, of which at least one must stay."
         )
     del layers[len(layers) - count :]
     model.encoder.config.num_hidden_layers = len(layers)
-    return [f"the {count} top layers are dropped, {len(layers)} are left"]
+    return [f"the {count} top layers are dropped, {len(layers)} remain"]
 
 
 def _reinit_layers(model: CtcModel, count: int) -> list[str]:
@@ -66,8 +66,8 @@ def _reinit_layers(model: CtcModel, count: int) -> list[str]:
     layers = encoder_layers(model.encoder)
     if count > len(layers):
         raise ValueError(f"finetune.reinit_layers={count}: the encoder has {len(layers)} layers (after drop_layers).")
-    # As its architecture makes them: a small new encoder lends its layers. Its first is not taken for a higher one's,
-    # since WavLM's has a table of positions besides.
+    # Copied from a new, small encoder of the same architecture. Its first layer is used only for the first layer,
+    # because WavLM's has an additional table of positions.
     config = copy.deepcopy(model.encoder.config)
     config.num_hidden_layers = count + 1
     fresh = encoder_layers(type(model.encoder)(config))
@@ -81,8 +81,8 @@ def _reinit_layers(model: CtcModel, count: int) -> list[str]:
 
 
 def _add_adapters(model: CtcModel, options: LoraConfig) -> list[str]:
-    # Here, since peft takes seconds to import and most runs have no adapters. Where bitsandbytes is installed, peft
-    # imports it, and its one message on a CPU is about kernels for 4 bits, which nothing here uses.
+    # Imported here because peft takes seconds and most runs have no adapters. peft imports bitsandbytes if it is
+    # installed, whose warning on a CPU is about 4-bit kernels, which are not used.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import peft
 
@@ -110,7 +110,7 @@ def _add_adapters(model: CtcModel, options: LoraConfig) -> list[str]:
 
 
 def plain_weights(weights: Mapping[str, Tensor], scale: float) -> Iterator[tuple[str, Tensor]]:
-    """Weights by the names and with the values of a model without adapters, W + scale * B A (Hu 2021, sec. 4.1)."""
+    """The weights of the model without adapters: names, and values W + scale * B A (Hu 2021, sec. 4.1)."""
     for name, weight in weights.items():
         if ".lora_" in name:
             continue
@@ -122,7 +122,7 @@ def plain_weights(weights: Mapping[str, Tensor], scale: float) -> Iterator[tuple
 
 
 def remove_adapters(model: CtcModel) -> None:
-    """Puts the linear layers back in their adapters' places; what the adapters learned goes with them."""
+    """Replaces adapters by their original linear layers; the adapters' weights are discarded."""
     for name, module in list(model.encoder.named_modules()):
         if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
             parent, _, attribute = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints, from a folder, the cache or the hub: encoders, and the CTC heads they came with."""
+"""Hugging Face checkpoints from a folder, the cache or the hub: encoders, and their CTC heads."""
 
 import re
 from collections.abc import Iterable
@@ -18,38 +18,39 @@ from khasr.model.encoders import KINDS, check_kind
 from khasr.model.values import check_file
 from khasr.text.vocabulary import BLANK, UNKNOWN, Vocabulary
 
-# A row of the head that is never the best: of <unk>, where a checkpoint's own head has none.
+# The bias of <unk> in a head that had no <unk>, which is then never predicted.
 _NEVER = -1e4
 
 
-_TOLD = 8  # modules that are named one by one
+_MOST = 8  # modules in a message
 
 
 def read_pretrained_config(options: ModelConfig) -> PreTrainedConfig:
     """The configuration of the checkpoint that model.checkpoint names.
 
     Raises:
-        FileNotFoundError: it is nowhere to be had; the message tells the ways out.
-        ValueError: it is of a kind that khasr does not know.
+        FileNotFoundError: it was not found; the message lists alternatives.
+        ValueError: its kind is not supported.
     """
-    name, ways = folder_or_id(options), _ways_out(options)
+    name, ways = folder_or_id(options), _alternatives(options)
     try:
         config = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as missing:
         if (Path(name) / "config.json").is_file():
             raise ValueError(
-                f"model.checkpoint={name}: its config.json is not one that transformers knows."
+                f"model.checkpoint={name}: its config.json is damaged, or of a model that transformers does not "
+                "have. khasr does not run Python code of model folders."
             ) from missing
         if Path(name).is_dir():
             raise FileNotFoundError(f"model.checkpoint={name} is a folder without a config.json. {ways}") from missing
         try:
-            # One quick question first: transformers would try for half a minute to reach a hub that is not there.
+            # Asked first, because transformers would retry for half a minute if the hub cannot be reached.
             HfApi().model_info(name, timeout=10)
         except (HubHTTPError, HFValidationError, OSError) as error:
             reason = str(error).strip().split("\n")[0]
             raise FileNotFoundError(
-                f"model={options.name} starts from the pretrained weights {name}, which are neither a folder here nor "
-                f"in the Hugging Face cache, and the hub did not give them ({type(error).__name__}: {reason}). {ways}"
+                f"model={options.name}: the pretrained weights {name} are neither a folder nor in the Hugging Face "
+                f"cache, and could not be downloaded ({type(error).__name__}: {reason}). {ways}"
             ) from error
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if Path(name).is_dir() and not [*Path(name).glob("*.safetensors"), *Path(name).glob("pytorch_model*.bin")]:
@@ -57,8 +58,8 @@ def read_pretrained_config(options: ModelConfig) -> PreTrainedConfig:
     check_kind(config, name)
     if options.language is not None and getattr(config, "adapter_attn_dim", None) is None:
         raise ValueError(
-            f"model.language={options.language}, but {name} has no adapters of languages (adapter_attn_dim); the MMS "
-            "models of many languages have."
+            f"model.language={options.language}, but {name} has no adapters of languages (adapter_attn_dim); only "
+            "multilingual MMS models have them."
         )
     loaded: PreTrainedConfig = config
     return loaded
@@ -67,31 +68,31 @@ def read_pretrained_config(options: ModelConfig) -> PreTrainedConfig:
 def load_pretrained(
     options: ModelConfig, regularisation: dict[str, Any]
 ) -> tuple[PreTrainedModel, Vocabulary | None, dict[str, torch.Tensor], str]:
-    """The encoder of a checkpoint, its head's vocabulary and weights where it has one, and a sentence on what is new.
+    """The encoder of a checkpoint, the vocabulary and weights of its head if it has one, and a note on new weights.
 
     Args:
-        regularisation: fields of the configuration that the run sets anew (dropouts).
+        regularisation: fields of the configuration that the run sets (dropouts).
 
     Raises:
-        FileNotFoundError: the weights cannot be read.
-        ValueError: they are not those of the configuration.
+        FileNotFoundError: there are no weights.
+        ValueError: they are damaged, not finite, or do not match the configuration.
     """
     config = read_pretrained_config(options)
     config.update(regularisation)
     kind = KINDS[config.model_type]
     finetuned = any(architecture.endswith("ForCTC") for architecture in config.architectures or [])
     model, new, unused = _from_pretrained(kind.ctc if finetuned else kind.encoder, options, config)
-    told = [f"weights of {options.checkpoint}" + (f", adapters of {options.language}" if options.language else "")]
+    notes = [f"weights of {options.checkpoint}" + (f", adapters of {options.language}" if options.language else "")]
     encoder = getattr(model, kind.prefix) if finetuned else model
     vocabulary, head = _khasr_head(options, model) if finetuned else (None, {})
-    told.append(f"newly initialised: {', '.join(new)}" if new else "nothing in the encoder is new")
+    notes.append(f"newly initialised: {', '.join(new)}" if new else "nothing in the encoder is new")
     if unused:
-        told.append(f"not used: {', '.join(unused)}")
-    return encoder, vocabulary, head, "; ".join(told)
+        notes.append(f"not used: {', '.join(unused)}")
+    return encoder, vocabulary, head, "; ".join(notes)
 
 
 def folder_or_id(options: ModelConfig) -> str:
-    """model.checkpoint as transformers takes it: `~` is not known there."""
+    """model.checkpoint for transformers, which does not expand `~`."""
     folder = Path(str(options.checkpoint)).expanduser()
     return str(folder) if folder.is_dir() else str(options.checkpoint)
 
@@ -111,13 +112,13 @@ def weight_files(options: ModelConfig) -> list[Path]:
 def _from_pretrained(
     kind: type[PreTrainedModel], options: ModelConfig, config: PreTrainedConfig
 ) -> tuple[Any, list[str], list[str]]:
-    """The model, and the modules whose weights were newly initialised, and those that the file has beyond it."""
+    """The model, the newly initialised modules, and the modules of the file that are not used."""
     for path in weight_files(options):
         check_file(path)
-    # MMS keeps a file of adapters, and of a head, for each language.
+    # MMS has a file with adapters and a head for each language.
     language = {"target_lang": options.language, "ignore_mismatched_sizes": True} if options.language else {}
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # its table of new weights is told in a sentence here
+    transformers_logging.set_verbosity_error()  # its table of new weights is a note here
     try:
         model, report = kind.from_pretrained(
             folder_or_id(options),
@@ -130,11 +131,11 @@ def _from_pretrained(
     except (OSError, SafetensorError) as error:
         raise FileNotFoundError(
             f"model.checkpoint={options.checkpoint} has a config.json, and weights that cannot be read "
-            f"({' '.join(str(error).split())}). {_ways_out(options)}"
+            f"({' '.join(str(error).split())}). {_alternatives(options)}"
         ) from error
-    except RuntimeError as error:  # transformers' word for weights of other shapes
+    except RuntimeError as error:  # raised by transformers for different shapes
         raise ValueError(
-            f"model.checkpoint={options.checkpoint}: its weights are not of the shapes its config.json tells "
+            f"model.checkpoint={options.checkpoint}: the shapes of its weights do not match its config.json "
             f"({' '.join(str(error).split())[:300]})."
         ) from error
     finally:
@@ -144,29 +145,29 @@ def _from_pretrained(
     if len(of_encoder) > len(list(model.parameters())) // 2:
         raise ValueError(
             f"model.checkpoint={options.checkpoint}: {len(of_encoder)} of the encoder's weights are not in its file, "
-            f"which has {', '.join(unused) or 'others'}: they are of another architecture than its config.json tells."
+            f"which has {', '.join(unused) or 'others'}: they are of a different architecture than its config.json."
         )
     return model, new, unused
 
 
 def _modules(names: Iterable[str]) -> list[str]:
-    """The modules that some weights are of: a layer of a stack, or what lies beside the stacks."""
+    """The modules of weights, for messages: a transformer layer is one module."""
     found = set()
     for name in names:
         layer = re.match(r".*?layers\.\d+", name)
         found.add(layer[0] if layer else ".".join(name.removesuffix(".weight").removesuffix(".bias").split(".")[:2]))
     modules = sorted(found)
-    return modules if len(modules) <= _TOLD else [*modules[:_TOLD], f"and {len(modules) - _TOLD} more"]
+    return modules if len(modules) <= _MOST else [*modules[:_MOST], f"and {len(modules) - _MOST} more"]
 
 
 def _khasr_head(options: ModelConfig, model: Any) -> tuple[Vocabulary | None, dict[str, torch.Tensor]]:
-    """The head's vocabulary and weights in khasr's order: blank, <unk>, then the symbols that the tokenizer names."""
+    """The vocabulary and the weights of the head in khasr's order: blank, <unk>, then the tokenizer's symbols."""
     try:
         tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(
             folder_or_id(options), target_lang=options.language, trust_remote_code=False
         )
     except (OSError, ValueError, TypeError):
-        return None, {}  # a head without its vocabulary says nothing
+        return None, {}  # a head without a vocabulary cannot be used
     ids = {token: at for token, at in tokenizer.get_vocab().items() if at < model.lm_head.out_features}
     blank, unknown = ids.get(tokenizer.pad_token), ids.get(tokenizer.unk_token)
     if blank is None:
@@ -186,8 +187,8 @@ def _khasr_head(options: ModelConfig, model: Any) -> tuple[Vocabulary | None, di
     return Vocabulary([BLANK, UNKNOWN, *sorted(spoken)]), {"weight": weight, "bias": bias}
 
 
-def _ways_out(options: ModelConfig) -> str:
+def _alternatives(options: ModelConfig) -> str:
     return (
-        "Ways out: model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
-        f"hf download {options.checkpoint}); or model.init=random, a rehearsal with random weights of the same shape."
+        "Set model.checkpoint=DIR, a folder with config.json and the weights (on a machine with network: "
+        f"hf download {options.checkpoint}); or model.init=random for random weights of the same shape."
     )

@@ -1,4 +1,4 @@
-"""Where a model's first weights come from: random, a Hugging Face checkpoint, or another run of khasr."""
+"""The initial weights of a model: random, from a Hugging Face checkpoint, or from a different run."""
 
 import json
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ _OURS = "khasr"
 
 @dataclass
 class Start:
-    """What a run starts from.
+    """The initial weights of a run.
 
     Attributes:
-        vocabulary: of the head that came with the weights; None where there was none.
+        vocabulary: of the head that comes with the weights; None without a head.
         head: that head's weights, by name.
-        note: a sentence that tells where the weights came from.
+        note: where the weights come from, for the terminal.
     """
 
     encoder: PreTrainedModel
@@ -38,43 +38,43 @@ class Start:
 
 
 def check_weights(options: ModelConfig) -> None:
-    """Looks, without loading them, whether the weights that a run starts from are to be had.
+    """Checks that the initial weights exist, without loading them.
 
     Raises:
-        FileNotFoundError: they are not; the message tells the ways out.
-        ValueError: they are of another architecture.
+        FileNotFoundError: they were not found; the message lists alternatives.
+        ValueError: their architecture is not supported.
     """
     if options.init == "random" and not _is_run(options):
         return
     if options.checkpoint is None:
         raise FileNotFoundError(
-            "model.checkpoint is not set and model.init=pretrained: name a Hugging Face id or folder, or another run's "
-            "folder, or pass model.init=random."
+            "model.init=pretrained requires model.checkpoint: a Hugging Face id, a folder, or the folder of a run. "
+            "model.init=random starts from random weights."
         )
     if not _is_run(options):
         read_pretrained_config(options)
 
 
 def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
-    """The encoder a run starts from, and the head that came with it.
+    """The initial encoder of a run, and the head that comes with it.
 
     Args:
-        resumed: the checkpoint of a run that is gone on with; nothing else is read then.
+        resumed: the checkpoint of the run that is resumed; nothing else is read then.
 
     Raises:
-        FileNotFoundError: the weights are nowhere to be had.
-        ValueError: they are of another architecture.
+        FileNotFoundError: the weights were not found.
+        ValueError: they are damaged, not finite, or of an unsupported architecture.
     """
     if resumed is not None:
         return _of_checkpoint(resumed, options)
     if (checkpoint := _run_checkpoint(options)) is not None:
-        # Asked for by name, so whatever model.init is: model=tiny sets it to random.
+        # Regardless of model.init, which model=tiny sets to random.
         return _of_checkpoint(checkpoint, options)
     if options.init == "random":
         encoder = Wav2Vec2Model(_encoder_config(options))
         return Start(encoder, None, {}, f"{options.name}: random weights")
-    encoder, vocabulary, head_weights, told = load_pretrained(options, _regularisation(options))
-    return Start(encoder, vocabulary, head_weights, f"{options.name}: {told}")
+    encoder, vocabulary, head_weights, note = load_pretrained(options, _regularisation(options))
+    return Start(encoder, vocabulary, head_weights, f"{options.name}: {note}")
 
 
 def start_files(options: ModelConfig) -> list[Path]:
@@ -89,16 +89,18 @@ def start_files(options: ModelConfig) -> list[Path]:
 def build_model(
     start: Start, training_vocabulary: Vocabulary, options: ModelConfig, head: str
 ) -> tuple[CtcModel, Vocabulary, str]:
-    """The model of a run, its vocabulary, and a sentence about where both came from.
+    """The model of a run, its vocabulary, and a note on where both come from.
 
     Args:
         head: as model.head.
 
     Raises:
-        ValueError: model.head=keep where there is no head to keep.
+        ValueError: model.head=keep, but the weights have no head.
     """
     if head == "keep" and start.vocabulary is None:
-        raise ValueError(f"model.head=keep, but the weights come without a head of khasr's ({start.note}).")
+        raise ValueError(
+            f"model.head=keep, but the weights have no CTC head with a vocabulary ({start.note}). Set model.head=new."
+        )
     keep = head == "keep" or (head == "auto" and start.vocabulary == training_vocabulary)
     vocabulary = start.vocabulary if keep and start.vocabulary is not None else training_vocabulary
     model = CtcModel(start.encoder, len(vocabulary), options)
@@ -109,7 +111,7 @@ def build_model(
 
 
 def describe_model(model: CtcModel, vocabulary: Vocabulary, options: ModelConfig, text: TextConfig) -> dict[str, Any]:
-    """All that is needed beside the weights to make the model again, as plain values for a checkpoint."""
+    """Everything besides the weights that rebuilding the model requires, as plain values for a checkpoint."""
     return {
         _OURS: {
             "encoder": json.loads(model.encoder.config.to_json_string(use_diff=False)),
@@ -122,7 +124,7 @@ def describe_model(model: CtcModel, vocabulary: Vocabulary, options: ModelConfig
 
 
 def load_weights(model: CtcModel, path: Path) -> None:
-    """Puts the weights of a checkpoint of the same model into it; they are read from the mapped file."""
+    """Loads the weights of a checkpoint of the same model; they are read from the mapped file."""
     model.load_state_dict(_model_weights(_load_checkpoint(path)))
 
 
@@ -144,13 +146,13 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights by the names they have in a model without adapters, which are added where there are some."""
+    """The weights by their names in a model without adapters; adapters are merged into them."""
     weights = {key.removeprefix("model."): value for key, value in checkpoint["state_dict"].items()}
     return dict(plain_weights(weights, checkpoint[_OURS].get("adapter_scale", 0.0)))
 
 
 def _run_checkpoint(options: ModelConfig) -> Path | None:
-    """The best checkpoint of the run that model.checkpoint names, else its last; None if it names no run."""
+    """The best checkpoint of the run in model.checkpoint, or its last; None if it is not the folder of a run."""
     return RunFolder.at(str(options.checkpoint)).weights
 
 
@@ -191,7 +193,7 @@ def _encoder_config(options: ModelConfig) -> Wav2Vec2Config:
         conv_stride=architecture.conv_stride,
         num_conv_pos_embeddings=architecture.pos_conv_kernel,
         num_conv_pos_embedding_groups=architecture.pos_conv_groups,
-        # XLS-R's kind: layer norms in the feature encoder, and before each block of the transformer.
+        # As in XLS-R: layer norms in the feature encoder, and before each block of the transformer.
         feat_extract_norm="layer",
         conv_bias=True,
         do_stable_layer_norm=True,
@@ -206,6 +208,6 @@ def _regularisation(options: ModelConfig) -> dict[str, Any]:
         "activation_dropout": options.activation_dropout,
         "feat_proj_dropout": options.feat_proj_dropout,
         "layerdrop": options.layerdrop,
-        # Above 0 so that the mask's embedding exists; CtcModel draws the masks.
+        # Above 0, so that the mask embedding exists; CtcModel draws the masks.
         "mask_time_prob": 1.0,
     }

@@ -1,4 +1,4 @@
-"""A model card in the form of transformers' own, as the published run's is, filled from a run."""
+"""The model card of a run, in the form of the cards that transformers writes."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ TASK = "automatic-speech-recognition"
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a card says of the corpus that a model was trained on."""
+    """A training corpus as described in a card."""
 
     name: str
     id: str
@@ -57,7 +57,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row of the card's model-index: a corpus, and the best rates on its test part, in percent there."""
+    """A row of the model-index of a card: a corpus and the best error rates on its test part."""
 
     dataset_name: str
     dataset_type: str
@@ -68,14 +68,15 @@ class Evaluation:
 
 @dataclass
 class Card:
-    """What a card tells; lists may be empty, and what is None is left out.
+    """The contents of a card; lists may be empty, and fields that are None are left out.
 
     Attributes:
-        val: loss and WER on val, as the card's "evaluation set".
-        greedy: on test, without a language model; with_lm: with one.
-        hyperparameters: by transformers' names, as they are printed.
-        rows: of the training table.
-        versions: by the names of packages.
+        val_loss, val_wer: on val, which cards call the evaluation set.
+        greedy: on test, without a language model.
+        with_lm: on test, with a language model.
+        hyperparameters: by transformers' names, as strings.
+        rows: the table of validations.
+        versions: by package name.
     """
 
     name: str
@@ -120,7 +121,7 @@ An encoder with a linear CTC head, trained by khasr.
 
 ## Intended uses & limitations
 
-Speech recognition of read speech like that of the corpus, 16 kHz, one speaker at a time; nothing else was measured.
+Speech recognition of read speech like that of the corpus, 16 kHz, one speaker at a time. Other uses were not evaluated.
 
 ## Training and evaluation data
 
@@ -147,7 +148,7 @@ The following hyperparameters were used during training:
 
 
 def write_card(card: Card) -> str:
-    """The card as Markdown, its YAML block with the model-index first."""
+    """The card as Markdown, starting with a YAML block with the model-index."""
     results = [
         EvalResult(
             task_type=TASK,
@@ -179,7 +180,7 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
     """The card of a run; of an interrupted one with its best validation, its steps and a note.
 
     Args:
-        with_lm: WER and CER on test with the n-gram, where they were measured.
+        with_lm: WER and CER on test with the n-gram, if they were measured.
 
     Raises:
         ValueError: the run has no validation yet.
@@ -254,7 +255,7 @@ def _notes(unfinished: str | None, scored: bool) -> list[str]:
 
 
 def hyperparameters(config: Config) -> dict[str, str]:
-    """The settings of a run by transformers' names, as its cards print them."""
+    """The settings of a run by transformers' names, as in its cards."""
     optimizer, trainer, schedule = config.optimizer, config.trainer, config.schedule
     devices = trainer.devices * trainer.num_nodes
     first, second = optimizer.betas
@@ -290,7 +291,7 @@ def hyperparameters(config: Config) -> dict[str, str]:
 
 
 def training_rows(metrics: Path) -> list[PublishedRow]:
-    """A row for each validation, with the mean training loss since the one before."""
+    """A row for each validation, with the mean training loss since the previous one."""
     found, losses = [], []
     for row in read_metrics(metrics):
         if "train/loss" in row:
@@ -311,7 +312,7 @@ def _versions(versions: dict[str, Any]) -> dict[str, str]:
         "datasets": "Datasets",
         "pytorch-lightning": "Lightning",
     }
-    found = {told: str(versions[name]) for name, told in names.items() if name in versions}
+    found = {title: str(versions[name]) for name, title in names.items() if name in versions}
     return found | {"Tokenizers": metadata.version("tokenizers"), "khasr": str(versions["khasr"])}
 
 
@@ -319,8 +320,8 @@ def read_evaluation(path: Path, run: Path) -> Rates:
     """WER and CER with a language model, of an evaluation.json that `python -m khasr.evaluate` wrote.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is of another run, another part than test, or without a language model.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is of a different run or part, or without a language model.
     """
     path = path / "evaluation.json" if path.is_dir() else path
     if not path.is_file():

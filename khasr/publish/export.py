@@ -1,4 +1,4 @@
-"""A run as a Hugging Face folder: what transformers' own classes load, and a model card."""
+"""A run as a Hugging Face folder that transformers loads, with a model card."""
 
 import json
 import shutil
@@ -34,16 +34,15 @@ _NEVER = -1e4  # a logit that no other is below
 
 
 def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluation: Path | None = None) -> str:
-    """Writes the folder, whole or not at all; returns a sentence on what is in it.
+    """Writes the folder, completely or not at all; returns a description of its contents.
 
     Args:
-        lm: a KenLM n-gram, with unigrams.txt beside it, or build_lm's folder; what the run was tuned with, or decodes
-            with, where None.
-        evaluation: the evaluation.json that has the card's rates with the n-gram.
+        lm: a KenLM n-gram, or a folder of build_lm; by default the n-gram of the run's tuning or of its decoder.
+        evaluation: the evaluation.json with the error rates with the n-gram, for the card.
 
     Raises:
-        FileNotFoundError: the run, its best checkpoint or the n-gram is not there.
-        ValueError: the folder is there already, or the run was not finished.
+        FileNotFoundError: the run, its best checkpoint or the n-gram does not exist.
+        ValueError: `out` exists, the run has no validation yet, or a file of the run or the n-gram is damaged.
     """
     for path in (run.config, run.results, run.best):
         if not path.is_file():
@@ -51,7 +50,7 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluat
                 f"{path} does not exist; expected the folder of a finished run (python -m khasr.train)."
             )
     if out.exists():
-        raise ValueError(f"--out {out} exists already; name a folder that does not, nothing is written over.")
+        raise ValueError(f"--out {out} exists already; choose a new folder.")
     config = run.read_config()
     card = write_card(card_of_run(run, name, read_evaluation(evaluation, run.path) if evaluation else None))
     model, vocabulary, _ = build_model(
@@ -60,7 +59,7 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluat
     decoder = _decoder_options(config, run, lm)
     if decoder is not None and " " not in vocabulary.symbols:
         vocabulary = _add_space(model, vocabulary)
-    transformers_logging.disable_progress_bar()  # of one file, done in a second
+    transformers_logging.disable_progress_bar()  # of a single file
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -88,10 +87,10 @@ def _add_space(model: CtcModel, vocabulary: Vocabulary) -> Vocabulary:
 
 
 def push(folder: Path, repository: str) -> str:
-    """Uploads an exported folder to the Hugging Face hub; returns a sentence with its address.
+    """Uploads an exported folder to the Hugging Face hub; returns a message with its address.
 
     Raises:
-        ValueError: no such name, no token or no network; the folder stays as it is.
+        ValueError: an invalid name, no token or no network; the folder is unchanged.
     """
     api = HfApi()
     try:
@@ -100,17 +99,17 @@ def push(folder: Path, repository: str) -> str:
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"--push {repository}: the hub did not take it ({type(error).__name__}: {reason}). {folder} is whole and "
-            f"stays; with network and a token (hf auth login) the same comes by: hf upload {repository} {folder}"
+            f"--push {repository}: the upload failed ({type(error).__name__}: {reason}). {folder} is complete. With "
+            f"network and a token (hf auth login), upload it with: hf upload {repository} {folder}"
         ) from error
     return f"uploaded: {commit.repo_url if hasattr(commit, 'repo_url') else repository}"
 
 
 def as_transformers(model: CtcModel, vocabulary: Vocabulary) -> PreTrainedModel:
-    """The same weights in transformers' own CTC model; they are shared, not copied."""
+    """The model as transformers' CTC model, which shares its weights."""
     kind = KINDS[model.encoder.config.model_type]
     config = kind.config(**json.loads(model.encoder.config.to_json_string(use_diff=False)))
-    # transformers draws masks itself in training, by these; khasr's share for the whole is not kept in the encoder.
+    # For further training with transformers, which draws the masks itself; the encoder's configuration has none.
     options = model.options
     masks = ("mask_time_prob", "mask_time_length", "mask_feature_prob", "mask_feature_length", "final_dropout")
     config.update({name: getattr(options, name) for name in masks})
@@ -123,7 +122,7 @@ def as_transformers(model: CtcModel, vocabulary: Vocabulary) -> PreTrainedModel:
     wanted = theirs.state_dict()
     missing = [key for key in wanted if key not in names]
     if missing:
-        raise ValueError(f"transformers' {kind.ctc.__name__} wants weights that the run does not have: {missing[:5]}.")
+        raise ValueError(f"transformers' {kind.ctc.__name__} has weights that the run does not have: {missing[:5]}.")
     theirs.load_state_dict({key: names[key] for key in wanted}, assign=True)
     return theirs.eval()
 
@@ -136,7 +135,7 @@ def save_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decode
 
 
 def _build_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, decoder: DecoderConfig | None) -> Any:
-    # A space is named |, as wav2vec 2.0's tokenizer has it; a transcript's own | takes another name's place.
+    # The space is |, as in wav2vec 2.0's tokenizer, unless transcripts contain a |.
     space = _SPACE if _SPACE not in vocabulary.symbols else "<space>"
     names = [_BLANK, _UNKNOWN, *(space if symbol == " " else symbol for symbol in vocabulary.symbols[2:])]
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,9 +156,9 @@ def _build_processor(model: CtcModel, vocabulary: Vocabulary, folder: Path, deco
 
 
 def _name_processor(folder: Path, name: str) -> None:
-    """Writes the features' settings in a file of their own with the processor's name, as transformers 4 has them.
+    """Writes the feature extractor's settings to a separate file with the processor's name, as transformers 4 does.
 
-    transformers 5's one file for both leaves the name out, and its pipeline then does not see the n-gram.
+    The combined file of transformers 5 does not have the name, and its pipeline then ignores the n-gram.
     """
     nested = folder / "processor_config.json"
     settings = json.loads(nested.read_text(encoding="utf-8"))["feature_extractor"] | {"processor_class": name}
@@ -168,7 +167,7 @@ def _name_processor(folder: Path, name: str) -> None:
 
 
 def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
-    """pyctcdecode's decoder, which transformers' pipeline takes, whatever khasr itself decodes with."""
+    """pyctcdecode's decoder, which transformers' pipeline requires, whatever decoder.backend is."""
     from pyctcdecode import build_ctcdecoder
 
     lm = lm_file(str(options.lm))
@@ -188,13 +187,12 @@ def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
 
 
 def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> DecoderConfig | None:
-    """What to decode with: the n-gram asked for, else the one that tuning found best, else the run's own; or nothing.
+    """The decoder with `lm`, or else as tuned, or else of the run; None if it has no language model.
 
     Raises:
-        FileNotFoundError: the n-gram is not there.
+        FileNotFoundError: the n-gram does not exist.
     """
-    options = config.decoder
-    options = run.read_decoder() or options
+    options = run.read_decoder() or config.decoder
     if lm is not None:
         options.name, options.lm = "beam_lm", str(lm)
     if options.name != "beam_lm":
@@ -202,5 +200,5 @@ def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> Decoder
     try:
         lm_file(str(options.lm))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} --lm FILE names another n-gram.") from error
+        raise FileNotFoundError(f"{error} --lm LM selects a different n-gram.") from error
     return options

@@ -26,7 +26,7 @@ def waves(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.inference_mode()
-def test_batched_is_the_same_as_alone() -> None:
+def test_batched_equals_alone() -> None:
     model = build().eval()
     batch, lengths = waves(16_000, 9_333, 5_000, 400)
     together, frames = model(batch, lengths)
@@ -37,7 +37,7 @@ def test_batched_is_the_same_as_alone() -> None:
 
 
 @torch.inference_mode()
-def test_padding_is_not_heard() -> None:
+def test_padding() -> None:
     model = build().eval()
     batch, lengths = waves(8_000)
     padded = torch.nn.functional.pad(batch, (0, 7_000))
@@ -45,7 +45,7 @@ def test_padding_is_not_heard() -> None:
     torch.testing.assert_close(model(padded, lengths)[0][:, :frames], model(batch, lengths)[0], atol=2e-5, rtol=0)
 
 
-def test_log_probs_are_float32_distributions_in_half_precision_too() -> None:
+def test_half_precision() -> None:
     model = build().eval()
     with torch.autocast("cpu", torch.bfloat16):
         log_probs, _ = model(*waves(4_000))
@@ -67,7 +67,7 @@ def hugging_face(model: CtcModel) -> Wav2Vec2ForCTC:
     return theirs
 
 
-def test_our_loss_and_gradient_are_hugging_face_s() -> None:
+def test_loss_equals_transformers() -> None:
     # In float64, in which another order of summing changes nothing that could be seen.
     model = build(activation_dropout=0.0, mask_time_prob=0.0, mask_feature_prob=0.0).eval().double()
     theirs = hugging_face(model).eval().double()
@@ -90,7 +90,7 @@ def test_our_loss_and_gradient_are_hugging_face_s() -> None:
     assert frames.tolist() == theirs._get_feat_extract_output_lengths(lengths).tolist()
 
 
-def test_an_utterance_that_cannot_be_aligned_costs_nothing_and_spoils_nothing() -> None:
+def test_no_alignment() -> None:
     log_probs = torch.randn(2, 3, 5).log_softmax(-1).requires_grad_()
     # "aa" needs a blank between: 3 frames; "aaa" needs 5 (Graves 2006).
     losses = ctc_losses(log_probs, torch.tensor([3, 3]), torch.tensor([[2, 2, 0], [2, 2, 2]]), torch.tensor([2, 3]))
@@ -102,7 +102,7 @@ def test_an_utterance_that_cannot_be_aligned_costs_nothing_and_spoils_nothing() 
     assert not log_probs.grad[1].any()
 
 
-def test_masks_are_drawn_in_training_only() -> None:
+def test_masks_only_in_training() -> None:
     model = build(mask_time_prob=0.5)
     batch, lengths = waves(16_000)
     model.eval()
@@ -143,7 +143,7 @@ def without(model: CtcModel, *names: str) -> CtcModel:
     ],
 )
 @torch.no_grad()
-def test_each_dropout_is_where_its_name_says_and_in_training_only(dropout: str, silenced: list[str]) -> None:
+def test_dropout_places(dropout: str, silenced: list[str]) -> None:
     batch, lengths = waves(8_000, 6_000)
     model = build(**NO_MASKS | {dropout: 1.0})
     torch.testing.assert_close(
@@ -155,14 +155,14 @@ def test_each_dropout_is_where_its_name_says_and_in_training_only(dropout: str, 
 
 @pytest.mark.parametrize("dropout", ["final_dropout", "feat_proj_dropout", "activation_dropout", "attention_dropout", "hidden_dropout"])  # fmt: skip
 @torch.no_grad()
-def test_dropouts_are_drawn_anew(dropout: str) -> None:
+def test_dropout_is_random(dropout: str) -> None:
     batch, lengths = waves(8_000)
     model = build(**NO_MASKS | {dropout: 0.2}).train()
     assert not torch.equal(model(batch, lengths)[0], model(batch, lengths)[0])
 
 
 @torch.no_grad()
-def test_layerdrop_leaves_whole_layers_out_as_often_as_asked() -> None:
+def test_layerdrop() -> None:
     batch, lengths = waves(4_000)
     paths = []
     for left_out in ([], ["layers.0"], ["layers.1"], ["layers.0", "layers.1"]):
@@ -177,14 +177,14 @@ def test_layerdrop_leaves_whole_layers_out_as_often_as_asked() -> None:
     assert [c / 400 for c in counts] == pytest.approx([0.49, 0.21, 0.21, 0.09], abs=0.07)
 
 
-def test_short_audio_trains_under_the_card_s_masks() -> None:
+def test_short_audio() -> None:
     model = build().train()
     log_probs, frames = model(*waves(800, 400))
     assert frames.tolist() == [2, 1]
     assert torch.isfinite(log_probs).all()
 
 
-def test_seeds_of_neighbouring_batches_and_runs_differ() -> None:
+def test_seeds_differ() -> None:
     seeds = {step_seed(s, b) for s in range(20) for b in range(800)}
     assert len(seeds) == 20 * 800
     assert all(0 <= s < 2**63 for s in seeds)

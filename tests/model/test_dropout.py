@@ -16,7 +16,7 @@ from khasr.text.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.1, 0.5, 0.9])
-def test_each_place_is_dropped_with_the_probability_and_the_rest_scaled(probability: float) -> None:
+def test_drop(probability: float) -> None:
     torch.manual_seed(0)
     values = torch.ones(400, 1001)  # 1001: no multiple of four
     dropped = drop(values, probability)
@@ -29,7 +29,7 @@ def test_each_place_is_dropped_with_the_probability_and_the_rest_scaled(probabil
     assert dropped.max().item() == pytest.approx(1 / (1 - probability), rel=2e-4)
 
 
-def test_the_gradient_is_of_what_was_kept_and_a_seed_gives_the_mask_again() -> None:
+def test_gradient_and_seed() -> None:
     values = torch.randn(7, 9, requires_grad=True)
     torch.manual_seed(3)
     dropped = drop(values, 0.5)
@@ -41,7 +41,7 @@ def test_the_gradient_is_of_what_was_kept_and_a_seed_gives_the_mask_again() -> N
     assert drop(values, 1.0).eq(0).all()
 
 
-def test_dropout_does_nothing_outside_training() -> None:
+def test_evaluation_mode() -> None:
     values = torch.randn(5)
     assert torch.equal(Dropout(0.5).eval()(values), values)
     assert torch.equal(Dropout(0.0)(values), values)
@@ -49,7 +49,7 @@ def test_dropout_does_nothing_outside_training() -> None:
 
 @pytest.mark.parametrize("positions", [False, True])
 @pytest.mark.parametrize("mask", ["none", "bool", "float"])
-def test_attention_that_drops_nothing_is_transformers_own(mask: str, positions: bool) -> None:
+def test_attention_without_dropout(mask: str, positions: bool) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 11, 8, requires_grad=True) for _ in range(3))
     heard = torch.ones(2, 1, 11, 11, dtype=torch.bool)
@@ -68,7 +68,7 @@ def test_attention_that_drops_nothing_is_transformers_own(mask: str, positions: 
         torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_model_drops_by_it_and_its_saved_configuration_does_not_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_use_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ArchitectureConfig(
         hidden_size=32, layers=2, heads=2, intermediate_size=64, conv_dim=[16] * 7, pos_conv_kernel=8, pos_conv_groups=2
     )

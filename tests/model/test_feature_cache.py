@@ -28,7 +28,7 @@ def build(frozen: bool = True, **changes: object) -> tuple[CtcModel, ModelConfig
     return model, options
 
 
-def test_kept_features_give_the_same_log_probs_in_any_batch() -> None:
+def test_same_in_any_batch() -> None:
     model, options = build()
     model.eval()
     cache = build_feature_cache(model, options, AugmentConfig(), [16_000] * 3)
@@ -57,14 +57,12 @@ def test_kept_features_give_the_same_log_probs_in_any_batch() -> None:
         (True, AugmentConfig(), 1e-6),
     ],
 )
-def test_features_that_change_or_do_not_fit_are_not_kept(frozen: bool, augment: AugmentConfig, gib: float) -> None:
+def test_not_cached(frozen: bool, augment: AugmentConfig, gib: float) -> None:
     model, options = build(frozen, feature_cache_gib=gib)
     assert build_feature_cache(model, options, augment, [16_000] * 3) is None
 
 
-def test_a_run_with_kept_features_is_the_run_without(
-    small: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_with_cache(small: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[FeatureCache] = []
 
     class Noted(FeatureCache):

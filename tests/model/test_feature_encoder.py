@@ -16,7 +16,7 @@ SHAPES = [
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (7, 2), (4, 1), (3, 5)])
 @pytest.mark.parametrize("time", [10, 11, 37])
-def test_a_convolution_is_torch_s(kernel: int, stride: int, time: int, bias: bool) -> None:
+def test_strided_convolution(kernel: int, stride: int, time: int, bias: bool) -> None:
     torch.manual_seed(0)
     convolution = nn.Conv1d(3, 4, kernel, stride, bias=bias).double()
     hidden = torch.randn(2, time, 3, dtype=torch.double, requires_grad=True)
@@ -32,7 +32,7 @@ def test_a_convolution_is_torch_s(kernel: int, stride: int, time: int, bias: boo
 @pytest.mark.parametrize("recompute", [True, False])
 @pytest.mark.parametrize("norm", ["layer", "group"])
 @pytest.mark.parametrize(("kernel", "stride"), SHAPES)
-def test_features_are_transformers_own(kernel: list[int], stride: list[int], norm: str, recompute: bool) -> None:
+def test_encode_features(kernel: list[int], stride: list[int], norm: str, recompute: bool) -> None:
     torch.manual_seed(0)
     config = Wav2Vec2Config(
         conv_dim=[16] * len(kernel), conv_kernel=kernel, conv_stride=stride, feat_extract_norm=norm, conv_bias=True
@@ -47,12 +47,12 @@ def test_features_are_transformers_own(kernel: list[int], stride: list[int], nor
     torch.testing.assert_close(gradient, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_too_little_audio_for_a_window_is_told() -> None:
-    with pytest.raises(ValueError, match="3 places are fewer than the convolution's kernel of 4"):
+def test_audio_shorter_than_kernel() -> None:
+    with pytest.raises(ValueError, match="3 positions, fewer than the convolution's kernel of 4"):
         strided_convolution(torch.randn(1, 3, 2), nn.Conv1d(2, 3, 4))
 
 
-def test_it_computes_in_autocast_s_type_and_on_tensors_that_hold_nothing() -> None:
+def test_autocast_and_meta() -> None:
     convolution = nn.Conv1d(3, 4, 3, 2)
     hidden = torch.randn(2, 9, 3, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):

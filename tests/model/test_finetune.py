@@ -35,7 +35,7 @@ def checkpoint(folder: Path, name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_full_trains_every_weight_and_a_frozen_feature_encoder_all_but_its_own() -> None:
+def test_trained_parameters() -> None:
     model = build()
     told = apply_finetune(model, FinetuneConfig(freeze_feature_encoder=False), OPTIONS)
     total = sum(p.numel() for p in model.parameters())
@@ -45,10 +45,10 @@ def test_full_trains_every_weight_and_a_frozen_feature_encoder_all_but_its_own()
     assert frozen == {n for n, _ in model.named_parameters() if "feature_extractor" in n}
 
 
-def test_dropped_layers_are_the_top_ones_and_the_configuration_knows() -> None:
+def test_drop_layers() -> None:
     model, whole = build(), build()
     told = apply_finetune(model, FinetuneConfig(drop_layers=1), OPTIONS)
-    assert told.startswith("the 1 top layers are dropped, 2 are left\n")
+    assert told.startswith("the 1 top layers are dropped, 2 remain\n")
     assert model.encoder.config.num_hidden_layers == len(encoder_layers(model.encoder)) == 2
     for ours, theirs in zip(encoder_layers(model.encoder), encoder_layers(whole.encoder), strict=False):
         same(dict(ours.state_dict()), dict(theirs.state_dict()))
@@ -57,7 +57,7 @@ def test_dropped_layers_are_the_top_ones_and_the_configuration_knows() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_reinitialised_layers_are_new_all_different_and_drawn_as_the_architecture_has_it(count: int) -> None:
+def test_reinit_layers(count: int) -> None:
     model, before = build(), build()
     for parameter in model.encoder.parameters():
         parameter.data += 1.0  # as if pretrained
@@ -83,7 +83,7 @@ def test_reinitialised_layers_are_new_all_different_and_drawn_as_the_architectur
 # ------------------------------------------------------------------------------------------------------- frozen at first
 
 
-def test_only_the_head_moves_while_the_encoder_is_frozen_and_all_afterwards(small: Small, tmp_path: Path) -> None:
+def test_encoder_frozen_first(small: Small, tmp_path: Path) -> None:
     changes = [
         "finetune.freeze_encoder_steps=3",
         "trainer.max_steps=5",
@@ -103,7 +103,7 @@ def test_only_the_head_moves_while_the_encoder_is_frozen_and_all_afterwards(smal
     assert {int(s["step"]) for s in steps.values()} == {2, 5}
 
 
-def test_how_long_it_is_frozen_is_told(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frozen_steps_printed(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(small("finetune.freeze_encoder_steps=0.5"), RunFolder(tmp_path))
     assert "6 steps, 0.9 epochs; warm-up 1 steps; the encoder is frozen for the first 3" in capsys.readouterr().out
 
@@ -119,9 +119,7 @@ LEVERS = {
 
 
 @pytest.mark.parametrize("lever", LEVERS)
-def test_resumed_equals_uninterrupted_bit_for_bit_with_each_lever(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lever: str
-) -> None:
+def test_resume(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lever: str) -> None:
     import signal
 
     from khasr.run.interrupts import Interrupted
@@ -148,7 +146,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_with_each_lever(
 # ------------------------------------------------------------------------------------------------------------- adapters
 
 
-def test_adapters_train_alone_beside_the_head_and_start_as_nothing() -> None:
+def test_adapters() -> None:
     model, plain = build(), build()
     told = apply_finetune(model, LoraConfig(rank=4), OPTIONS)
     assert told.startswith("adapters of rank 4 beside 6 linear layers (q_proj, v_proj)\n")
@@ -159,7 +157,7 @@ def test_adapters_train_alone_beside_the_head_and_start_as_nothing() -> None:
     torch.testing.assert_close(model(waveforms, lengths)[0], plain(waveforms, lengths)[0])
 
 
-def test_merged_weights_compute_what_the_adapters_did() -> None:
+def test_merged_adapters() -> None:
     model = build()
     apply_finetune(model, LoraConfig(rank=4, alpha=12.0, modules=["k_proj", "output_dense"]), OPTIONS)
     for name, parameter in model.named_parameters():
@@ -174,12 +172,12 @@ def test_merged_weights_compute_what_the_adapters_did() -> None:
     torch.testing.assert_close(model(waveforms, lengths)[0], adapted, atol=1e-4, rtol=1e-4)
 
 
-def test_a_module_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_unknown_module() -> None:
     with pytest.raises(ValueError, match=r"no linear layer qq; there are intermediate_dense, k_proj, out_proj.*v_proj"):
         apply_finetune(build(), LoraConfig(modules=["qq", "q_proj"]), OPTIONS)
 
 
-def test_a_lora_run_s_best_checkpoint_is_a_plain_model_s(finished: Path, small: Small, tmp_path: Path) -> None:
+def test_lora_best_checkpoint(finished: Path, small: Small, tmp_path: Path) -> None:
     changes = [f"model.checkpoint='{finished}'", "finetune=lora", "optimizer.lr=1e-2", "trainer.max_steps=4"]
     results = fit(small(*changes), RunFolder(tmp_path / "run"))
     best, start = checkpoint(tmp_path / "run", "best"), checkpoint(finished, "best")

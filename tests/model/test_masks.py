@@ -7,7 +7,7 @@ from khasr.model.masks import draw_spans
 
 
 @pytest.mark.parametrize(("probability", "span", "least"), [(0.75, 10, 2), (0.05, 10, 2), (0.25, 64, 0), (0.3, 3, 0)])
-def test_as_much_is_masked_as_by_transformers(probability: float, span: int, least: int) -> None:
+def test_share_of_transformers(probability: float, span: int, least: int) -> None:
     lengths, size = torch.tensor([300, 250, 140, 90]), 300
     attention = torch.arange(size) < lengths[:, None]
     torch.manual_seed(0)
@@ -19,7 +19,7 @@ def test_as_much_is_masked_as_by_transformers(probability: float, span: int, lea
     assert ours.mean(1).numpy() == pytest.approx(theirs.mean(1), abs=0.02)
 
 
-def test_nothing_is_masked_beyond_the_end() -> None:
+def test_padding_is_not_masked() -> None:
     lengths = torch.tensor([50, 20])
     for _ in range(50):
         masked = draw_spans(lengths, 50, 0.5, 5)
@@ -27,7 +27,7 @@ def test_nothing_is_masked_beyond_the_end() -> None:
         assert masked[0].any()
 
 
-def test_masks_are_whole_spans() -> None:
+def test_whole_spans() -> None:
     for _ in range(50):
         (row,) = draw_spans(torch.tensor([100]), 100, 0.1, 10, least=1).int().tolist()
         runs = "".join(map(str, row)).split("0")
@@ -35,13 +35,13 @@ def test_masks_are_whole_spans() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11])
-def test_audio_shorter_than_a_mask_is_left_whole(length: int) -> None:
+def test_shorter_than_span(length: int) -> None:
     masked = draw_spans(torch.tensor([length]), 12, 0.9, 10, least=2)
     assert masked.sum() == (10 if length == 11 else 0) or length >= 10
     assert not masked[0, length:].any()
 
 
-def test_the_paper_s_proportion_is_of_starts() -> None:
+def test_share_of_paper() -> None:
     # wav2vec 2.0, sec. 4.2: p = 0.065 and M = 10 mask about 49 % of all frames.
     torch.manual_seed(0)
     lengths = torch.tensor([1500, 700])
@@ -63,7 +63,7 @@ def test_the_paper_s_proportion_is_of_starts() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11])
 @pytest.mark.parametrize("share", [0.075, 0.9])
-def test_short_audio_is_no_trouble_as_the_paper_counts(length: int, share: float) -> None:
+def test_short_audio_of_paper(length: int, share: float) -> None:
     masked = draw_spans(torch.tensor([length]), 12, share, 10, least=2, of_starts=True)
     assert not masked[0, length:].any()
     assert masked.any() == (length >= 10)

@@ -158,14 +158,14 @@ def test_refused(exported: Path, run: Path, tmp_path: Path) -> None:
         export(RunFolder(run), exported, "again")
     with pytest.raises(FileNotFoundError, match=r"config\.yaml does not exist; expected the folder of a finished run"):
         export(RunFolder(tmp_path), tmp_path / "out", "none")
-    with pytest.raises(FileNotFoundError, match="--lm FILE names another"):
+    with pytest.raises(FileNotFoundError, match="--lm LM selects"):
         export(RunFolder(run), tmp_path / "out", "none", tmp_path / "absent.arpa")
     assert not (tmp_path / "out").exists()
 
 
 def test_push_offline(exported: Path) -> None:
     before = sorted(exported.iterdir())
-    with pytest.raises(ValueError, match=r"--push me/model: the hub did not take it .* is whole and stays"):
+    with pytest.raises(ValueError, match=r"--push me/model: the upload failed .* is complete"):
         push(exported, "me/model")
     assert sorted(exported.iterdir()) == before
 

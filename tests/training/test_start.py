@@ -70,5 +70,5 @@ def test_hugging_face_folder(compose: Callable[..., Config], tmp_path: Path) -> 
     start = load_start(compose("model.checkpoint=" + str(tmp_path / "w2v")).model)
     same(dict(start.encoder.state_dict()), dict(theirs.wav2vec2.state_dict()))
     (tmp_path / "w2v/model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no weights\. Ways out: model\.checkpoint=DIR"):
+    with pytest.raises(FileNotFoundError, match=r"no weights\. Set model\.checkpoint=DIR"):
         check_weights(compose("model.checkpoint=" + str(tmp_path / "w2v")).model)
