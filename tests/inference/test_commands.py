@@ -12,7 +12,7 @@ import pytest
         (["khasr.evaluate", "run=/absent"], "/absent"),
         (["khasr.evaluate", "run=/absent", "data=folder", "partt=test"], "partt"),
         (["khasr.tune", "run=/absent", "lm=/absent"], "/absent has no config.yaml"),
-        (["khasr.build_lm", "--out", "lm"], "There is no text"),
+        (["khasr.build_lm", "--out", "lm"], "No text to build from"),
         (["khasr.transcribe", "/absent", "empty"], "empty contains no audio files"),
     ],
 )
