@@ -28,8 +28,8 @@ from khasr.model.finetune import apply_finetune
 from khasr.model.weights import load_start
 from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
-from khasr.training.fit import build_trainer
 from khasr.training.module import CtcModule
+from khasr.training.trainer import build_trainer
 
 ACCUMULATE, BATCH, SYMBOLS = 4, 2, "កខគងច "
 RECIPE = [

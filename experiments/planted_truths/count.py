@@ -1,18 +1,15 @@
 """Counts in how many simulated studies the verdict finds what was planted, and in how many it claims what is not."""
 
 import argparse
-import csv
 import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from simulated import SETTINGS, Plan, simulate
+from simulated import REFERENCE, Plan, look_at_all, simulate
 
 from khasr.study.design import build_design
 from khasr.study.verdict import judge
 
-REFERENCE = {name: values[0] for name, values in SETTINGS.items()}
 LAYOUTS = ("one_at_a_time", "grid", "random")
 
 
@@ -52,12 +49,7 @@ def main() -> None:
         for truth, count in (("cause", options.causes), ("size", options.sizes), ("null", options.nulls))
         for seed in range(count)
     ]
-    with ProcessPoolExecutor(2) as pool:
-        rows = list(pool.map(look, tasks, chunksize=4))
-    with options.out.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = look_at_all(look, tasks, options.out)
     print("| layout | truth | studies | verdict right | claimed anything |")
     print("| --- | --- | ---: | ---: | ---: |")
     for (layout, truth), count in Counter((r["layout"], r["truth"]) for r in rows).items():

@@ -4,19 +4,16 @@ false_claims.py [--studies 200] [--processes 2]
 """
 
 import argparse
-import csv
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from simulated import SETTINGS, Plan, simulate
+from simulated import REFERENCE, Plan, look_at_all, simulate
 
 from khasr.study.design import build_design
 from khasr.study.runs import Runs
 from khasr.study.verdict import judge
 
-REFERENCE = {name: values[0] for name, values in SETTINGS.items()}
 UTTERANCES = 0.008
 """Standard deviation of the difference of two equal models' WER from the val utterances being a sample."""
 
@@ -97,12 +94,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "false_claims.csv")
     options = parser.parse_args()
     tasks = [(key, seed) for key in options.rows for seed in range(options.studies)]
-    with ProcessPoolExecutor(options.processes) as pool:
-        found = list(pool.map(look, tasks, chunksize=4))
-    with options.out.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    found = look_at_all(look, tasks, options.out, options.processes)
     print("| simulated study | studies | refused | claimed a difference | claimed that one fails more often |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for key in options.rows:

@@ -5,8 +5,11 @@ The large model's WER is the small one's, moved by what is planted: an optimum o
 size, since at equal compute a larger model that learns as much an update would rightly be called worse.
 """
 
+import csv
 import json
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from khasr.scoring.hypotheses import Hypothesis, write_hypotheses
 from khasr.study.runs import COLUMNS, Runs
 
 SMALL, LARGE = "small", "large"
@@ -28,6 +32,7 @@ SETTINGS: dict[str, list[float]] = {
     "trainer.max_steps": [1000.0, 2000.0, 4000.0],
     "finetune.reinitialise": [0.0, 1.0, 2.0],
 }
+REFERENCE = {name: values[0] for name, values in SETTINGS.items()}
 _EFFECT = 0.12  # of one value away from the best, in log WER, of a setting that matters
 
 
@@ -185,9 +190,21 @@ def write_folders(runs: Runs, root: Path, hypotheses: int = 0, seed: int = 0) ->
 def _write_hypotheses(
     path: Path, references: list[str], wer: float, words: list[str], rng: np.random.Generator
 ) -> None:
-    lines = ["id\treference\thypothesis\tedits\tseconds\tpart"]
+    found = []
     for number, reference in enumerate(references):
-        heard = [str(rng.choice(words)) if rng.random() < wer else word for word in reference.split()]
-        edits = sum(a != b for a, b in zip(heard, reference.split(), strict=True))
-        lines.append(f"u{number:03d}\t{reference}\t{' '.join(heard)}\t{edits}\t{len(heard) * 0.4:.3f}\tval")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        hypothesis = [str(rng.choice(words)) if rng.random() < wer else word for word in reference.split()]
+        found.append(Hypothesis(f"u{number:03d}", "", len(hypothesis) * 0.4, reference, " ".join(hypothesis)))
+    write_hypotheses(path, {"val": found})
+
+
+def look_at_all(
+    look: Callable[[Any], dict[str, object]], tasks: Sequence[Any], out: Path, processes: int = 2
+) -> list[dict[str, object]]:
+    """What `look` finds in each simulated study, also written to a CSV file."""
+    with ProcessPoolExecutor(processes) as pool:
+        rows = list(pool.map(look, tasks, chunksize=4))
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows

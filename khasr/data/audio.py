@@ -47,21 +47,6 @@ class Resampler:
         return pcm
 
 
-def to_16k(samples: NDArray[np.float32], rate: int) -> NDArray[np.int16]:
-    """Mono 16-bit audio at 16 kHz: channels averaged, resampled by soxr at high quality; (samples,).
-
-    Args:
-        samples: (samples,) or (samples, channels), full scale at ±1.
-        rate: of the samples, in Hz.
-
-    Raises:
-        ValueError: no samples, samples that are not finite, or a rate out of range.
-    """
-    if len(samples) == 0:
-        raise ValueError("it has no samples")
-    return Resampler(rate).convert(samples, last=True)
-
-
 def standardise(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """The waveform with mean 0 and variance 1, as in XLS-R's pretraining; (samples,) in and out."""
     centred = waveform - waveform.mean()

@@ -37,7 +37,7 @@ AXES = {
     "flops": "FLOPs of training",
 }
 """What both models can have had as much of: repeats of audio counted; the sum of the lr over optimizer steps; 6 x
-parameters x frames heard."""
+parameters x frames seen."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Runs:
     Attributes:
         table: a row a run. `wer` and `cer` are val's, fractions, of the run's best checkpoint with its own decoder;
             where a run did not get so far, the lowest on its way. `lr_area` is the sum of the lr over optimizer steps.
-            `flops` are 6 x parameters x frames heard in training (Kaplan 2020, sec. 2.1), an estimate.
+            `flops` are 6 x parameters x frames seen in training (Kaplan 2020, sec. 2.1), an estimate.
         curves: run, step, metric, value.
         hypotheses: run, part, id, reference, hypothesis, edits, words, seconds; of run folders alone.
         configs: each run folder's options as they lie in config.yaml.
@@ -180,7 +180,7 @@ def _find(place: Path, seen: set[str]) -> Iterator[_Found]:
     resumed: dict[str, _Found] = {}
     folders = [place, *sorted(p for p in place.rglob("*") if p.is_dir() and not p.is_symlink())]
     run_folders = [f for f in folders if RunFolder(f).results.is_file() or RunFolder(f).is_run]
-    # A wandb folder has a config.yaml of its own, in files/.
+    # A wandb folder has its own config.yaml, in files/.
     run_folders = [f for f in run_folders if "wandb" not in f.relative_to(place).parts and f.name != "files"]
     for folder in run_folders:
         yield _Found("folder", folder.name if folder == place else str(folder.relative_to(place)), folder)
@@ -189,7 +189,7 @@ def _find(place: Path, seen: set[str]) -> Iterator[_Found]:
             continue
         key = folder.name.rsplit("-", 1)[-1]
         if key in seen or any(run_folder in folder.parents for run_folder in run_folders):
-            continue  # the same run, which its own folder tells more of
+            continue  # the same run, whose own folder contains more
         if key in resumed:
             resumed[key].offline.append(folder)
         else:
@@ -318,7 +318,7 @@ def _labels(table: pd.DataFrame) -> pd.Series:
     names = table[_MODEL].astype(object) if _MODEL in table else pd.Series([None] * len(table), table.index, object)
     shape_columns = [c for c in table.columns if c.startswith(_SHAPE)]
     shapes = table[shape_columns].map(str).agg("|".join, axis=1) if shape_columns else names.map(str)
-    # A run that stopped before its model was built has no count; its like tells it, or its shape.
+    # A run that stopped before its model was built has no count: it is taken from similar runs, or from the shape.
     for rows in table.groupby([names.map(str), shapes]).groups.values():
         known = table.loc[rows, "parameters"].median()
         table.loc[rows, "parameters"] = table.loc[rows, "parameters"].fillna(

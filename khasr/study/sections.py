@@ -44,7 +44,7 @@ def curves_section(design: Design, pictures: "Pictures") -> Section:
     section.pictures.append(
         pictures.add("learning_curves", figure, "WER on val against the share of the run, for each model",
                      "Each run thin; the mean over the seeds of the reference (dashed) and of each model's best "
-                     "setting (solid); dotted, the model card's own 13 rows, of its own validation part.")
+                     "setting (solid); dotted, the model card's 13 rows, of the card's validation part.")
     )  # fmt: skip
     rows = design.table.groupby(["model", "cell"])
     table = [

@@ -12,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies import Strategy
 from rich.console import Console
 
 from khasr.config import Config
@@ -37,8 +36,8 @@ from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.best import load_best, score_parts
 from khasr.training.callbacks import Diverged, TrainingMetrics
-from khasr.training.checkpoints import Checkpoints, WholeFileIO, check_resumable
-from khasr.training.devices import PRECISIONS, build_strategy, check_devices, is_first_process
+from khasr.training.checkpoints import Checkpoints, check_resumable
+from khasr.training.devices import build_strategy, check_devices, is_first_process
 from khasr.training.diagnostics import StartWeights
 from khasr.training.instruments import Instruments
 from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard, close_loggers
@@ -46,6 +45,7 @@ from khasr.training.module import CtcModule
 from khasr.training.progress import Progress
 from khasr.training.summary import describe_data, describe_length, print_summary, title
 from khasr.training.symptoms import diagnose, symbol_entropy
+from khasr.training.trainer import build_trainer
 from khasr.training.wandb_run import log_best, log_checkpoint, log_utterances, mark_preempting
 
 
@@ -361,44 +361,6 @@ def _describe_training(training: _Training, module: CtcModule, length: _Length) 
         "audio_seconds_per_second": metrics.audio_seconds / max(metrics.train_seconds, 1e-9),
         "peak_memory_gib": peak_memory_gib(),
     } | training.instruments.totals()
-
-
-def build_trainer(
-    config: Config,
-    folder: RunFolder,
-    total_steps: int,
-    callbacks: list[pl.Callback],
-    loggers: list[Logger],
-    strategy: str | Strategy = "auto",
-) -> pl.Trainer:
-    """Lightning's Trainer for a run of `total_steps` optimizer steps."""
-    options = config.trainer
-    return pl.Trainer(
-        default_root_dir=folder.path,
-        accelerator=options.accelerator,
-        strategy=strategy,
-        devices=options.devices,
-        num_nodes=options.num_nodes,
-        precision=PRECISIONS[config.precision.name],
-        # For Lightning the whole run is one epoch: see TrainingOrder.
-        max_epochs=1,
-        max_steps=total_steps,
-        accumulate_grad_batches=options.accumulate_grad_batches,
-        gradient_clip_val=options.gradient_clip_norm or None,
-        # Checkpoints decides after each batch when to validate; without None batches are counted within an epoch.
-        check_val_every_n_epoch=None,
-        val_check_interval=2**62,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        deterministic=options.deterministic,
-        callbacks=callbacks,
-        logger=loggers,
-        plugins=[WholeFileIO()],
-        enable_checkpointing=True,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-    )
 
 
 def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:

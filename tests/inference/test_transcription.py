@@ -42,7 +42,11 @@ FILES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
     "cut.ogg": (cut, True, "cut.ogg: it is cut short"),
     "empty.wav": (lambda p: p.write_bytes(b""), False, "empty.wav: it is empty"),
     "no_samples.wav": (lambda p: soundfile.write(p, np.zeros(0), 16_000), False, "no_samples.wav: it has no samples"),
-    "page.mp3": (lambda p: p.write_text("<html>404</html>" * 50), False, "page.mp3: "),
+    "page.mp3": (
+        lambda p: p.write_text("<html>404</html>" * 50),
+        False,
+        "page.mp3: libsndfile does not recognise its format",
+    ),
     "other.m4a": (lambda p: p.write_bytes(b"\0\0\0 ftypM4A "), False, "other.m4a: .m4a files are decoded with ffmpeg"),
     "._good.wav": (lambda p: p.write_bytes(b"\0\5\26\7"), False, ""),
     "notes.txt": (lambda p: p.write_text("x"), False, "1 files in the folders are not audio by their names: 1 .txt"),

@@ -52,9 +52,9 @@ def test_evaluation_mode() -> None:
 def test_attention_without_dropout(mask: str, positions: bool) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 11, 8, requires_grad=True) for _ in range(3))
-    heard = torch.ones(2, 1, 11, 11, dtype=torch.bool)
-    heard[1, :, :, 6:] = False
-    masks = {"none": None, "bool": heard, "float": torch.zeros(2, 1, 11, 11).masked_fill(~heard, -1e30)}
+    attended = torch.ones(2, 1, 11, 11, dtype=torch.bool)
+    attended[1, :, :, 6:] = False
+    masks = {"none": None, "bool": attended, "float": torch.zeros(2, 1, 11, 11).masked_fill(~attended, -1e30)}
     bias = torch.randn(2, 3, 11, 11) if positions else None
     module = nn.Module()
     module.is_causal = False  # type: ignore[assignment]

@@ -177,7 +177,7 @@ def test_command_error(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "expected the folder of a run" in done.stderr
+    assert "expected the folder of a run (python -m khasr.train)" in done.stderr
     assert main.__doc__
 
 

@@ -61,7 +61,7 @@ def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with lock_run(RunFolder(tmp_path)):
-        pass
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_training_in_a_locked_folder(small: Callable[..., Config], tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def estimate_each_seed(weights: Array, runs: Replicates, level: float = 0.95) ->
     """The same contrasts, one value for each seed: t with seeds - 1 degrees of freedom, for noise unlike among cells.
 
     Args:
-        weights: (contrasts, cells), or (seeds, contrasts, cells) where each seed has cells of its own.
+        weights: (contrasts, cells), or (seeds, contrasts, cells) where each seed has different cells.
     """
     each = np.broadcast_to(weights, (runs.seeds, *weights.shape[-2:]))
     scores = np.nan_to_num(runs.scores)  # a cell that a seed lacks has weight 0 for it

@@ -125,7 +125,7 @@ def command(plan: Plan, folder: Path, cells: Sequence[int], seeds: Sequence[int]
 
 
 def _train(plan: Plan, folder: Path, cells: Sequence[int], seeds: Sequence[int], left: float | None, jobs: int) -> int:
-    """Makes the runs in a process of its own; returns its exit code. Signals are passed on, and waited for."""
+    """Makes the runs in a separate process; returns its exit code. Signals are passed on, and waited for."""
     write_cells(plan, folder)
     words = command(plan, folder, cells, seeds, jobs)
     if left is not None:
@@ -133,7 +133,7 @@ def _train(plan: Plan, folder: Path, cells: Sequence[int], seeds: Sequence[int],
     names = ", ".join(plan.comparison.cell_name(cell) for cell in cells)
     print(f"\nRuns of {names} with seeds {', '.join(map(str, seeds))}, in {folder / 'runs'}:", flush=True)
     environment = os.environ | ({"OMP_NUM_THREADS": "1"} if jobs > 1 else {})
-    # In a session of its own: Ctrl-C then reaches the runs once, from here, and they stop after their step, saved.
+    # In a separate session: Ctrl-C then reaches the runs once, from here, and they stop after their step, saved.
     process = subprocess.Popen(
         [sys.executable, "-c", _TRAIN, str(folder / "cells"), *words], env=environment, start_new_session=True
     )

@@ -350,7 +350,7 @@ def _stage_notes(a: Options, b: Options, factors: Sequence[Factor]) -> list[str]
             f"{' and '.join(stages)} is a run, of a different shape than the other recipe's start: two-stage training "
             "and size are one factor here. To tell them apart, train a first stage of the other shape too."
         ]
-    return [f"Both recipes start from {stages[0]}, a run; the noise of its own seed is not in the intervals."]
+    return [f"Both recipes start from {stages[0]}, a run; the noise of its seed is not in the intervals."]
 
 
 def _shown(value: Any) -> str:

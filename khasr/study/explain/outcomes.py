@@ -13,12 +13,10 @@ import yaml
 from khasr.run.folder import RunFolder, read_metrics
 from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import read_hypotheses
+from khasr.study.design import LEARNED_BELOW
 from khasr.study.explain.attribution import Array, Replicates
 from khasr.study.explain.factors import Options, flatten
 from khasr.study.explain.plan import Plan
-
-LEARNED_BELOW = 0.95
-"""A run has learned if its WER on val is below this; all blank is 1."""
 
 
 @dataclass(frozen=True)
