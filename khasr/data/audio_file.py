@@ -6,7 +6,6 @@ is on the PATH, for formats that libsndfile does not read (m4a, aac, mp4, webm).
 
 import contextlib
 import io
-import re
 import shutil
 import struct
 import subprocess
@@ -21,7 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from khasr.data.audio import Resampler
-from khasr.data.containers import Segment, Stream, read_layout
+from khasr.data.containers import FORMATS, Segment, Stream, read_layout
 
 FFMPEG_ENDINGS = {".m4a", ".m4b", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".mka", ".3gp", ".amr", ".wma"}
 """Endings of files that only ffmpeg reads."""
@@ -238,8 +237,11 @@ def _native_blocks_of(file: BinaryIO, path: Path | None) -> Iterator[tuple[NDArr
                 return
             raise ValueError(problem or error.error_string.removeprefix("Error : ")) from None
         with sound:
-            if not layout.known and re.search("truncated|should be", sound.extra_info):
-                problem = problem or "it is cut short: its header states more than the file holds"
+            if not layout.known:
+                raise ValueError(
+                    f"its format, {sound.format_info}, is not accepted, because cut files of it are not detected. "
+                    f"Expected {FORMATS}; `ffmpeg -i FILE FILE.wav` or `sox FILE FILE.wav` converts it"
+                )
             for samples in _stream_blocks(sound, view, stream):
                 if isinstance(samples, str):
                     problem = problem or samples

@@ -1,7 +1,11 @@
 """The layout of audio files: where their audio is, and whether the length that they state is there.
 
 libsndfile believes length fields, and for most formats it shortens them silently to what the file holds. Each function
-below reads the headers of one family of formats and compares the stated length with the size of the file.
+below reads the headers of one family of formats and compares the stated length with the size of the file. Formats that
+none of them reads are refused: `FORMATS` are those that speech is kept in.
+
+FLAC, Ogg and MPEG audio are streams, which may be joined: all of them are decoded. A second file behind the stated end
+of a WAV, AIFF, AU, CAF, W64 or SPHERE file is a fault, because other programs do not read it either.
 """
 
 import re
@@ -11,6 +15,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from khasr.data.mpeg import mpeg_streams
+
+FORMATS = "wav (also RF64 and W64), flac, ogg, opus, mp3, aiff, au, caf and NIST SPHERE"
+"""The formats whose length is checked."""
 
 Segment = bytes | tuple[int, int]
 """Bytes to be inserted, or a range of the file."""
@@ -48,7 +55,7 @@ class Layout:
     Attributes:
         streams: to be decoded one after the other.
         problem: how the stated length differs from the size of the file; empty if it does not.
-        known: whether the format is one of those that are checked here.
+        known: whether the format is one of `FORMATS`.
     """
 
     streams: list[Stream]
@@ -204,28 +211,23 @@ def _riff(file: BinaryIO, base: int, size: int) -> Layout:
     return Layout([Stream([(base, size)])], "it has no audio (no chunk `data`)")
 
 
-def _iff(file: BinaryIO, base: int, size: int) -> Layout:
+def _aiff(file: BinaryIO, base: int, size: int) -> Layout:
+    counted: list[tuple[int, int]] = []  # the offset of the number of frames, and the bytes of a frame
     for name, begin, length in _walk(file, base + 12, size, ">"):
-        if name in (b"SSND", b"BODY"):
-            offset = 8 if name == b"SSND" else 0
-            stated = length - offset if length else 0
-            found = _Bytes(begin + offset, stated)
-            layout = _check_bytes(file, base, size, found, _chunks_end(">"))
+        if name == b"COMM":
+            channels, _, bits = _unpack(file, begin, ">HIH")
+            counted.append((begin + 2, max(1, channels * ((bits + 7) // 8))))
+        elif name == b"SSND":
+            start = begin + 8
+            stated = length - 8 if length else 0
+            layout = _check_bytes(file, base, size, _Bytes(start, stated), _chunks_end(">"))
             if is_unknown_length(stated) and not layout.problem:
-                # The sizes count what precedes the audio, and AIFF has a number of frames too.
+                # The sizes count what precedes the audio, and the number of frames is stated separately.
                 values = [(base + 4, ">I", size - base - 8), (begin - 4, ">I", size - begin)]
-                for other, start, _ in _walk(file, base + 12, begin, ">"):
-                    if other == b"COMM":
-                        channels, _, bits = _unpack(file, start, ">HIH")
-                        frames = (size - begin - offset) // max(1, channels * ((bits + 7) // 8))
-                        values.append((start + 2, ">I", frames))
-                    elif other == b"VHDR":
-                        values.append((start, ">I", size - begin))
-                    if other in (b"SSND", b"BODY"):
-                        break
+                values += [(at, ">I", (size - start) // frame) for at, frame in counted]
                 layout.streams[0].segments = list(_overwrite(base, size, values))
             return layout
-    return Layout([Stream([(base, size)])], "it has no audio (no chunk SSND or BODY)")
+    return Layout([Stream([(base, size)])], "it has no audio (no chunk SSND)")
 
 
 def _w64(file: BinaryIO, base: int, size: int) -> Layout:
@@ -287,51 +289,9 @@ def _nist(file: BinaryIO, base: int, size: int) -> Layout:
     numbers = {key: int(value) for key, value in fields}
     coding = re.search(rb"(?m)^sample_coding -s\d+ (\S+)", text)
     if b"sample_count" not in numbers or (coding and b"shorten" in coding[1]):
-        return Layout([Stream([(base, size)])], known=False)
+        return Layout([Stream([(base, size)])], known=False)  # only ffmpeg decodes shorten
     stated = numbers[b"sample_count"] * numbers.get(b"sample_n_bytes", 2) * numbers.get(b"channel_count", 1)
     return _check_bytes(file, base, size, _Bytes(base + start, stated))
-
-
-def _voc(file: BinaryIO, base: int, size: int) -> Layout:
-    at = base + _unpack(file, base + 20, "<H")[0]
-    audio = 0
-    while at < size:
-        kind = _read(file, at, 1)[0]
-        if kind == 0:
-            return _check_bytes(file, base, size, _Bytes(at, 1))
-        length = int.from_bytes(_read(file, at + 1, 3), "little")
-        if kind in (1, 2, 9):
-            audio += length
-            if length in (0, 0xFFFFFF):
-                return Layout([Stream([(base, size)])])
-        at += 4 + length
-    # Every file ends with a block of kind 0.
-    there = audio - max(1, at - size)
-    return Layout([Stream([(base, size)])], f"it is cut short: {there:,} of {audio:,} bytes of audio are there")
-
-
-def _paf(file: BinaryIO, base: int, size: int) -> Layout:
-    # Ensoniq PARIS states no length; only audio that ends within a frame (or a block of ten 24-bit frames) shows a cut.
-    order = "<" if _unpack(file, base + 8, ">I")[0] else ">"
-    kind, channels = _unpack(file, base + 16, order + "2I")
-    unit = {0: 2, 1: 32, 2: 1}.get(kind, 1) * max(1, channels)
-    rest = (size - base - 2048) % unit
-    return Layout([Stream([(base, size)])], "it is cut short: it ends within a frame" if rest else "")
-
-
-def _avr(file: BinaryIO, base: int, size: int) -> Layout:
-    stereo, bits = _unpack(file, base + 12, ">2H")
-    frames = _unpack(file, base + 26, ">I")[0]
-    return _check_bytes(file, base, size, _Bytes(base + 128, frames * (2 if stereo else 1) * max(1, bits // 8)))
-
-
-def _sds(file: BinaryIO, base: int, size: int) -> Layout:
-    # MIDI Sample Dump Standard: 7 bits in each byte, packets of 127 bytes with 120 bytes of samples.
-    bits = _read(file, base + 6, 1)[0]
-    low, middle, high = _read(file, base + 10, 3)
-    frames = low | middle << 7 | high << 14
-    packets = -(-frames // (120 // max(2, -(-bits // 7))))
-    return _check_bytes(file, base, size, _Bytes(base + 21, 127 * packets))
 
 
 def _flac(file: BinaryIO, base: int, size: int) -> Layout:
@@ -405,15 +365,11 @@ def _ogg(file: BinaryIO, base: int, size: int) -> Layout:
 
 _FAMILIES: list[tuple[bytes, Callable[[BinaryIO, int, int], Layout]]] = [
     (rb"(RIFF|RIFX|RF64|BW64)....WAVE", _riff),
-    (rb"FORM....(AIFF|AIFC|8SVX|16SV)", _iff),
+    (rb"FORM....AIF[FC]", _aiff),
     (rb"riff\x2e\x91\xcf\x11", _w64),
     (rb"\.snd|dns\.", _au),
     (rb"caff", _caf),
     (rb"NIST_1A", _nist),
-    (rb"Creative Voice File\x1a", _voc),
-    (rb" paf|fap ", _paf),
-    (rb"2BIT", _avr),
-    (rb"\xf0\x7e.\x01", _sds),
     (rb"fLaC", _flac),
     (rb"OggS", _ogg),
 ]

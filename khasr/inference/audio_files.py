@@ -11,10 +11,17 @@ from pathlib import Path
 import soundfile
 
 from khasr.data.audio_file import FFMPEG_ENDINGS
+from khasr.data.containers import FORMATS
 
 STDIN = "-"
 
-_LIBSNDFILE_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus", ".oga", ".aif"}
+_ENDINGS = {
+    ".wav", ".wave", ".wavex", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aiff", ".aif",
+    ".aifc", ".au", ".snd", ".caf", ".sph", ".nist",
+}  # fmt: skip
+
+# Formats that libsndfile reads and khasr refuses, because cut files of them are not detected.
+_REFUSED_ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} - _ENDINGS
 
 # Files of operating systems: resource forks of macOS (`._NAME`) and folder settings.
 _SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
@@ -53,8 +60,7 @@ def find_audio(names: Sequence[str]) -> AudioFiles:
         files = {file: _sort_in(found, file) for file in sorted(p for p in path.rglob("*") if p.is_file())}
         if not any(kind in ("audio", "left out") for kind in files.values()):
             raise FileNotFoundError(
-                f"{name} contains no audio files. Expected files that libsndfile reads (wav, flac, ogg, mp3), or, with "
-                "ffmpeg installed, m4a, aac, mp4 or webm."
+                f"{name} contains no audio files. Expected {FORMATS}; with ffmpeg installed also m4a, aac, mp4 or webm."
             )
         for file, kind in files.items():
             if kind == "audio":
@@ -69,13 +75,13 @@ def _sort_in(found: AudioFiles, file: Path) -> str:
     ending = file.suffix.lower()
     if file.name.startswith("._") or file.name.lower() in _SYSTEM_FILES:
         return "system"
-    if ending in _LIBSNDFILE_ENDINGS or (ending in FFMPEG_ENDINGS and shutil.which("ffmpeg") is not None):
+    if ending in _ENDINGS or (ending in FFMPEG_ENDINGS and shutil.which("ffmpeg") is not None):
         return "audio"
     if ending in FFMPEG_ENDINGS:
         found.left_out.append((str(file), f"{ending} files are decoded with ffmpeg, which is not on PATH"))
         return "left out"
-    if (mimetypes.guess_type(file.name)[0] or "").startswith(("audio/", "video/")):
-        found.left_out.append((str(file), f"{ending} files cannot be decoded; convert it to wav, flac, ogg or mp3"))
+    if ending in _REFUSED_ENDINGS or (mimetypes.guess_type(file.name)[0] or "").startswith(("audio/", "video/")):
+        found.left_out.append((str(file), f"{ending} files are not accepted; convert it to wav, flac, ogg or mp3"))
         return "left out"
     found.other[ending or "without ending"] += 1
     return "other"

@@ -19,10 +19,10 @@ NOISE = np.random.default_rng(0).normal(0, 0.1, SAMPLES).astype(np.float32)
 CONTAINERS = [
     ("WAV", "PCM_16"), ("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("WAV", "GSM610"), ("WAVEX", "PCM_24"),
     ("RF64", "PCM_16"), ("W64", "PCM_16"), ("AIFF", "PCM_16"), ("AIFF", "IMA_ADPCM"), ("AU", "PCM_16"),
-    ("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("NIST", "PCM_16"), ("SVX", "PCM_16"), ("VOC", "PCM_16"), ("PAF", "PCM_24"),
-    ("AVR", "PCM_16"), ("SDS", "PCM_16"), ("MAT4", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
-    ("MP3", "MPEG_LAYER_III"),
+    ("AIFF", "ULAW"), ("AU", "ULAW"), ("CAF", "PCM_16"), ("CAF", "ALAC_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"),
 ]  # fmt: skip
+REFUSED = ["SVX", "VOC", "PAF", "AVR", "SDS", "MAT4", "MAT5", "PVF", "IRCAM", "HTK", "MPC2K", "XI", "WVE"]
 
 
 def written(container: str, subtype: str, samples: np.ndarray = NOISE, rate: int = 16_000) -> bytes:
@@ -54,6 +54,18 @@ def test_cut(container: str, subtype: str, share: float) -> None:
         decoded(data[: int(share * len(data))])
 
 
+@pytest.mark.parametrize("container", REFUSED)
+def test_refused(container: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Formats in which a cut file would go unnoticed are refused, whole or not, with what converts them."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg
+    subtype = soundfile.default_subtype(container)
+    data = written(container, subtype, rate=8_000 if container == "WVE" else 44_100)
+    with pytest.raises(ValueError, match=r"its format, .*, is not accepted.*Expected wav.*; `ffmpeg -i FILE"):
+        decoded(data)
+    with pytest.raises(ValueError, match=r"is not accepted|does not recognise its format"):
+        decoded(data[: int(0.6 * len(data))])
+
+
 @pytest.mark.parametrize(("container", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
 def test_joined(container: str, subtype: str) -> None:
     """Two files in one are decoded to the end."""
@@ -65,7 +77,7 @@ def test_joined_mp3() -> None:
     assert 2 * SAMPLES <= decoded(2 * written("MP3", "MPEG_LAYER_III")) < 2 * SAMPLES + 4000
 
 
-@pytest.mark.parametrize("container", ["WAV", "AIFF", "AU", "CAF", "RF64", "W64", "SVX", "NIST"])
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "AU", "CAF", "RF64", "W64", "NIST"])
 def test_joined_chunks(container: str) -> None:
     """A second file behind the stated end is a fault, not lost silently."""
     with pytest.raises(ValueError, match="more follow"):
@@ -81,12 +93,11 @@ def fields(container: str) -> list[tuple[bytes, int, str]]:
         "AU": [(b".snd", 8, ">I")],
         "AIFF": [(b"SSND", 4, ">I"), (b"FORM", 4, ">I")],
         "CAF": [(b"data", 4, ">Q")],
-        "SVX": [(b"BODY", 4, ">I"), (b"FORM", 4, ">I")],
     }[container]
 
 
 @pytest.mark.parametrize("value", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1])
-@pytest.mark.parametrize("container", ["WAV", "RF64", "W64", "AU", "AIFF", "CAF", "SVX"])
+@pytest.mark.parametrize("container", ["WAV", "RF64", "W64", "AU", "AIFF", "CAF"])
 def test_unknown_length(container: str, value: int) -> None:
     """Streamed files, whose length fields were never filled in, are decoded to the end."""
     data = written(container, "PCM_16")

@@ -38,12 +38,24 @@ def test_outputs(names: list[str], outputs: list[str], tmp_path: Path, monkeypat
 def test_left_out(ffmpeg: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Audio that cannot be decoded is named with the reason; files of macOS are ignored; other files are counted."""
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/ffmpeg" if ffmpeg else None)
-    names = ["talk.flac", "._talk.flac", ".DS_Store", "other.m4a", "film.webm", "old.ra", "notes.txt", "LICENSE"]
+    names = [
+        "talk.flac",
+        "._talk.flac",
+        ".DS_Store",
+        "other.m4a",
+        "film.webm",
+        "old.ra",
+        "old.voc",
+        "notes.txt",
+        "LICENSE",
+    ]
     write(tmp_path, *names)
     found = find_audio([str(tmp_path)])
     assert [Path(p).name for p in found.paths] == (["film.webm", "other.m4a"] if ffmpeg else []) + ["talk.flac"]
     assert [(Path(p).name, reason.split(" files")[0]) for p, reason in found.left_out] == (
-        ([] if ffmpeg else [("film.webm", ".webm")]) + [("old.ra", ".ra")] + ([] if ffmpeg else [("other.m4a", ".m4a")])
+        ([] if ffmpeg else [("film.webm", ".webm")])
+        + [("old.ra", ".ra"), ("old.voc", ".voc")]
+        + ([] if ffmpeg else [("other.m4a", ".m4a")])
     )
     assert dict(found.other) == {".txt": 1, "without ending": 1}
 
