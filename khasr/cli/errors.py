@@ -12,6 +12,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from khasr.config import CONF_DIR
 from khasr.run.interrupts import Interrupted
+from khasr.text.terminal import printable
 
 FAILED, MISTAKE = 1, 2
 """Exit codes: the run failed; a mistake in the options or in the input."""
@@ -43,22 +44,28 @@ def report_error(error: Exception) -> int:
     if isinstance(error, Interrupted):
         return 128 + int(error.signum)  # reported where it was raised
     if isinstance(error, HydraException | OmegaConfBaseException):
-        print(_composition_error(error), file=sys.stderr)
+        _print(_composition_error(error))
         return MISTAKE
     if isinstance(error, OSError) and error.errno in _MACHINE:
-        print(f"{error.strerror}: {error.filename or 'while writing the run'}.", file=sys.stderr)
+        _print(f"{error.strerror}: {error.filename or 'while writing the run'}.")
         return FAILED
     frames = traceback.extract_tb(error.__traceback__)
     # A message is written for the user where khasr itself raised the error; deeper ones are faults of khasr.
     ours = bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])
     if ours and isinstance(error, FileNotFoundError | ValueError | ModuleNotFoundError | ConnectionError):
-        print(error, file=sys.stderr)
+        _print(str(error))
         return MISTAKE
     if ours and type(error).__module__.startswith("khasr"):
-        print(error, file=sys.stderr)
+        _print(str(error))
     else:
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+            _print(line)
     return FAILED
+
+
+def _print(message: str) -> None:
+    """Prints a message on standard error as one line, with the control characters of names in it escaped."""
+    print(printable(message), file=sys.stderr)
 
 
 def _composition_error(error: BaseException) -> str:
