@@ -48,7 +48,7 @@ def diagnose(
         train: results["train"] of a finished run.
         last: loss, wer, cer and blank_share of the last validation.
         best: wer and loss of the best validation.
-        entropy: of the symbols of the training texts, in nats.
+        entropy: entropy of the symbols of the training texts, in nats.
     """
     loss = last["loss"]
     if not all(math.isfinite(value) for value in (loss, last["wer"])):
@@ -81,7 +81,7 @@ def diagnose(
 
 
 def _advice(config: Config, train: Mapping[str, Any]) -> list[str]:
-    """Settings that help to leave the plateau; those that the numbers of this run point to come first."""
+    """Settings that help to leave the plateau; those that this run's numbers suggest come first."""
     steps, area = int(train["steps"]), train["lr_area"]
     warmup = in_steps(config.schedule.warmup, steps)
     frozen = in_steps(config.finetune.freeze_encoder_steps, steps)
@@ -106,8 +106,8 @@ def _advice(config: Config, train: Mapping[str, Any]) -> list[str]:
         )
     advice.append(
         f"more updates, by trainer.max_epochs or smaller batches: lr summed over this run's {steps:,} steps is "
-        f"{area:.2g}; fine-tuning by XLS-R's authors has {low} to {high}, the card's 1B 0.027 (too few steps are "
-        "what makes fine-tuning fail: Mosbach 2021, Zhang 2021)"
+        f"{area:.2g}; fine-tuning by XLS-R's authors has {low} to {high}, the card's 1B 0.027 (fine-tuning often "
+        "fails because of too few steps: Mosbach 2021, Zhang 2021)"
     )
     if config.model.mask_time_prob > 0 or config.model.mask_feature_prob > 0:
         advice.append(
