@@ -11,7 +11,7 @@ import numpy as np
 from khasr.config import DataConfig, TextConfig
 from khasr.data.tables import read_lines
 from khasr.text.normalise import normalise
-from khasr.text.terminal import printable
+from khasr.text.terminal import guard_cell, printable, unguard_cell
 
 PARTS = ("train", "val", "test")
 
@@ -208,8 +208,11 @@ _KINDS = {
 
 
 def manifest(parts: Parts) -> str:
-    """A split as a tab-separated table of id and part, which data.split=PATH reads back."""
-    lines = ["id\tpart", *(f"{id_}\t{part}" for part in PARTS for id_ in parts[part])]
+    """A split as a tab-separated table of id and part, which data.split=PATH reads back.
+
+    Ids that a spreadsheet would run as formulas have an apostrophe before them.
+    """
+    lines = ["id\tpart", *(f"{guard_cell(id_)}\t{part}" for part in PARTS for id_ in parts[part])]
     return "\n".join(lines) + "\n"
 
 
@@ -237,7 +240,7 @@ def read_manifest(path: Path) -> dict[str, str]:
         if len(fields) != 2 or fields[1] not in PARTS:
             found = printable(line, 80)
             raise ValueError(f"{path}:{number}: expected id, tab, and train, val or test; found {found!r}.")
-        if part_of.setdefault(fields[0], fields[1]) != fields[1]:
-            name = printable(fields[0], 80)
-            raise ValueError(f"{path}:{number}: {name} is in two parts, {part_of[fields[0]]} and {fields[1]}.")
+        id_, part = unguard_cell(fields[0]), fields[1]
+        if part_of.setdefault(id_, part) != part:
+            raise ValueError(f"{path}:{number}: {printable(id_, 80)} is in two parts, {part_of[id_]} and {part}.")
     return part_of

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from khasr.scoring.error_rates import character_edits, word_edits
+from khasr.text.terminal import guard_cell, unguard_cell
 
 # Texts are normalised and hold none of these; ids and the symbols of foreign models may.
 _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -60,6 +61,8 @@ def write_hypotheses(
 ) -> None:
     """Writes `hypotheses.tsv`: one row per utterance, with its part and its word edits.
 
+    Texts that a spreadsheet would run as formulas have an apostrophe before them, which `read_hypotheses` removes.
+
     Args:
         path: the file; replaced if it exists.
         parts: hypotheses by the name of their part.
@@ -73,7 +76,11 @@ def write_hypotheses(
             row = [h.id, h.reference, h.hypothesis, edits.total, f"{h.seconds:.3f}", part, h.speaker, *edits[:3]]
             rows.append(row + ([next(others).hypothesis] if against is not None else []))
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines("\t".join(str(cell).translate(_ESCAPED) for cell in row) + "\n" for row in rows)
+        file.writelines("\t".join(map(_written, row)) + "\n" for row in rows)
+
+
+def _written(cell: object) -> str:
+    return guard_cell(cell.translate(_ESCAPED)) if isinstance(cell, str) else str(cell)
 
 
 def read_hypotheses(path: Path) -> tuple[dict[str, list[Hypothesis]], int]:
@@ -88,7 +95,8 @@ def read_hypotheses(path: Path) -> tuple[dict[str, list[Hypothesis]], int]:
         columns = file.readline().rstrip("\r\n").split("\t")
         for line in file:
             try:
-                row = dict(zip(columns, line.rstrip("\r\n").split("\t"), strict=True))
+                cells = map(unguard_cell, line.rstrip("\r\n").split("\t"))
+                row = dict(zip(columns, cells, strict=True))
                 seconds = float(row["seconds"])
                 hypothesis = Hypothesis(row["id"], row.get("speaker", ""), seconds, row["reference"], row["hypothesis"])
             except (KeyError, ValueError):

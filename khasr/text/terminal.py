@@ -1,5 +1,6 @@
 """Text from file names and transcripts, made safe for a terminal and for tables with one record per line."""
 
+import re
 import unicodedata
 
 # Line and paragraph separators, and the controls that reverse the direction of the text around them.
@@ -26,3 +27,13 @@ def printable(text: str, most: int | None = None) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def guard_cell(text: str) -> str:
+    """The text with an apostrophe before `=`, `+`, `-` or `@`, with which a spreadsheet would run it as a formula."""
+    return f"'{text}" if re.match("'*[-=+@]", text) else text
+
+
+def unguard_cell(cell: str) -> str:
+    """The text that `guard_cell` returned as `cell`."""
+    return cell[1:] if re.match("'+[-=+@]", cell) else cell

@@ -83,6 +83,11 @@ TABLES: list[tuple[str, bytes, str | None, str]] = [
     ("empty", b"", "stop", "no column audio, text, speaker; it has nothing"),
     ("duplicate id", (HEAD + ROWS + f"u0.wav\t{TEXT}\ts\n").encode(), "its id occurs twice", r"utterances\.tsv:10: u0 occurs a second time"),
     ("empty text", (HEAD + ROWS + "bad.wav\t \ts\n").encode(), "no text", r"utterances\.tsv:10: bad has no text"),
+    *((name, f"{HEAD}{ROWS}{audio}\t{TEXT}\ts\n".encode(), "no audio", r"utterances\.tsv:10: .{0,90} is not a file in ")
+      for name, audio in (("no path", ""), ("a dot", "."), ("the root", "/"), ("a folder", "../c"), ("long name", "x" * 300 + ".wav"),
+                          ("long path", "x/" * 3000 + "a.wav"), ("below a file", "u0.wav/a.wav"))),
+    ("NUL", f"{HEAD}{ROWS}a\0.wav\t{TEXT}\ts\n".encode(), "control characters in its id or speaker", r"utterances\.tsv:10: the id a\\x00\.wav contains"),
+    ("large field", f"{HEAD}{ROWS}bad.wav\t{'x ' * 5_000_000}\ts\n".encode(), "text too long", r"the text of bad has 9,999,999 characters"),
     ("short row", (HEAD + ROWS + "bad.wav\n").encode(), "a row that cannot be read", r"utterances\.tsv:10: it has 1 fields, the header has 3"),
 ]  # fmt: skip
 
@@ -134,6 +139,19 @@ def test_tables(tmp_path: Path, content: bytes, reason: str | None, message: str
     write(root / "bad.wav")
     (root / "utterances.tsv").write_bytes(content)
     check(root, tmp_path / "cache", reason, message, GOOD)
+
+
+def test_manifest_of_missing_utterances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids of a manifest that the corpus does not have are counted, and the first is named."""
+    root = scene(tmp_path / "c")
+    parts = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    lines = [f"u{i}\t{part}" for i, part in enumerate(parts)] + ["absent\x1b1\ttrain", "absent2\tval"]
+    (tmp_path / "split.tsv").write_text("\n".join(lines), encoding="utf-8")
+    data = prepared(FolderConfig(root=str(root), cache_dir=str(tmp_path / "cache"), split=str(tmp_path / "split.tsv")))
+    assert {name: len(part) for name, part in data.parts.items()} == {"train": 4, "val": 2, "test": 2}
+    message = "names 2 utterances that the corpus does not have, or that were left out (the first is absent"
+    assert [note.count(message) for note in data.notes] == [1]
+    assert message in capsys.readouterr().err
 
 
 def test_unknown_symbol(tmp_path: Path) -> None:

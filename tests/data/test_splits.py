@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from khasr.config import DataConfig
-from khasr.data.splits import PARTS, Row, manifest, same_sentence, split
+from khasr.data.splits import PARTS, Row, manifest, read_manifest, same_sentence, split
 from tests.conftest import SHARED, needs_shared
 
 SENTENCES = [f"{a}{b} {c}" for a in "កខគឃង" for b in "ចឆជឈញ" for c in "ដឋឌឍណតថទធន"]
@@ -94,6 +94,15 @@ def test_manifest(tmp_path: Path) -> None:
     assert split(ROWS, DataConfig(split=str(path), split_seed=7, test_share=0.5)) == parts
     # Another corpus may have more utterances: they are in no part.
     assert split([*ROWS, Row("new")], DataConfig(split=str(path))) == parts
+
+
+def test_manifest_formulas(tmp_path: Path) -> None:
+    """No id of a manifest is a formula in a spreadsheet, and all are read back as they were."""
+    ids = ["=1+1", "+a", "-5", "@a", "'=a", "a=b"]
+    text = manifest({"train": ids, "val": [], "test": []})
+    assert not any(line.startswith(("=", "+", "-", "@")) for line in text.splitlines())
+    (tmp_path / "split.tsv").write_text(text, encoding="utf-8")
+    assert read_manifest(tmp_path / "split.tsv") == dict.fromkeys(ids, "train")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,17 @@ def test_control_characters_escaped(tmp_path: Path) -> None:
     assert [(h.id, h.hypothesis) for h in parts["test"]] == [("a\\tb\\r", "y\\nz")]
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-", "@SUM(A1)", "'=a", "''-", "a=b", "'a"])
+def test_formulas(text: str, tmp_path: Path) -> None:
+    """No id and no text is a formula in a spreadsheet, and all are read back as they were."""
+    path = tmp_path / "hypotheses.tsv"
+    found = [Hypothesis(text, text, 1.0, text, text)]
+    write_hypotheses(path, {"test": found}, against=found)
+    cells = path.read_text(encoding="utf-8").split("\n")[1].split("\t")
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+    assert read_hypotheses(path) == ({"test": found}, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "parts", "skipped"),
     [

@@ -21,6 +21,24 @@ def test_table_variants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("metadata.csv", 'file_name,transcription\na.flac,"ក, ខ"\n'),
+        ("metadata.csv", 'file,sentence,speaker_id\na.flac,"ក, ខ",s\n'),
+        ("metadata.jsonl", '{"file_name": "a.flac", "transcription": "ក, ខ"}\n'),
+    ],
+)
+def test_audiofolder(name: str, table: str, tmp_path: Path) -> None:
+    """AudioFolder's tables are read with their own column names, and a note says so."""
+    soundfile.write(tmp_path / "a.flac", tones("ក"), 16_000)
+    (tmp_path / name).write_text(table, encoding="utf-8")
+    corpus = read_corpus(FolderConfig(root=str(tmp_path)))
+    (utterance,) = corpus.utterances
+    assert (utterance.id, utterance.text, utterance.speaker) == ("a", "ក, ខ", "s" if "speaker" in table else "")
+    assert corpus.notes == [f"{tmp_path} has no utterances.tsv; its {name} is read."]
+
+
+@pytest.mark.parametrize(
     ("table", "message"),
     [
         (b"audio\ttext\nx.wav\ty\n", "no column speaker; it has audio, text"),

@@ -6,6 +6,7 @@ import soundfile
 
 from khasr.config import OpenslrKmConfig
 from khasr.data.audio import SAMPLE_RATE
+from khasr.data.audio_cache import load_audio
 from khasr.data.corpora import read_corpus
 from tests.conftest import SHARED, needs_shared, tones
 
@@ -74,6 +75,23 @@ def test_broken_zip(tmp_path: Path) -> None:
     (tmp_path / "km_kh_male.zip").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match="not a complete zip"):
         read_corpus(OpenslrKmConfig(root=str(tmp_path / "km_kh_male.zip")))
+
+
+def test_encrypted_zip(tmp_path: Path) -> None:
+    """An encrypted recording is a fault of its utterance."""
+    write_archive(tmp_path, [f"{i}\t\t{t}" for i, t in SENTENCES.items()], list(SENTENCES))
+    path = zipped(tmp_path)
+    data = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # the local and the central header of the recording
+        name = b"km_kh_male/wavs/khm_0308_002.wav"
+        at = next(i for i in range(len(data)) if data.startswith(header, i) and name in data[i : i + 46 + len(name)])
+        data[at + flags] |= 1
+    path.write_bytes(data)
+    corpus = read_corpus(OpenslrKmConfig(root=str(path)))
+    audio, faults = load_audio(corpus, tmp_path / "cache", progress=False)
+    assert (len(audio), [(f.id, f.reason) for f in faults]) == (2, [("khm_0308_002", "unreadable audio")])
+    assert "khm_0308_002.wav cannot be read from" in faults[0].detail
+    assert "encrypted" in faults[0].detail
 
 
 def test_no_root() -> None:
