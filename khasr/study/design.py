@@ -232,10 +232,8 @@ def common_support(
     pairs = {c: min(int((r["cell"] == c).sum()) for r in rows) for c in sorted(shared)}
     if sum(pairs.values()) * 2 >= min(map(len, rows)) > 0:
         rng = np.random.default_rng(seed)
-        rows = [
-            pd.concat([r[r["cell"] == c].sample(n, random_state=int(rng.integers(2**31))) for c, n in pairs.items()])
-            for r in rows
-        ]
+        shuffled = [r.iloc[rng.permutation(len(r))] for r in rows]
+        rows = [r[r.groupby("cell").cumcount() < r["cell"].map(pairs).fillna(0)] for r in shuffled]
     return rows, "; ".join(lacking)
 
 

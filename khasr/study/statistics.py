@@ -250,7 +250,9 @@ def interaction_p(
         return math.nan
     fitted = reduced @ (reduced.T @ scores)
     residuals = scores - fitted
-    permuted = np.stack([residuals, *(rng.permutation(residuals) for _ in range(draws))], axis=1) + fitted[:, None]
+    permuted = rng.permuted(np.repeat(residuals[:, None], draws + 1, axis=1), axis=0)
+    permuted[:, 0] = residuals
+    permuted += fitted[:, None]
 
     def left_over(basis: Array) -> Array:
         return np.asarray(((permuted - basis @ (basis.T @ permuted)) ** 2).sum(axis=0))
@@ -263,30 +265,35 @@ def interaction_p(
 
 
 def learning_p(learned: Array, large: Array, values: Array, rng: np.random.Generator, draws: int = 4999) -> float:
-    """p of the models' shares of runs that learned differing alike at all values of a setting.
+    """p of a setting not affecting whether runs learn differently in the two models.
 
-    The statistic is how much the difference of the shares varies over the values, weighted by their runs. The models'
-    names are exchanged within each value, so that a value at which both models fail says nothing. nan where the models
-    share fewer than two values.
+    The statistic is the variation over the values of the difference between the models' shares of runs that learned,
+    weighted by their runs. p is the larger of two exact permutation tests: the models' names are exchanged within each
+    value (only the setting matters), and the values are exchanged within each model (only the model matters, which may
+    then fail more often by any constant difference). nan where the models share fewer than two values.
     """
     levels = [v for v in np.unique(values) if 0 < large[values == v].mean() < 1]
     if len(levels) < 2:
         return math.nan
-    names = np.empty((draws + 1, len(large)))
-    names[0] = large
-    for v in np.unique(values):
-        here = np.flatnonzero(values == v)
-        names[1:, here] = large[here][np.argsort(rng.random((draws, len(here))), axis=1)]
-    differences, weights = [], []
-    for v in levels:
-        at, ended = names[:, values == v], learned[values == v]
-        count = at[0].sum()
-        differences.append(at @ ended / count - (1 - at) @ ended / (len(ended) - count))
-        weights.append(count * (len(ended) - count) / len(ended))
-    by_level, weight = np.stack(differences), np.asarray(weights)[:, None]
-    mean = (by_level * weight).sum(axis=0) / weight.sum()
-    statistic = (weight * (by_level - mean) ** 2).sum(axis=0)
-    return float((1 + np.sum(statistic[1:] >= statistic[0] - 1e-9)) / (draws + 1))
+    of_level = [[(values == v) & (large == m) for m in (0, 1)] for v in levels]
+    runs = np.array([[rows.sum() for rows in sides] for sides in of_level])
+    count = np.array([[int(learned[rows].sum()) for rows in sides] for sides in of_level])
+    weight = runs.prod(axis=1) / runs.sum(axis=1)
+
+    def variation(counts: NDArray[np.int64]) -> Array:
+        shares = counts / runs
+        differences = shares[..., 1] - shares[..., 0]
+        mean = differences @ weight / weight.sum()
+        return np.asarray((differences - mean[..., None]) ** 2 @ weight)
+
+    in_level = count.sum(axis=1)
+    exchanged = rng.hypergeometric(in_level, runs.sum(axis=1) - in_level, runs[:, 1], size=(draws, len(levels)))
+    by_setting = np.stack([in_level - exchanged, exchanged], axis=2)
+    by_model = np.stack(
+        [rng.multivariate_hypergeometric(runs[:, m], int(count[:, m].sum()), size=draws) for m in (0, 1)], axis=2
+    )
+    seen = variation(count[None])[0] - 1e-9
+    return max(float((1 + np.sum(variation(c) >= seen)) / (draws + 1)) for c in (by_setting, by_model))
 
 
 def failures_p(learned: Array, large: Array, strata: Array, rng: np.random.Generator, draws: int = 4999) -> float:
