@@ -1,8 +1,9 @@
-"""Counts in how many simulated studies the verdict finds what was planted, and in how many it claims what is not."""
+"""Counts the simulated studies in which the verdict finds what was planted, at several strengths.
+
+count.py [--studies 40]      adds the studies that results.csv lacks, and prints the table
+"""
 
 import argparse
-import sys
-from collections import Counter
 from pathlib import Path
 
 from simulated import REFERENCE, Plan, look_at_all, simulate
@@ -11,51 +12,53 @@ from khasr.study.design import build_design
 from khasr.study.verdict import judge
 
 LAYOUTS = ("one_at_a_time", "grid", "random")
+TRUTHS = ("cause", "size")
 
 
 def look(task: tuple[str, str, int, float, float]) -> dict[str, object]:
-    """One study: what was planted, what was claimed."""
+    """One study: what was planted and what was claimed."""
     layout, truth, seed, noise, strength = task
     runs, planted = simulate(Plan(layout, noise=noise), truth, seed, strength)
     verdict = judge(build_design(runs, reference={k: v for k, v in REFERENCE.items() if k in runs.options}), seed=seed)
     return {
-        "layout": layout, "truth": truth, "seed": seed, "planted": planted, "causes": "; ".join(verdict.causes),
-        "shown": "; ".join(claim.key for claim in verdict.shown), "claims": len(verdict.claims),
+        "layout": layout, "truth": truth, "seed": seed, "noise": noise, "strength": strength, "planted": planted,
+        "causes": "; ".join(verdict.causes), "shown": "; ".join(claim.key for claim in verdict.shown),
+        "claims": len(verdict.claims),
     }  # fmt: skip
 
 
-def right(row: dict[str, object]) -> bool:
-    """Whether the verdict says what is so: the planted cause and no other; of size alone, a gap and no cause."""
-    if row["truth"] == "cause":
-        return row["causes"] == row["planted"]
-    if row["truth"] == "size":
-        return row["causes"] == "" and row["shown"] != ""
-    return row["shown"] == ""
+def is_right(row: dict[str, str]) -> bool:
+    """Whether the verdict is right: the planted cause and no other; for a worse size, a gap and no cause."""
+    return row["causes"] == row["planted"] and row["shown"] != ""
+
+
+def names_wrong_cause(row: dict[str, str]) -> bool:
+    """Whether the verdict names a setting that was not planted."""
+    return bool({*row["causes"].split("; ")} - {row["planted"], ""})
 
 
 def main() -> None:
     """Runs the studies and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--causes", type=int, default=20, help="studies of each layout with a planted cause")
-    parser.add_argument("--sizes", type=int, default=20, help="studies of each layout with a worse size and no cause")
-    parser.add_argument("--nulls", type=int, default=200, help="studies of each layout without any difference")
+    parser.add_argument("--studies", type=int, default=40, help="of each row (default: %(default)s)")
     parser.add_argument("--noise", type=float, default=Plan.noise, help="between seeds, in log WER")
-    parser.add_argument("--strength", type=float, default=1.0, help="of what is planted; 1: 0.3 in log WER")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[1.0, 0.5, 0.25], help="1: 0.3 in log WER")
+    parser.add_argument("--processes", type=int, default=1, help="at once (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.csv")
     options = parser.parse_args()
+    rows = [(truth, layout, strength) for truth in TRUTHS for layout in LAYOUTS for strength in options.strengths]
     tasks = [
-        (layout, truth, seed, options.noise, options.strength)
-        for layout in LAYOUTS
-        for truth, count in (("cause", options.causes), ("size", options.sizes), ("null", options.nulls))
-        for seed in range(count)
+        (layout, truth, seed, options.noise, strength)
+        for seed in range(options.studies)
+        for truth, layout, strength in rows
     ]
-    rows = look_at_all(look, tasks, options.out)
-    print("| layout | truth | studies | verdict right | claimed anything |")
-    print("| --- | --- | ---: | ---: | ---: |")
-    for (layout, truth), count in Counter((r["layout"], r["truth"]) for r in rows).items():
-        some = [r for r in rows if (r["layout"], r["truth"]) == (layout, truth)]
-        print(f"| {layout} | {truth} | {count} | {sum(map(right, some))} | {sum(r['shown'] != '' for r in some)} |")
-    sys.exit(0)
+    found = look_at_all(look, tasks, options.out, options.processes)
+    print("| planted | layout | strength | studies | right | anything shown | a wrong cause |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for truth, layout, strength in rows:
+        some = [r for r in found if (r["truth"], r["layout"], r["strength"]) == (truth, layout, str(strength))]
+        right, shown, wrong = (sum(map(f, some)) for f in (is_right, lambda r: r["shown"] != "", names_wrong_cause))
+        print(f"| {truth} | {layout} | {strength:g} | {len(some)} | {right} | {shown} | {wrong} |")
 
 
 if __name__ == "__main__":

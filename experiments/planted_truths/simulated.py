@@ -99,7 +99,8 @@ def simulate(plan: Plan, truth: str, seed: int, strength: float = 1.0) -> tuple[
             mean = math.log(base) + (worse if model == LARGE else 0.0)
             for name in names:
                 mean += weight[name] * abs(SETTINGS[name].index(values[name]) - best[name][model])
-            wer = min(0.94, math.exp(mean + rng.normal(0, plan.of(model).noise)))
+            noise = plan.of(model).noise
+            wer = min(0.94, math.exp(mean + rng.normal(0, noise) - noise**2 / 2))  # the mean WER is exp(mean)
             run = f"{model}_{number:03d}"
             diverged = bool(rng.random() < plan.of(model).failures)
             rows.append(_row(run, model, parameters[model], values, run_seed, wer, diverged))
@@ -197,14 +198,64 @@ def _write_hypotheses(
     write_hypotheses(path, {"val": found})
 
 
+def sample_utterances(runs: Runs, count: int, sd: float, seed: int) -> Runs:
+    """The study scored on that many utterances, drawn anew for it: two equal models then differ by chance.
+
+    Args:
+        sd: standard deviation of the difference of the models' WER that comes from the utterances.
+    """
+    rng = np.random.default_rng(seed)
+    words = rng.integers(4, 13, count).astype(float)
+    share = words / words.sum()
+    wer = float(runs.table["wer"].mean())
+    spread = sd / (wer * math.sqrt(2 * float((share**2).sum())))
+    hard = {model: np.exp(spread * rng.normal(size=count) - spread**2 / 2) for model in PARAMETERS}
+    table = runs.table.copy()
+    table["wer"] = [w * float(share @ hard[m]) for w, m in zip(table["wer"], table["model"], strict=True)]
+    scored = runs.table.dropna(subset=["wer"])
+    texts = [
+        pd.DataFrame(
+            {"run": run, "part": "val", "id": range(count), "reference": "", "hypothesis": "",
+             "edits": wer * words * hard[model], "words": words, "seconds": words}
+        )
+        for run, model, wer in zip(scored["run"], scored["model"], scored["wer"], strict=True)
+    ]  # fmt: skip
+    return replace(runs, table=table, hypotheses=pd.concat(texts, ignore_index=True))
+
+
 def look_at_all(
-    look: Callable[[Any], dict[str, object]], tasks: Sequence[Any], out: Path, processes: int = 2
-) -> list[dict[str, object]]:
-    """What `look` finds in each simulated study, also written to a CSV file."""
+    look: Callable[[Any], dict[str, object]], tasks: Sequence[tuple[Any, ...]], out: Path, processes: int = 1
+) -> list[dict[str, str]]:
+    """The row of each simulated study, in the order of the tasks, from a CSV file to which missing ones are added.
+
+    Args:
+        look: makes the row of a task; its first columns are the task.
+    """
+    pd.set_option("future.infer_string", False)  # on tables as small as these, objects take a quarter less time
+    width = len(tasks[0])
+    done: dict[tuple[str, ...], dict[str, str]] = {}
+    if out.is_file():
+        with out.open(encoding="utf-8", newline="") as file:
+            # The last line is incomplete if the process was killed.
+            found = [row for row in csv.DictReader(file) if None not in row.values()]
+        done = {tuple(row.values())[:width]: row for row in found}
+        _write_rows(out, list(done.values()))
+    missing = [task for task in tasks if tuple(map(str, task)) not in done]
     with ProcessPoolExecutor(processes) as pool:
-        rows = list(pool.map(look, tasks, chunksize=4))
-    with out.open("w", encoding="utf-8", newline="") as file:
+        for row in pool.map(look, missing):
+            text = {name: str(value) for name, value in row.items()}
+            done[tuple(text.values())[:width]] = text
+            _write_rows(out, [text], append=len(done) > 1)
+    asked = {tuple(map(str, task)): done[tuple(map(str, task))] for task in tasks}
+    _write_rows(out, [*asked.values(), *(row for key, row in done.items() if key not in asked)])
+    return list(asked.values())
+
+
+def _write_rows(out: Path, rows: list[dict[str, str]], append: bool = False) -> None:
+    if not rows:
+        return
+    with out.open("a" if append else "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
+        if not append:
+            writer.writeheader()
         writer.writerows(rows)
-    return rows
