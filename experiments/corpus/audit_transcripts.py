@@ -10,7 +10,7 @@ from khasr.text.normalise import transcript
 
 
 def main() -> None:
-    """Prints the audit under a split."""
+    """Prints the audit for a split."""
     lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
     kind = sys.argv[2] if len(sys.argv) > 2 else "hf_seed42"
     fields = [line.split("\t") for line in lines]

@@ -1,4 +1,4 @@
-"""What libraries and khasr's own steps change in real Khmer text: python normalisers.py line_index.tsv lm_text/.
+"""Compares what libraries and khasr change in real Khmer text: python normalisers.py line_index.tsv lm_text/.
 
 Wants khmernormalizer (with ftfy, emoji) and khmerspell for syllables, khmernorm and khmerspeech for figures, and prints
 which of them is missing.
@@ -16,12 +16,12 @@ from khasr.config import TextConfig
 from khasr.text.normalise import normalise
 
 Step = Callable[[str], str]
-# Signs that make a letter or a syllable; what a normaliser loses of them is lost to the reader.
+# Letters and signs that are read aloud, which a normaliser should not remove.
 SIGNS = re.compile("[\u17b6-\u17d2\u17dd]")
 
 
 def syllable_steps() -> dict[str, Step]:
-    """SIL's order and look-alikes by each library that is here, and by khasr."""
+    """Syllable order and look-alike spellings: a function per installed library, and khasr's."""
     ours = TextConfig(syllable_order=True, join_vowels=True, coeng_da="ta")
     steps: dict[str, Step] = {"khasr": lambda text: normalise(text, ours)}
     if find_spec("khmerspell"):
@@ -36,7 +36,7 @@ def syllable_steps() -> dict[str, Step]:
 
 
 def number_steps() -> dict[str, Step]:
-    """Figures to words by each library that is here, and by khasr."""
+    """Numbers to words: a function per installed library, and khasr's."""
     ours = TextConfig(numbers="words")
     steps: dict[str, Step] = {"khasr": lambda text: normalise(text, ours)}
     if find_spec("khmer_normalizer"):
@@ -53,7 +53,7 @@ def number_steps() -> dict[str, Step]:
 
 
 def compare(title: str, steps: dict[str, Step], texts: dict[str, list[str]]) -> None:
-    """Prints, for each text and step, how many lines change, lose signs, or change again when done twice."""
+    """Prints, for each text and step, the number of lines that change, lose signs, or change again if repeated."""
     print(f"\n## {title}\n")
     print("| text | lines | step | changed | fewer signs than khasr's | changed again | unlike khasr's | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

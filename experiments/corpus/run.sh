@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything in README.md again: run.sh SHARED, the folder with data/ and tools/; the libraries compared are taken where installed.
+# Repeats README.md: run.sh SHARED, a folder with data/ and tools/. Libraries are compared if they are installed.
 set -eu
 here=$(dirname "$0") shared=$1 python=${PYTHON:-python} twin=$(mktemp -d)
 export OMP_NUM_THREADS=1

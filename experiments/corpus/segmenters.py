@@ -1,6 +1,6 @@
-"""How well segmenters find OpenSLR 42's own spaces again: python segmenters.py line_index.tsv.
+"""How well segmenters recover the spaces of OpenSLR 42: python segmenters.py line_index.tsv.
 
-Wants khmercut; khmernltk and khmer-viterbi-segmenter are compared where they are installed.
+Requires khmercut; khmernltk and khmer-viterbi-segmenter are compared if they are installed.
 """
 
 import sys
@@ -14,7 +14,7 @@ Segment = Callable[[str], list[str]]
 
 
 def segmenters() -> dict[str, Segment]:
-    """Those that are installed, by name."""
+    """The installed segmenters, by name."""
     import khmercut
 
     found: dict[str, Segment] = {"khmercut 0.2.0": khmercut.tokenize}

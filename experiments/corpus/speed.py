@@ -1,4 +1,4 @@
-"""How fast a corpus is prepared and started again: python speed.py TWIN [zip].
+"""The speed of preparing a corpus, and of starting with a prepared one: python speed.py TWIN [zip].
 
 TWIN is the folder that the twin of OpenSLR 42 was written to, or its zip. Prints the conversion's speed against real
 time and the most memory it held, then, in a separate process, the seconds from the options to the first batch.
@@ -17,7 +17,7 @@ from khasr.data.datamodule import CorpusDataModule
 
 
 def main() -> None:
-    """Prints what it measured."""
+    """Prints a row of the table."""
     root, cache = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     if cache is None:
         with tempfile.TemporaryDirectory() as folder:

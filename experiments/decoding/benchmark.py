@@ -1,4 +1,4 @@
-"""pyctcdecode in one process and the compiled search on all cores, side by side on the same log-probabilities.
+"""Compares pyctcdecode in one process with the compiled search on all cores, on the same log-probabilities.
 
 python experiments/decoding/benchmark.py RUN LM [UTTERANCES]
 """
@@ -28,7 +28,7 @@ for backend in ("compiled", "pyctcdecode"):
     options = DecoderConfig(name="beam_lm", lm=lm, backend=backend, beam_width=100)
     search = BeamSearch(options, recogniser.vocabulary)
     search.texts(log_probs[:2])
-    gc.collect()  # what the imports left would be swept in one of the two, and takes 0.1 s
+    gc.collect()  # otherwise garbage of the imports is collected in one of the two, which takes 0.1 s
     start = time.perf_counter()
     texts = search.texts(log_probs)
     seconds = time.perf_counter() - start
@@ -43,7 +43,7 @@ ratio = found["pyctcdecode"][0] / found["compiled"][0]
 same = sum(a == b for a, b in zip(found["compiled"][1], found["pyctcdecode"][1], strict=True))
 print(f"ratio {ratio:.1f}; the same text in {same} of {len(log_probs)}")
 
-# Where they differ: which does pyctcdecode itself score better, among all that its own n-best list holds?
+# Where the texts differ: which of them has the higher score in pyctcdecode's n-best list?
 reference = BeamSearch(DecoderConfig(name="beam_lm", lm=lm, backend="pyctcdecode"), recogniser.vocabulary)
 for i, (ours, theirs) in enumerate(zip(found["compiled"][1], found["pyctcdecode"][1], strict=True)):
     if ours != theirs:

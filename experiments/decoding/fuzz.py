@@ -1,8 +1,8 @@
-"""Random vocabularies, models, log-probabilities and prunings: does the compiled search answer as pyctcdecode does?
+"""Compares the compiled search with pyctcdecode on random vocabularies, models, log-probabilities and pruning.
 
 python experiments/decoding/fuzz.py [SECONDS] [SEED]
 
-Compared are the texts of all beams, their words' frames, and both scores.
+Compares the texts of all beams, the frames of their words, and both scores.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from khasr.decoding.compiled.search import CompiledSearch
 from khasr.lm.arpa import Ngrams, write_arpa
 
 seconds, seed = (float(sys.argv[1]) if sys.argv[1:] else 60.0), int((sys.argv[2:] or ["0"])[0])
-logging.disable(logging.CRITICAL)  # pyctcdecode warns of each small model
+logging.disable(logging.CRITICAL)  # pyctcdecode warns about each small model
 draw, rng = random.Random(seed), np.random.default_rng(seed)
 VOCABULARIES = [
     ["", "⁇", " ", "a", "b", "c"], ["", "⁇", " ", "a", "b", "ab", "bc"], ["", "▁⁇▁", "▁|", "▁a", "▁b", "▁c"],
@@ -31,7 +31,7 @@ VOCABULARIES = [
 
 
 def random_model(words: list[str], path: Path) -> str:
-    """A trigram model of these words, all numbers at random; not .arpa, of which pyctcdecode reads the words."""
+    """A trigram model of these words with random numbers; not named .arpa, from which pyctcdecode reads the words."""
     known, ngrams = ["<s>", "</s>", "<unk>", *words], Ngrams()
     ngrams.orders.append({(w,): (draw.uniform(-3, -0.1), draw.uniform(-1, 0)) for w in known})
     for n in (2, 3):
@@ -56,7 +56,7 @@ def random_words(labels: list[str]) -> list[str]:
 def random_utterance(labels: int) -> NDArray[np.float32]:
     frames = draw.choice([0, 1, 2, 5, 20, 60])
     logits = rng.normal(0, draw.choice([0.3, 1, 4, 15]), (frames, labels))
-    if frames and draw.random() < 0.5:  # symbols that last, as a trained model's
+    if frames and draw.random() < 0.5:  # symbols that last several frames, as in a trained model
         symbols = np.repeat(rng.integers(0, labels, frames) * rng.integers(0, 2, frames), 3)[:frames]
         logits[np.arange(frames), symbols] += draw.choice([2, 14])
     return (logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32)

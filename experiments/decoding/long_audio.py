@@ -1,8 +1,8 @@
-"""Utterances alone, and the same joined to long recordings: where do the errors of long audio come from?
+"""Compares separate utterances with the same utterances joined to long recordings, to find the errors of long audio.
 
 python experiments/decoding/long_audio.py RUN [PART] [SECONDS]
 
-One thing is changed at a time; greedy decoding. The reference of a recording is its utterances' with spaces between.
+Each row changes one thing; decoding is greedy. The reference of a recording is that of its utterances joined by spaces.
 """
 
 import sys
@@ -68,7 +68,7 @@ def print_row(label: str, texts: list[str]) -> None:
 
 
 def joined(group: list[int], parts: list[Wave] = waves, pause: float = 0.0) -> Wave:
-    # The twin's own noise: no microphone gives zeros.
+    # Noise at the level of the twin's, because recordings have no exact zeros.
     silence = np.random.default_rng(0).normal(0, 0.002, int(pause * SAMPLE_RATE)).astype(np.float32)
     return np.concatenate([x for i in group for x in (parts[i], silence)])
 
@@ -78,7 +78,7 @@ def with_ends(wave: Wave) -> Wave:
     return np.concatenate([noise[: len(noise) // 2], wave, noise[len(noise) // 2 :]])
 
 
-def running(wave: Wave, seconds: float) -> Wave:
+def moving_window(wave: Wave, seconds: float) -> Wave:
     length = int(seconds * SAMPLE_RATE)
     centred = wave - uniform_filter1d(wave.astype(np.float64), length)
     return (centred / np.sqrt(uniform_filter1d(centred**2, length) + 1e-7)).astype(np.float32)
@@ -93,7 +93,7 @@ print(
     f"in {len(groups)} recordings\n"
 )
 print("| audio | CER, % | CER without spaces, % | WER, % |\n| --- | ---: | ---: | ---: |")
-print_row("utterances alone", per_group([greedy(log_probs(standardise(w))) for w in waves]))
+print_row("utterances, separate", per_group([greedy(log_probs(standardise(w))) for w in waves]))
 loudness = []
 for group in groups:
     whole = joined(group)
@@ -103,12 +103,12 @@ for group in groups:
         around = whole[max(0, middle - 15 * SAMPLE_RATE) : middle + 15 * SAMPLE_RATE]
         loudness.append(greedy(log_probs((waves[i] - around.mean()) / np.sqrt(around.var() + 1e-7))))
         at += len(waves[i])
-print_row("alone, standardised by the 30 s around", per_group(loudness))
+print_row("separate, standardised with the 30 s around", per_group(loudness))
 whole_rows = [np.concatenate(list(chunks(joined(g)))) for g in groups]
 print_row("joined, in chunks of 30 s", [greedy(r) for r in whole_rows])
 edges = [np.cumsum([len(waves[i]) for i in g])[:-1] // FRAME_STRIDE for g in groups]
 print_row(
-    "the same frames, cut at the true joins",
+    "the same frames, decoded for each utterance",
     [
         " ".join(filter(None, (greedy(x) for x in np.split(r, e) if len(x))))
         for r, e in zip(whole_rows, edges, strict=True)
@@ -116,21 +116,24 @@ print_row(
 )
 equal = [standardise(w) for w in waves]
 print_row(
-    "joined of utterances of equal loudness", [greedy(np.concatenate(list(chunks(joined(g, equal))))) for g in groups]
+    "joined, with utterances of equal loudness",
+    [greedy(np.concatenate(list(chunks(joined(g, equal))))) for g in groups],
 )
 for window in (1.5, 3.0, 6.0):
     print_row(
-        f"joined, standardised in a running window of {window:g} s",
-        [greedy(np.concatenate(list(chunks(running(joined(g), window))))) for g in groups],
+        f"joined, standardised in a moving window of {window:g} s",
+        [greedy(np.concatenate(list(chunks(moving_window(joined(g), window))))) for g in groups],
     )
 for length, stride in ((15.0, 2.5), (8.0, 1.5), (5.0, 1.0)):
     rows = [np.concatenate(list(chunks(joined(g), length, stride))) for g in groups]
-    print_row(f"joined, in chunks of {length:g} s, of it {stride:g} s context at each end", [greedy(r) for r in rows])
+    print_row(f"joined, in chunks of {length:g} s with {stride:g} s of context at each end", [greedy(r) for r in rows])
 print_row(
-    "alone, 0.15 s of faint noise at each end", per_group([greedy(log_probs(standardise(with_ends(w)))) for w in waves])
+    "separate, with 0.15 s of faint noise at each end",
+    per_group([greedy(log_probs(standardise(with_ends(w)))) for w in waves]),
 )
 print_row(
-    "joined, 0.3 s of faint noise between", [greedy(np.concatenate(list(chunks(joined(g, pause=0.3))))) for g in groups]
+    "joined, with 0.3 s of faint noise between",
+    [greedy(np.concatenate(list(chunks(joined(g, pause=0.3))))) for g in groups],
 )
 
 
@@ -139,8 +142,8 @@ def transcribed(group: list[int]) -> str:
     return " ".join(filter(None, (greedy(rows) for _, rows in pieces)))
 
 
-print_row("joined, as khasr.transcribe reads it", [transcribed(g) for g in groups])
-# A recording has one speaker most often, or one loudness.
+print_row("joined, as khasr.transcribe processes it", [transcribed(g) for g in groups])
+# Most recordings have one speaker, or a constant loudness.
 speakers = [str(row["speaker"]) for row in part.audio]
 groups = grouped(sorted(range(len(waves)), key=lambda i: speakers[i]), speakers)
-print_row(f"the same, one speaker in a recording ({len(groups)} recordings)", [transcribed(g) for g in groups])
+print_row(f"the same, one speaker per recording ({len(groups)} recordings)", [transcribed(g) for g in groups])

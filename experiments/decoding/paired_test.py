@@ -50,14 +50,14 @@ print(
     f"matched pairs {100 * alarms[1] / TRIALS:.1f} % below 0.05"
 )
 
-# Two systems: the first run's utterances with independent noise (edits drawn anew around each utterance's rate), and
-# the same with 2 points added. The planted difference is thus the true one.
+# Two simulated systems: the edits of each utterance are drawn independently from the first run's rates, and 2 points
+# are added to one system, so that the true difference is known.
 rate = np.clip((edits[0] + 0.5) / (words + 1), 0, 1)
 for planted in (0.0, POINTS):
     seen = np.zeros(2)
     for trial in range(TRIALS):
         better, worse = rng.binomial(words, rate), rng.binomial(words, np.clip(rate + planted, 0, 1))
-        # The two share most of what they get wrong, as runs of one model do: half of the utterances are the same.
+        # Runs of the same model share many errors: in half of the utterances both systems have the same.
         same = rng.random(len(words)) < 0.5
         worse = np.where(same, better + rng.binomial(words, planted), worse)
         seen[0] += paired_difference(worse, better, words, resamples=2000, seed=trial).p < 0.05

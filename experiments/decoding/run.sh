@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# This folder's numbers, from two trained runs (as README.md trains them) and the text of a language model.
+# The numbers of this folder, from the two runs of README.md and a text for the language model.
 #   TWIN=RUN DIGITS=RUN TEXT=wiki.txt experiments/decoding/run.sh
 set -euo pipefail
 python=${PYTHON:-python}

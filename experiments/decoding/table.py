@@ -1,6 +1,6 @@
-"""Greedy, beam, and beam with a language model: as the card had it, with unigrams, and tuned; each with its interval.
+"""WER with intervals: greedy, beam, and beam with a language model as in the card, with unigrams, and tuned.
 
-python experiments/decoding/table.py RUN LM       (RUN tuned before: python -m khasr.tune run=RUN lm=LM)
+python experiments/decoding/table.py RUN LM       (after python -m khasr.tune run=RUN lm=LM)
 """
 
 import json

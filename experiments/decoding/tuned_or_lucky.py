@@ -1,9 +1,8 @@
-"""Does the best of the trials on val do better on test than the weights before tuning, and would a different choice?
+"""Is the best trial on val also better on test than the weights before tuning, and would a different choice be?
 
 python experiments/decoding/tuned_or_lucky.py RUN      (after khasr.tune)
 
-Every setting that tuning tried is decoded whole on val and on test. Test is looked at to judge the choice; nothing is
-chosen by it.
+Decodes val and test with every setting that tuning tried. Test is used only to judge the choice.
 """
 
 import json
@@ -47,18 +46,18 @@ for trial in trials:
 val, test = np.array(rates).T
 settings = np.array([[trial[name] for name in names] for trial in trials])
 scaled = (settings - settings.mean(0)) / settings.std(0)
-# Only trials near the best: those far from it would distort the fit here.
+# Only trials near the best one, because the others would distort the fit there.
 near = val < val.min() + 6
 kernel = ConstantKernel(10) * RBF([1.0] * 5, (0.3, 30)) + WhiteKernel(0.1, (1e-3, 2))
 surface = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0)
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # a length scale at its bound: that option does not matter
+    warnings.simplefilter("ignore")  # a length scale at its bound: the option has no effect
     smooth = np.where(near, surface.fit(scaled[near], val[near]).predict(scaled), np.inf)
 print("| chosen | WER on val, % | WER on test, % | weights |\n| --- | ---: | ---: | --- |")
 for label, place in (
     ("before tuning", 0),
     ("the best on val", int(val.argmin())),
-    ("the lowest of a smooth surface over val", int(smooth.argmin())),
-    ("the best on test, which nobody knows", int(test.argmin())),
+    ("the minimum of a Gaussian process fitted to val", int(smooth.argmin())),
+    ("the best on test (not available in practice)", int(test.argmin())),
 ):
     print(f"| {label} | {val[place]:.2f} | {test[place]:.2f} | {np.round(settings[place], 2).tolist()} |")

@@ -35,7 +35,7 @@ SEVERAL = {
 
 
 def run(overrides: list[str], folder: Path) -> dict[str, Any]:
-    """One run's results; `error` is the last line that a failed run printed."""
+    """The results of one run; `error` is the last line that a failed run printed."""
     command = [
         sys.executable,
         "-m",
@@ -56,10 +56,10 @@ def run(overrides: list[str], folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Prints the table; exits with 1 where there is no GPU or something failed."""
+    """Prints the table; exits with 1 if there is no GPU or a run failed."""
     console = Console(highlight=False, markup=False)
     if not torch.cuda.is_available():
-        console.print("torch sees no GPU here, so nothing was checked.")
+        console.print("torch finds no GPU; nothing was checked.")
         return 1
     gpus = torch.cuda.device_count()
     table = Table(

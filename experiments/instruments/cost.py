@@ -1,4 +1,4 @@
-"""What the instruments cost: blocks of ten steps with them and without, in turn, in one run of the real trainer.
+"""The cost of the instruments: blocks of ten steps with and without them, in turn, within one training run.
 
 python cost.py FOLDER   a folder for data=folder; the run and its numbers are left in runs/cost_NAME
 """
@@ -20,7 +20,7 @@ from khasr.run.folder import RunFolder
 from khasr.training import fit as fit_module
 from khasr.training.instruments import Instruments
 
-BLOCK = 10  # steps: one row of metrics each, as trainer.log_every_steps=10 has it
+BLOCK = 10  # steps: one row of metrics per block, as with trainer.log_every_steps=10
 HERE = Path(__file__).resolve().parent
 XLSR_300M_4 = (
     "model.architecture={hidden_size:1024,layers:4,heads:16,intermediate_size:4096,conv_dim:[512,512,512,512,512,512,512],"
@@ -39,7 +39,7 @@ _HOOKS = [
 
 
 class Switch(pl.Callback):
-    """Takes the instruments out for every other block of steps, and times the blocks.
+    """Switches the instruments off for every other block of steps, and times the blocks.
 
     By the processor's time, not the clock's: what else the machine does is then not counted.
     """
@@ -64,7 +64,7 @@ class Switch(pl.Callback):
 
 
 def without(switch: Switch) -> None:
-    """Puts next to nothing in the instruments' place whenever the switch is off."""
+    """Replaces the instruments by functions that do nothing while the switch is off."""
     blanks, clip, row, drift = (
         module_of_steps.count_blanks,
         module_of_steps.clip_gradients,
@@ -102,7 +102,7 @@ def measure(name: str, config: Config, folder: Path) -> str:
     build = fit_module.build_trainer
 
     def with_switch(config: Any, folder: Any, steps: int, callbacks: list[Any], *rest: Any) -> pl.Trainer:
-        # Before Checkpoints, after the metrics' row.
+        # Before Checkpoints, after the row of metrics.
         return build(config, folder, steps, [*callbacks[:2], switch, *callbacks[2:]], *rest)
 
     fit_module.build_trainer = with_switch
@@ -116,7 +116,7 @@ def measure(name: str, config: Config, folder: Path) -> str:
         module_of_steps.count_blanks, module_of_steps.clip_gradients = kept_of_module
         fit_module.build_trainer = build
     on, off = (switch.seconds[flag][1:] for flag in (True, False))  # the first of each warms up
-    # Neighbours are compared, so that what else the machine does hits both.
+    # Consecutive blocks are compared, because other work on the machine affects both.
     ratio = statistics.median(a / b for a, b in zip(on, off, strict=False))
     drift = statistics.median(switch.drift)
     step = 10 * statistics.median(off)  # of 10 s of audio: about a batch of 4

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The two runs of this folder and khasr's messages about each; pictures, metrics and messages are left in results/.
+# Trains the two runs of this folder; writes their output, results and metrics to results/, and their pictures here.
 set -euo pipefail
 python=$(realpath -s "${PYTHON:-$(command -v python || command -v python3)}")
 cd "$(dirname "$0")"

@@ -1,4 +1,4 @@
-"""A bare loop with transformers for comparison: XLS-R 1B's shape, random weights, AdamW, gradient checkpointing.
+"""A minimal loop with transformers, for comparison: XLS-R 1B's shape, random weights, AdamW, gradient checkpointing.
 
 python experiments/memory_1b/bare.py     two steps of one utterance of 4 s; prints seconds and the peak of memory
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # XLS-R 1B, random weights, two optimizer steps of one utterance on a CPU: time, memory and checkpoints by optimizer.
-# CORPUS: 48 utterances of OpenSLR 42's layout. About 3 minutes and up to 16 GiB each; nothing else should run beside it.
+# CORPUS: 48 utterances of OpenSLR 42's layout. About 3 minutes and up to 16 GiB each; run it on an idle machine.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 corpus=$(realpath "${1:?usage: run.sh CORPUS [OPTIMIZER...]}"); shift

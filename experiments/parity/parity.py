@@ -1,4 +1,4 @@
-"""Our training step beside that of transformers' Trainer: the same weights, the same batches, step by step.
+"""Compares khasr's training step with that of transformers' Trainer, with the same weights and the same batches.
 
     python experiments/parity/parity.py [--steps 50]
 
@@ -38,15 +38,15 @@ RECIPE = [
     "model.architecture={hidden_size:32,layers:3,heads:2,intermediate_size:64,conv_dim:[16,16,16,16,16,16,16],pos_conv_kernel:8,pos_conv_groups:2}",
     "schedule.warmup=20", "optimizer.lr=1e-3", "optimizer.weight_decay=0.01",
     f"trainer.accumulate_grad_batches={ACCUMULATE}", f"data.batch_size={BATCH}", "trainer.accelerator=cpu",
-    # Of this model's norms, 10 to 90, some are above and some below: at 1 all steps would be clipped, and mean and sum
-    # of the accumulated loss would be the same run.
+    # This model's gradient norms are 10 to 90. If all steps were clipped, as at 1, the mean and the sum of the
+    # accumulated loss would give the same run.
     "trainer.gradient_clip_norm=30",
 ]  # fmt: skip
 
 
 @dataclass
 class Steps:
-    """What each optimizer step gave: the loss over its batches, the gradient's norm before clipping, the lr."""
+    """The loss of each optimizer step over its batches, the gradient norm before clipping, and the lr."""
 
     loss: list[float]
     grad_norm: list[float]
@@ -54,7 +54,7 @@ class Steps:
 
 
 def make_examples(vocabulary: Vocabulary, count: int, dtype: torch.dtype) -> list[Example]:
-    """Noise of 0.3 to 1 s with 1 to 8 symbols of text; the same whatever the type."""
+    """Noise of 0.3 to 1 s with 1 to 8 symbols of text; the same for each dtype."""
     rng = np.random.default_rng(0)
     examples = []
     for i in range(count):
@@ -65,18 +65,18 @@ def make_examples(vocabulary: Vocabulary, count: int, dtype: torch.dtype) -> lis
 
 
 class Recorder(pl.Callback):
-    """Notes each optimizer step of a CtcModule."""
+    """Records each optimizer step of a CtcModule."""
 
     def __init__(self) -> None:
         self.steps = Steps([], [], [])
         self._losses: list[float] = []
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """The lr that the step is taken with."""
+        """Records the lr of the step."""
         self.steps.lr.append(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """The loss of each batch; the window holds the norms so far."""
+        """Records the loss of the batch, and the gradient norm from the window."""
         self._losses.append(pl_module.last_loss)
         if (batch_idx + 1) % ACCUMULATE == 0:
             self.steps.loss.append(float(np.mean(self._losses[-ACCUMULATE:])))
@@ -99,7 +99,7 @@ def ours(config: Config, model: CtcModel, vocabulary: Vocabulary, batches: list[
 
 
 class _Theirs(Trainer):
-    """transformers' Trainer, reading in order and noting each batch's loss before it is summed and rounded."""
+    """transformers' Trainer, which reads in order and records each batch's loss before it is summed and rounded."""
 
     losses: list[float]
 
@@ -188,7 +188,7 @@ def theirs(config: Config, model: Wav2Vec2ForCTC, examples: list[Example], folde
         trainer.model_accepts_loss_kwargs = False
     trainer.train()
     parts = np.asarray(trainer.losses).reshape(-1, ACCUMULATE)
-    # The loss it steps on: a sum of parts that are, or are not, divided.
+    # The loss of the step: a sum over batches, divided by their number or not.
     steps.loss = parts.sum(axis=1).tolist()
     return steps
 
@@ -206,7 +206,7 @@ def compare(config: Config, dtype: torch.dtype, steps: int) -> dict[str, float]:
     peer = Wav2Vec2ForCTC(Wav2Vec2Config(**fields)).to(dtype)
     names = {f"wav2vec2.{k}": v for k, v in model.encoder.state_dict().items()}
     names |= {f"lm_head.{k}": v for k, v in model.head.state_dict().items()}
-    # Without masks it has no embedding of a masked frame.
+    # Without masks it has no mask embedding.
     peer.load_state_dict({k: v for k, v in names.items() if not k.endswith("masked_spec_embed")})
     peer.freeze_feature_encoder()
     examples = make_examples(vocabulary, steps * ACCUMULATE * BATCH, dtype)
@@ -229,14 +229,14 @@ def compare(config: Config, dtype: torch.dtype, steps: int) -> dict[str, float]:
 
 
 def _difference(a: Any, b: Any) -> float:
-    """The largest relative difference; as many numbers are wanted on either side."""
+    """The largest relative difference of two sequences of equal length."""
     a, b = np.asarray(a), np.asarray(b)
     assert a.shape == b.shape, (a.shape, b.shape)
     return float(np.max(np.abs(a - b) / np.maximum(np.abs(b), 1e-300)))
 
 
 def quieten() -> None:
-    """Keeps the messages of both trainers out of the table."""
+    """Silences both trainers."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     transformers_logging.set_verbosity_error()

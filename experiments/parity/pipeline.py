@@ -1,4 +1,4 @@
-"""transformers' pipeline beside khasr on a run's test part: the run exported, the same audio, the texts compared.
+"""Compares the texts of an exported run in transformers' pipeline with khasr's, on the run's test part.
 
 python experiments/parity/pipeline.py RUN [--utterances 50]
 """
@@ -19,7 +19,7 @@ from khasr.run.folder import RunFolder, read_config
 
 
 def main() -> None:
-    """Prints how many texts are equal, and those that are not."""
+    """Prints the number of equal texts, and the texts that differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--utterances", type=int, default=50)
@@ -44,7 +44,7 @@ def main() -> None:
                 if theirs != ours[row["id"]]:
                     print(f"{row['id']}\n  khasr     {ours[row['id']]}\n  pipeline  {theirs}")
     words = sum(len(text.split()) for text in ours.values())
-    print(f"{equal} of {len(ours)} texts are equal ({words} words; spaces in a row taken as one)")
+    print(f"{equal} of {len(ours)} texts are equal ({words} words; repeated spaces are ignored)")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The runs of this folder's table; numbers are left in results/. The digits are read at DIGITS, a folder for data=folder.
+# Trains the runs of the table and writes their numbers to results/. DIGITS: a folder for data=folder.
 set -euo pipefail
 python=$(realpath -s "${PYTHON:-$(command -v python || command -v python3)}")
 cd "$(dirname "$0")"

@@ -1,4 +1,4 @@
-"""khasr and transformers' Trainer in turn: audio seconds per second, peak memory, final loss and WER of both.
+"""Compares khasr with transformers' Trainer, in turn: seconds of audio per second, peak memory, final loss and WER.
 
     python experiments/speed/bench.py [--rounds 1] [--out FOLDER] OVERRIDE...
 
@@ -26,7 +26,7 @@ Hypotheses = list[tuple[str, str, str]]
 
 
 def ours(overrides: list[str], steps_per_epoch: int, folder: Path) -> tuple[list[float], float, float, Hypotheses]:
-    """Audio seconds per second of each epoch, peak memory in GiB, mean loss of the last epoch, and the test part."""
+    """Seconds of audio per second of each epoch, peak memory in GiB, mean loss of the last epoch, test hypotheses."""
     subprocess.run(
         [
             sys.executable, "-m", "khasr.train", *overrides, f"trainer.log_every_steps={steps_per_epoch}",
@@ -44,7 +44,7 @@ def ours(overrides: list[str], steps_per_epoch: int, folder: Path) -> tuple[list
 
 
 def theirs(overrides: list[str], steps_per_epoch: int, out: Path) -> tuple[list[float], float, float, Hypotheses]:
-    """The same of the Trainer."""
+    """The same for the Trainer."""
     subprocess.run([sys.executable, str(HERE / "peer.py"), str(out), *overrides], check=True, stdout=subprocess.DEVNULL)
     found = json.loads(out.read_text())
     speeds = [found["audio_seconds_per_epoch"] / seconds for seconds in found["epoch_seconds"]]
@@ -77,7 +77,7 @@ def main() -> None:
         ratios.append(
             statistics.harmonic_mean(last["khasr"][0][1:]) / statistics.harmonic_mean(last["transformers"][0][1:])
         )
-    print(f"{' '.join(arguments.overrides)}\n{steps} steps an epoch, {arguments.rounds} round(s)\n")
+    print(f"{' '.join(arguments.overrides)}\n{steps} steps per epoch, {arguments.rounds} round(s)\n")
     print("| | s of audio/s, epochs after the first | peak, GiB | loss, last epoch | test WER, % | 95 % |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")
     counts = {}

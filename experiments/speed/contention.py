@@ -27,7 +27,7 @@ _BUSY = "while True: sum(range(100_000))"
 
 
 def train(folder: Path, steps: int, environment: dict[str, str]) -> float:
-    """Seconds of audio per second of training, as results.json has it."""
+    """Seconds of audio per second of training, from results.json."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     words = [
         "experiment=quickstart", f"trainer.max_steps={steps}", f"trainer.val_every_steps={steps}",

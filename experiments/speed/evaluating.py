@@ -1,4 +1,4 @@
-"""How much faster is a split in batches by length than one by one? Seconds of both, in turn, and the padding.
+"""The speed of evaluating in batches of similar length, compared with one utterance at a time, and the padding.
 
 python experiments/speed/evaluating.py RUN [--rounds 3]
 """
@@ -39,7 +39,7 @@ for _ in range(arguments.rounds):
         seconds[size].append(time.perf_counter() - since)
         rates[size] = score(hypotheses)["wer"]
 print(f"{len(part)} utterances, {sum(part.lengths) / 16_000:.0f} s of audio\n")
-print("| utterances in a batch | s, median | times one by one | padding, % | WER, % |")
+print("| batch size | s, median | speed relative to batch size 1 | padding, % | WER, % |")
 print("| ---: | ---: | ---: | ---: | ---: |")
 for size, took in seconds.items():
     padded = sum(len(b) * max(part.lengths[i] for i in b) for b in evaluation_batches(part.lengths, size))

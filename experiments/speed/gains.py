@@ -1,4 +1,4 @@
-"""What each step of the gain gives: seconds of audio per second of the bare training step, row by row.
+"""The speed of the training step with each optimization added in turn, in seconds of audio per second.
 
     python experiments/speed/gains.py [--rounds 3] [--steps 12] OVERRIDE...
 
@@ -39,16 +39,16 @@ from khasr.optim.parameters import build_optimizer
 ROWS = [
     "transformers' module, batches by length",
     "+ the feature encoder as matrix products",
-    "+ freed memory kept",
-    "+ dropout of four places a draw",
-    "+ features of the frozen encoder kept",
+    "+ freed memory is kept",
+    "+ four dropout elements per random number",
+    "+ outputs of the frozen feature encoder are cached",
     "+ bf16",
 ]
 WARM_UP = 3
 
 
 def measure(row: int, overrides: list[str], steps: int) -> dict[str, float]:
-    """Audio seconds per second of a row, its peak memory, and how far its numbers are from transformers'."""
+    """Seconds of audio per second of a row, its peak memory, and the difference of its outputs from transformers'."""
     config = compose(*overrides)
     if row < 1:
         khasr.model.encoders.encode_features = lambda encoder, waveforms, _: encoder(waveforms).transpose(1, 2)
@@ -85,7 +85,7 @@ def measure(row: int, overrides: list[str], steps: int) -> dict[str, float]:
 
     found = _difference(model, batches[0], autocast)
     model.train()
-    if cache is not None:  # whole epochs after the first are what counts
+    if cache is not None:  # only epochs after the first are of interest
         with autocast:
             for batch in batches:
                 cache.features(model.encoder.feature_extractor, batch.waveforms, batch.waveform_lengths, batch.ids)

@@ -39,7 +39,7 @@ COLOURS = {"tiny": "#5a8f3c", "300m": "#1f4e79", "1b": "#c07000"}
 
 
 def measure(name: str, seconds: int) -> dict[str, float]:
-    """One step's seconds (the quickest of three, of long ones the only one) and the process's peak in GiB."""
+    """Seconds of a step (the fastest of three; long steps are timed once) and the peak memory of the process in GiB."""
     config = compose(*MODELS[name])
     pl.seed_everything(0, verbose=False)
     model = CtcModel(load_start(config.model).encoder, SYMBOLS, config.model)
@@ -75,7 +75,7 @@ def main() -> None:
         print(json.dumps(measure(name, int(seconds))))
         return
     rows = []
-    print("| model | parameters | s of audio in a batch | s a step | s of audio/s | peak, GiB |")
+    print("| model | parameters | s of audio in a batch | s per step | s of audio/s | peak, GiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name in arguments.models:
         for seconds in SECONDS[name]:
@@ -95,7 +95,7 @@ def main() -> None:
         table.writerows(rows)
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     for axes, key, label in zip(
-        figure.subplots(1, 2), ("seconds", "peak"), ("seconds a step", "peak memory, GiB"), strict=True
+        figure.subplots(1, 2), ("seconds", "peak"), ("seconds per step", "peak memory, GiB"), strict=True
     ):
         for name in arguments.models:
             points = [(row["audio_seconds"], row[key]) for row in rows if row["model"] == name]
@@ -104,7 +104,8 @@ def main() -> None:
         axes.set_xticks(SECONDS["tiny"], [str(s) for s in SECONDS["tiny"]])
         axes.minorticks_off()
         axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+        if key == "seconds":
+            axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.34))
     figure.savefig(HERE / "growth.png")
 
 

@@ -1,4 +1,4 @@
-"""The peer: transformers' Trainer and Wav2Vec2ForCTC on the corpus, split and starting weights of a khasr run.
+"""Trains with transformers' Trainer and Wav2Vec2ForCTC on the corpus, split and initial weights of a khasr run.
 
     python experiments/speed/peer.py OUT.json OVERRIDE...
 
@@ -31,7 +31,7 @@ from khasr.optim.schedules import in_steps
 
 
 def to_transformers(model: CtcModel) -> Wav2Vec2ForCTC:
-    """The same weights in transformers' own model, with the same dropouts."""
+    """transformers' model with the same weights and dropouts."""
     fields = model.encoder.config.to_dict() | {
         "vocab_size": model.head.out_features, "pad_token_id": 0, "ctc_loss_reduction": "mean",
         "ctc_zero_infinity": True, "final_dropout": model.options.final_dropout, "apply_spec_augment": False,
@@ -44,7 +44,7 @@ def to_transformers(model: CtcModel) -> Wav2Vec2ForCTC:
 
 
 def their_batch(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Padded waveforms with their attention mask, and labels with -100 behind them, as the CTC script has them."""
+    """Padded waveforms with their attention mask, and labels padded with -100, as in the CTC script of transformers."""
     batch = collate([e["example"] for e in examples])
     inside = torch.arange(batch.waveforms.shape[1]) < batch.waveform_lengths[:, None]
     spoken = torch.arange(batch.targets.shape[1]) < batch.target_lengths[:, None]
@@ -61,21 +61,21 @@ class Clock(TrainerCallback):
         self._since = 0.0
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Starts the epoch's clock."""
+        """Starts the clock of the epoch."""
         self._since = time.perf_counter()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Reads it."""
+        """Records the seconds of the epoch."""
         self.epochs.append(time.perf_counter() - self._since)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Notes the loss."""
+        """Records the loss."""
         if logs and "loss" in logs:
             self.losses.append(float(logs["loss"]))
 
 
 def main() -> None:
-    """Trains, listens to the test part and writes OUT.json."""
+    """Trains, recognises the test part and writes OUT.json."""
     out, config = Path(sys.argv[1]), compose(*sys.argv[2:])
     data = CorpusDataModule(config.data, config.seed, read_test=True)
     data.prepare(progress=False)
@@ -87,7 +87,7 @@ def main() -> None:
     if config.finetune.freeze_feature_encoder:
         theirs.freeze_feature_encoder()
     part = PartDataset(data.parts["train"], vocabulary, config.data, config.seed)
-    # Its grouping by length reads the length of what is called input_ids.
+    # Its grouping by length uses the length of the column input_ids.
     train = [{"input_ids": e.waveform, "example": e} for e in (part[(0, i)] for i in range(len(part)))]
     clock = Clock()
     optimizer = config.optimizer

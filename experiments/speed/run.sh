@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# This folder's numbers, on a machine that does nothing else: about 40 minutes on two cores, up to 24 GiB.
+# The numbers of this folder, to be run on an idle machine: about 40 minutes on two cores, up to 24 GiB.
 #   PYTHON=.venv/bin/python experiments/speed/run.sh DIGITS
-# DIGITS: a folder for data=folder. Another folder for runs: OUT.
+# DIGITS: a folder for data=folder. OUT: the folder of the runs, runs/speed by default.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python}
@@ -12,7 +12,7 @@ corpus="data.root='$digits'"
 mkdir -p "$out"
 "$python" $here/gains.py experiment=speed_peer "$corpus"
 "$python" $here/bench.py --out "$out/scratch" experiment=speed_peer "$corpus"
-# The fine-tuning regime starts from a saved checkpoint.
+# Fine-tuning starts from a saved checkpoint.
 "$python" -m khasr.train experiment=speed_finetune "$corpus" model.init=random trainer.max_steps=1 score_test=false \
     "hydra.run.dir='$out/start'" > "$out/start.txt"
 start="model.checkpoint='$out/start'"
