@@ -23,47 +23,57 @@ from khasr.study.wording import amount_of, counted, interval, points, value_text
 ALPHA = 1 - LEVEL
 
 
-_NO_NOISE = "no setting has two runs that learned, so that the noise between seeds is not known"
+_NO_NOISE = "no setting has two runs that learned, so the noise between seeds is not known"
 
 
 RULES = [
-    "WER is val's, corpus level, of a run's best checkpoint with the run's own decoder. Both models are scored on the "
-    "same utterances; runs scored on others are left out and counted.",
-    f"A run has learned if it ended by itself with a WER below {100 * LEARNED_BELOW:.0f} %. Runs that diverged, failed "
-    "or did not learn count as WER 100 % among the trials. They are left out of gaps and of effects of settings on WER "
-    "(but where no run of a setting learned, its WER is 100 %), and have a test of their own: whether a run learns. "
-    "Interrupted runs are among the trials alone.",
-    "A gap is the larger model's WER less the smaller one's: above 0, the larger is worse.",
-    "Noise between seeds is pooled over all settings that ran with two seeds or more, as a share of the WER, for each "
-    "model; a setting that varies more than that counts with its own noise. Intervals of gaps are Welch's t intervals "
-    "from it; at the reference the sampling of utterances is added (the paired bootstrap of khasr.scoring) where both "
-    "models' hypotheses are there. Without repeated seeds a gap is not shown, "
-    "however large: one run against one run says nothing of the models.",
-    "Best of n trials is the unbiased expected lowest WER of n of the trials (Tang et al. 2020), compared at half the "
-    "fewer trials; its p is from exchanging the models' names within settings.",
-    "A setting is called a cause if it does another thing to the one model than to the other: the interaction of "
-    "setting and size in log WER, permuted residuals (Freedman and Lane 1983), and the gap in WER points must change "
-    "too, its interval (Bonferroni over the values tried) clear of 0; or the share of runs that learn at all differs "
-    "between the models otherwise at one of its values than at another (names exchanged within each value). It "
-    "closes the gap if at each model's best value of it a quarter of the gap or less is left and what is left may be "
-    "0; else it narrows it.",
-    f"All p-values on this page are one family, corrected for their number by Holm (1979); a claim is shown if its "
-    f"corrected p is below {ALPHA:.2g} and its interval does not hold 0. All else is listed as not shown.",
-    "Settings that a search chose (Bayes, TPE) are not random: where a search has looked more, more is known, and an "
-    "effect may be that of what it chose together with it.",
+    "WER is the corpus-level WER on val of a run's best checkpoint with the run's own decoder. Runs scored on different "
+    "utterances or references from the rest are left out and counted.",
+    f"A run has learned if its WER is below {100 * LEARNED_BELOW:.0f} %; one that diverged is judged by its best "
+    "checkpoint. Gaps and effects on WER are of runs that learned (a gap takes a WER of 100 % where no run of a model "
+    "did). Whether runs learn is tested separately. A run that failed (an error or a lost machine) or was interrupted "
+    "is missing, and in no comparison.",
+    "If an option differs between the models in every run, or the models have no value of a setting in common, no "
+    "comparison is made: a difference in WER may come from that option as well as from the size.",
+    "A gap is the larger model's WER minus the smaller one's: above 0, the larger is worse.",
+    "The noise between seeds is a share of the WER, pooled for each model over all settings with two or more runs; a "
+    "setting with a larger spread counts with its own. The interval of the gap at the reference settings is Welch's t "
+    "interval from this noise. Without repeated seeds that gap is not shown, however large.",
+    "Val is a sample of utterances: where both models' hypotheses at the reference settings are known, the paired "
+    "bootstrap over utterances is added to the variance of every gap (at the reference, best of n, equal footings).",
+    "Best of n and equal footings compare runs that learned, at values that both models tried; where the models share "
+    "combinations of settings, equally many runs of each combination, drawn at random.",
+    "Best of n is the unbiased expected lowest WER of n trials (Tang et al. 2020), n being half the smaller number of "
+    "trials. Its p is the larger of two: from exchanging the models' names within combinations of settings, and from "
+    "Welch's test of the mean WER, in the same direction. Its interval is from resampling trials.",
+    "Equal lr: best of n at each lr that both models tried, averaged. Equal audio, area under the lr and FLOPs: best "
+    "of n among the runs that had ended by the largest amount that both models reached; their lengths may differ.",
+    "A model fails to learn more often if exchanging the models' names within combinations of settings shows it.",
+    "A setting is a cause if it affects the models differently. Either the interaction of setting and size in log WER "
+    "is shown by permuting residuals (Freedman and Lane 1983), and the change of the gap, in points, when each model "
+    "moves to its best value has an interval (Bonferroni over the values) that excludes 0. Or the difference between "
+    "the models in the share of runs that learn varies over its values, by the larger p of two exact tests: exchanging "
+    "the models' names within each value, and the values within each model.",
+    "A cause closes the gap if, with each model at its best value, at most a quarter of the gap at the reference is "
+    "left and its interval includes 0; it reverses the gap if the interval is below 0; otherwise it narrows or widens "
+    "it.",
+    f"All p-values on this page are one family, corrected for their number (Holm 1979). A claim is shown if its "
+    f"corrected p is below {ALPHA:.2g} and its interval, where it has one, excludes 0. All others are listed as not "
+    "shown.",
+    "Settings chosen by a search (Bayes, TPE) are not random: more is known where it searched more, and an effect may "
+    "be that of settings chosen together.",
 ]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that may be said.
+    """A statement about the models, with its test.
 
     Attributes:
-        key: reference, best_of_n, setting:NAME, learns:NAME, or equal:AXIS.
-        question: in words.
-        answer: in words, with its interval.
-        corrected: p after Holm.
-        why_not: what it takes, where it could not be tested.
+        key: reference, best_of_n, fails, setting:NAME, learns:NAME, or equal:AXIS.
+        answer: with its interval.
+        corrected: p after Holm's correction.
+        why_not: the reason why it could not be tested; empty if it was.
     """
 
     key: str
@@ -76,13 +86,14 @@ class Claim:
 
 
 def clear_of_zero(claim: Claim) -> bool:
+    """Whether the claim's interval excludes 0; True for claims on failures, which have no interval."""
     if claim.key.startswith("learns:") or claim.key == "fails":
         return True
     return bool(claim.estimate.low > 0 or claim.estimate.high < 0)
 
 
 def _worse(design: Design, estimate: Estimate) -> str:
-    """Which is worse, by how much, with the interval."""
+    """Which model is worse, and by how much, with the interval."""
     sign = -1 if estimate.value < 0 else 1
     low, high = sorted((sign * estimate.low, sign * estimate.high))
     size = interval(Estimate(sign * estimate.value, low, high)).removeprefix("+")
@@ -93,11 +104,12 @@ def _worse(design: Design, estimate: Estimate) -> str:
 
 
 def gap_at_reference(design: Design, utterance_error: float) -> Claim:
+    """Whether one model is worse at the reference settings."""
     question = f"Is {design.large} worse than {design.small} at the reference settings?"
     sides = [cell_scores(design, m, design.reference_cell) for m in design.models]
     if min(map(len, sides)) == 0:
         lacking = " and ".join(m for m, s in zip(design.models, sides, strict=True) if not len(s))
-        why_not = f"no run of {lacking} stands at the reference settings"
+        why_not = f"there is no run of {lacking} at the reference settings"
         return Claim("reference", question, "", Estimate(math.nan), why_not=why_not)
     (small, large), failed = split_learned(sides)
     estimate = gap(design, small, large, utterance_error)
@@ -109,7 +121,7 @@ def gap_at_reference(design: Design, utterance_error: float) -> Claim:
 
 
 def split_learned(sides: list[Array]) -> tuple[list[Array], str]:
-    """The runs that learned, where each side has such, and how many did not, in words; else all as they are."""
+    """The runs that learned, and a phrase with the number that did not; all runs if on one side none learned."""
     learned = [scores[scores < LEARNED_BELOW] for scores in sides]
     if min(map(len, learned)) == 0:
         return sides, ""
@@ -119,7 +131,7 @@ def split_learned(sides: list[Array]) -> tuple[list[Array], str]:
 
 
 def best_of_n(design: Design, seed: int, utterance_error: float = 0.0) -> Claim:
-    """Whether one model is better at its best of equally many trials, over the settings that both ran."""
+    """Whether one model is better at its best of equally many trials, at values that both tried."""
     question = "Is one of them better at its best of equally many trials?"
     rows, lacking = compared_trials(design, seed=seed)
     fewest = min(map(len, rows))
@@ -146,26 +158,31 @@ def best_of_n(design: Design, seed: int, utterance_error: float = 0.0) -> Claim:
 
 
 def setting_claim(design: Design, found: Interaction) -> Claim:
+    """Whether a setting affects the WER of one model differently from the other's."""
     name = found.setting.name
     estimate = replace(found.change, p=found.p)
-    question = f"Does {name} do another thing to {design.large} than to {design.small}?"
+    question = f"Does {name} affect {design.large} differently from {design.small}?"
     if math.isnan(found.p):
         return Claim(
-            f"setting:{name}", question, "", estimate, why_not="too few runs that learned, or not tried by both"
+            f"setting:{name}",
+            question,
+            "",
+            estimate,
+            why_not="too few runs learned, or only one model tried its values",
         )
     if found.best is None:
         return Claim(
-            f"setting:{name}", question, "", estimate, why_not="a model has no run that learned at the reference value"
+            f"setting:{name}", question, "", estimate, why_not="a model has no run at the reference value that learned"
         )
     small, large = (value_text(v) for v in found.best)
     start = value_text(design.reference[name])
     if small == large == start:
-        answer = f"Both models are at their best at {name} = {start}, where the comparison starts"
+        answer = f"Both models are best at {name} = {start}, the reference value"
         return Claim(f"setting:{name}", question, answer, estimate)
     move = "lowers" if found.change.value < 0 else "raises"
     answer = (
-        f"Taking {name} from {start} to each model's best ({design.small} {small}, {design.large} {large}) {move} the "
-        f"gap by {interval(_flip(found.change)).removeprefix('+')}"
+        f"Changing {name} from {start} to each model's best ({design.small} {small}, {design.large} {large}) {move} "
+        f"the gap by {interval(_flip(found.change)).removeprefix('+')}"
     )
     return Claim(f"setting:{name}", question, answer, estimate)
 
@@ -177,24 +194,26 @@ def _flip(estimate: Estimate) -> Estimate:
 
 
 def learning_claim(design: Design, found: Interaction) -> Claim:
+    """Whether a setting affects whether runs of one model learn differently from the other's."""
     name = found.setting.name
     rows = design.table[~design.table["status"].isin(UNFINISHED)]
-    said = []
+    counts = []
     for model in design.models:
         of_model = rows[rows["model"] == model]
         values = found.setting.of(of_model)
         for value in dict.fromkeys(sorted(values, key=found.setting.values.index)):
             ended = of_model["learned"][[v == value for v in values]]
-            said.append(f"{model} at {value_text(value)}: {int(ended.sum())} of {len(ended)}")
+            counts.append(f"{model} at {value_text(value)}: {int(ended.sum())} of {len(ended)}")
     return Claim(
         f"learns:{name}",
-        f"Does {name} decide, otherwise for {design.large} than for {design.small}, whether a run learns at all?",
-        f"Runs that learned, by {name}: {'; '.join(said)}",
+        f"Does {name} affect whether runs of {design.large} learn, differently from {design.small}?",
+        f"Runs that learned, by {name}: {'; '.join(counts)}",
         Estimate(math.nan, p=found.p_learning),
     )
 
 
 def equal_footing_claim(design: Design, footing: Footing) -> Claim:
+    """Whether one model is better at an equal footing."""
     words = AXES.get(footing.name, "lr")
     amount = "" if math.isnan(footing.at) else f" ({amount_of(footing.at)})"
     return Claim(
@@ -206,7 +225,7 @@ def equal_footing_claim(design: Design, footing: Footing) -> Claim:
 
 
 def fails_more(design: Design, seed: int = 0) -> Claim:
-    """Whether the runs of one model fail to learn more often, at values that both models tried."""
+    """Whether runs of one model fail to learn more often, at values that both models tried."""
     question = f"Do runs of {design.large} fail to learn more or less often than runs of {design.small}?"
     rows = [design.of(m) for m in design.models]
     rows, lacking = common_support(design, [r[~r["status"].isin(UNFINISHED)] for r in rows], seed=seed)
@@ -220,12 +239,12 @@ def fails_more(design: Design, seed: int = 0) -> Claim:
         np.random.default_rng(seed),
     )  # fmt: skip
     counts = [(int((~r["learned"]).sum()), len(r)) for r in rows]
-    said = "; ".join(f"{m}: {bad} of {n} runs" for m, (bad, n) in zip(design.models, counts, strict=True))
-    bad = [share / n for share, n in counts]
+    shown = "; ".join(f"{m}: {bad} of {n} runs" for m, (bad, n) in zip(design.models, counts, strict=True))
+    bad = [count / n for count, n in counts]
     return Claim(
         "fails",
         question,
-        f"{design.large} fails to learn {'more' if bad[1] > bad[0] else 'less'} often. Did not learn: {said}",
+        f"{design.large} fails to learn {'more' if bad[1] > bad[0] else 'less'} often. Did not learn: {shown}",
         Estimate(math.nan, p=p),
-        why_not="" if p == p else f"all or none of the runs learned ({said})",
+        why_not="" if p == p else f"all or none of the runs learned ({shown})",
     )

@@ -1,4 +1,4 @@
-"""The verdict: claims from the numbers, by rules that are stated, and what is not shown."""
+"""The verdict on a study: the claims that are shown, by the stated rules, and those that are not."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -35,12 +35,12 @@ _A_QUARTER = 0.25
 
 @dataclass
 class Verdict:
-    """What is shown and what is not.
+    """The claims of a study.
 
     Attributes:
-        words: the verdict, a sentence each.
-        not_shown: a sentence each.
-        causes: settings that close, narrow or widen the gap, as shown.
+        words: the sentences of the verdict.
+        not_shown: a sentence for each claim that is not shown.
+        causes: settings that are shown to affect the models differently.
     """
 
     claims: list[Claim]
@@ -63,6 +63,8 @@ def judge(design: Design, utterance_error: float = 0.0, seed: int = 0) -> Verdic
         utterance_error: squared error of a gap between the models from the utterances being a sample; in every gap.
         seed: of permutations and resampling.
     """
+    if len(design.models) == 1:
+        return Verdict([], [], [], [])
     if design.confounded:
         return Verdict([], confounded_words(design), [compared] if (compared := _compared(design)) else [], [])
     found = interactions(design, seed)
@@ -84,7 +86,7 @@ def judge(design: Design, utterance_error: float = 0.0, seed: int = 0) -> Verdic
         for claim, p in zip(claims, corrected, strict=True)
     ]
     verdict = Verdict(claims, [], [], [], found, footings)
-    _say(design, verdict)
+    _write_sentences(design, verdict)
     return verdict
 
 
@@ -92,7 +94,7 @@ def judge(design: Design, utterance_error: float = 0.0, seed: int = 0) -> Verdic
 
 
 def confounded_words(design: Design) -> list[str]:
-    """What is said of models that differ in options beside their size everywhere: that, and the way out."""
+    """The sentences for models that differ in further options in every run, with the command that separates them."""
     names = ", ".join(design.confounded)
     values = "; ".join(f"{m} had {recipe_text(design, m)}" for m in design.models)
     a, b = explain_arguments(design)
@@ -101,43 +103,37 @@ def confounded_words(design: Design) -> list[str]:
         f"{'differs' if len(design.confounded) == 1 else 'differ'} between the models in every run ({values}). A "
         "difference of WER between them may come from the size, from these options, or from both. "
         "No comparison is made.",
-        f"To separate them, run both recipes and what lies between them: python -m khasr.explain {a} {b} --plan",
+        f"To separate them, run both recipes and the combinations between them: python -m khasr.explain {a} {b} --plan",
     ]
 
 
-def _say(design: Design, verdict: Verdict) -> None:
-    """Fills in the words from the claims."""
+def _write_sentences(design: Design, verdict: Verdict) -> None:
+    """Fills in `words`, `not_shown` and `causes` from the claims."""
     by_key = {claim.key: claim for claim in verdict.claims}
     learned = [int(design.of(m)["learned"].sum()) for m in design.models]
     if min(learned) == 0:
         nobody = " and ".join(m for m, n in zip(design.models, learned, strict=True) if not n)
-        verdict.words.append(f"No run of {nobody} learned: there is nothing to compare but that.")
+        verdict.words.append(f"No run of {nobody} learned, so its WER cannot be compared.")
     for key in ("reference", "best_of_n", "fails"):
         if by_key[key].shown:
-            verdict.words.append(_with_p(by_key[key]))
+            verdict.words.append(f"{by_key[key].answer}.")
     for interaction in verdict.interactions:
         name = interaction.setting.name
         if by_key[f"setting:{name}"].shown:
             verdict.causes.append(name)
             verdict.words.append(
-                f"{_with_p(by_key[f'setting:{name}'])} {_left_over(design, interaction, by_key['reference'])}"
+                f"{by_key[f'setting:{name}'].answer}. {_remaining_gap(design, interaction, by_key['reference'])}"
             )
         learns = by_key.get(f"learns:{name}")
         if learns is not None and learns.shown:
             if name not in verdict.causes:
                 verdict.causes.append(name)
-            verdict.words.append(f"{name} decides whether a run learns, otherwise for each model. {_with_p(learns)}")
+            verdict.words.append(f"{name} affects whether a run learns, differently in each model. {learns.answer}.")
     if not verdict.causes:
         verdict.words.append("No setting that was tried is shown to be the cause of a difference between the models.")
-    unlike = [AXES.get(name, "lr") for name in ("lr", *AXES) if f"equal:{name}" not in by_key]
-    if unlike:
-        verdict.not_shown.append(
-            f"Anything at equal {', '.join(unlike)}: the runs have none of it in common, or did not log it."
-        )
     for claim in verdict.claims:
-        if claim.key.startswith("equal:") and claim.shown:
-            verdict.words.append(_with_p(claim))
-        elif not claim.shown and not claim.key.startswith("learns:"):
+        # Equal footings are a table of the report.
+        if not claim.shown and not claim.key.startswith(("learns:", "equal:")):
             verdict.not_shown.append(_unshown(claim))
     undecided = [
         claim.key.removeprefix("learns:")
@@ -146,53 +142,46 @@ def _say(design: Design, verdict: Verdict) -> None:
     ]
     if undecided:
         verdict.not_shown.append(
-            f"That whether a run learns at all depends on {', '.join(undecided)} otherwise for {design.large} than for "
-            f"{design.small} ({by_key['fails'].answer or by_key['fails'].why_not})."
+            f"Does {' or '.join(undecided)} affect whether runs of {design.large} learn, differently from "
+            f"{design.small}? Not shown. Observed: {by_key['fails'].answer or by_key['fails'].why_not}."
         )
     if verdict_on := _compared(design):
         verdict.not_shown.append(verdict_on)
 
 
-def _with_p(claim: Claim) -> str:
-    return f"{claim.answer}."
-
-
 def _unshown(claim: Claim) -> str:
     if claim.why_not:
         return f"{claim.question} Could not be tested: {claim.why_not}." + (
-            f" Seen: {claim.answer}." if claim.answer else ""
+            f" Observed: {claim.answer}." if claim.answer else ""
         )
-    return f"{claim.question} Not shown. Seen: {claim.answer}."
+    return f"{claim.question} Not shown. Observed: {claim.answer}."
 
 
-def _left_over(design: Design, found: Interaction, reference: Claim) -> str:
-    """What a setting leaves of the gap at the reference."""
+def _remaining_gap(design: Design, found: Interaction, reference: Claim) -> str:
+    """The gap with each model at its best value of a setting, beside the gap at the reference."""
     assert found.best is not None
     cells = [design.cell(design.reference | {found.setting.name: value}) for value in found.best]
     sides = [cell_scores(design, m, cell) for m, cell in zip(design.models, cells, strict=True)]
     if min(map(len, sides)) == 0 or math.isnan(reference.estimate.value):
-        return "What is left of the gap there was not run with all else at the reference."
+        return "The remaining gap is not known: no run has these values with all other settings at the reference."
     both, failed = split_learned(sides)
     left, before = gap(design, both[0], both[1]), reference.estimate.value
     what = f"The gap there is {interval(left)}{failed.replace(';', ',')}, at the reference {100 * before:+.1f}"
     if found.change.value > 0:
-        return f"{what}: tuning it helps {design.small} more."
+        return f"{what}: tuning it helps {design.small} more, which widens the gap."
     if left.high < 0:
-        return f"{what}: that overturns it."
+        return f"{what}: this reverses it."
     if before > 0 and left.low <= 0 and left.value <= _A_QUARTER * before:
-        return f"{what}: that closes it."
-    return f"{what}: that narrows it."
+        return f"{what}: this closes it."
+    return f"{what}: this narrows it."
 
 
 def _compared(design: Design) -> str:
-    said = [*design.left_out]
+    notes = [*design.left_out]
     if design.fixed:
         differ = "differs" if len(design.fixed) == 1 else "differ"
-        said.append(
-            f"{', '.join(design.fixed)} {differ} between the models and never within one, and cannot be told from the "
-            "model"
-        )
+        notes.append(f"{', '.join(design.fixed)} {differ} between the models in every run, so not separable from size")
     single = [s.name for s in design.settings if len(s.columns) > 1]
     if single:
-        said.append(f"always changed together, and cannot be told apart: {'; '.join(single)}")
-    return f"Left out or not to be told: {'; '.join(said)}." if said else ""
+        notes.append(f"always changed together, so not separable: {'; '.join(single)}")
+    return f"Left out or not separable: {'; '.join(notes)}." if notes else ""
