@@ -1,8 +1,8 @@
 """Builds an n-gram language model for decoder=beam_lm with KenLM's lmplz.
 
-python -m khasr.build_lm wiki.txt --run RUN --out LM        with the run's text options; without sentences of val, test
+python -m khasr.build_lm wiki.txt --run RUN --out LM        with the run's text options, without val and test
 python -m khasr.build_lm --run RUN --out LM                 from the run's training transcripts alone
-python -m khasr.build_lm a.txt b.txt --order 3 --out LM     from files as they are
+python -m khasr.build_lm a.txt b.txt --order 3 --out LM     from text files only
 """
 
 import argparse
@@ -27,24 +27,28 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m khasr.build_lm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("files", nargs="*", type=Path, metavar="FILES", help="UTF-8 text, a sentence or a paragraph a line")
+    add("files", nargs="*", type=Path, metavar="FILES", help="UTF-8 text files, one sentence or paragraph per line")
     add("--out", type=Path, required=True, metavar="DIR",
         help="folder to write: lm.arpa, lm.binary, unigrams.txt, lm.json")  # fmt: skip
     add("--run", type=Path,
         help="a khasr run: its text options, training transcripts, and val and test sentences to remove")  # fmt: skip
-    add("--order", type=int, default=5, help="words (or symbols) in an n-gram, 1 to 6 (default 5)")
+    add("--order", type=int, default=5, help="words (or symbols) in an n-gram, 2 to 6 (default 5)")
     add("--prune", type=int, nargs="+", default=[0, 0, 1], metavar="N",
-        help="drop n-grams with this count or less, by order, the last for all above (default 0 0 1)")  # fmt: skip
+        help="drop n-grams with at most this count; one number per order, the last for all above (0 0 1)")  # fmt: skip
     add("--unit", choices=["word", "character", "cluster"], default="word",
         help="unit of the n-grams; characters or clusters have no unknown words (default word)")  # fmt: skip
     add("--transcripts", choices=["interpolate", "append", "no"], default="interpolate",
         help="the run's training transcripts. interpolate: a separate model, interpolated with the weight that fits "
-        "val best. append: to the text. no: not used (default interpolate)")  # fmt: skip
+        "val best. append: added to the text. no: not used (default interpolate)")  # fmt: skip
     add("--segment", choices=["auto", "always", "never"], default="auto",
         help="segment Khmer into words; auto: files that are not segmented (default auto)")  # fmt: skip
-    add("--val", type=Path, help="without --run: sentences to measure perplexity on and to remove, one a line")
-    add("--test", type=Path, help="without --run: sentences to remove, one a line")
-    add("--keep-held-out", action="store_true", help="keep the sentences of val and test (they are counted)")
+    add("--val", type=Path, help="without --run: sentences to measure perplexity on and to remove, one per line")
+    add("--test", type=Path, help="without --run: sentences to remove, one per line")
+    add(
+        "--keep-held-out",
+        action="store_true",
+        help="do not remove the sentences of val and test (their number is printed)",
+    )
     add("--memory", default="1G", help="memory of lmplz (default 1G)")
     return parser
 

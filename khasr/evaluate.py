@@ -1,4 +1,4 @@
-"""Scores a run, or a Hugging Face CTC model, with intervals; or the difference of two.
+"""Computes WER and CER of a run or a Hugging Face CTC model with confidence intervals, or compares two of them.
 
 python -m khasr.evaluate run=RUN part=test                     with its tuned decoder if there is one, else greedy
 python -m khasr.evaluate run=RUN decoder=beam_lm decoder.lm=LM

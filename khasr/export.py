@@ -19,12 +19,17 @@ def main() -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     add = parser.add_argument
-    add("--lm", type=Path, metavar="LM", help="n-gram: a folder of build_lm, or a KenLM file (default: the run's)")
+    add(
+        "--lm",
+        type=Path,
+        metavar="LM",
+        help="n-gram: a folder written by build_lm, or a KenLM file (default: the run's)",
+    )
     add(
         "--evaluation",
         type=Path,
         metavar="DIR",
-        help="a folder of khasr.evaluate: the error rates with the n-gram, for the card",
+        help="a folder written by khasr.evaluate, for the error rates with the n-gram in the card",
     )
     parser.add_argument("--name", help="name of the model in its card (default: the name of the --out folder)")
     parser.add_argument("--push", metavar="USER/NAME", help="upload the folder to the Hugging Face hub")

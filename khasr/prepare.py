@@ -1,4 +1,4 @@
-"""Downloads a corpus, converts it to 16 kHz, splits it and audits it; training then reads the cache.
+"""Downloads a corpus, converts it to 16 kHz, splits it and prints an audit.
 
 python -m khasr.prepare data=openslr_km                          downloads OpenSLR 42 (866 MB) and prepares it
 python -m khasr.prepare data=openslr_km data.root=km_kh_male.zip data.split=speaker_text

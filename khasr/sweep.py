@@ -1,8 +1,8 @@
-"""Runs a wandb sweep file without wandb: its parameters become a Hydra sweep of khasr.train.
+"""Runs a wandb sweep file without wandb, as a Hydra sweep of khasr.train.
 
-python -m khasr.sweep sweeps/h1_lr.yaml data.root=km_kh_male.zip            every combination, one after the other
-python -m khasr.sweep sweeps/why_1b.yaml --trials 40                        Optuna's TPE instead of wandb's Bayes
-python -m khasr.sweep sweeps/h1_lr.yaml seed=1 hydra/launcher=joblib        other values, two runs at once
+python -m khasr.sweep sweeps/h1_lr.yaml data.root=km_kh_male.zip            every combination, in sequence
+python -m khasr.sweep sweeps/why_1b.yaml --trials 40                        a search, by Optuna's TPE
+python -m khasr.sweep sweeps/h1_lr.yaml seed=1 hydra/launcher=joblib        only seed 1, runs in parallel
 """
 
 import argparse
@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m khasr.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a sweep file in the format of `wandb sweep`")
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of khasr.train; takes precedence over FILE")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="an override of khasr.train, which takes precedence over FILE"
+    )
     parser.add_argument("--trials", type=int, help="number of runs of a search (default: the file's run_cap)")
     parser.add_argument("--dry-run", action="store_true", help="only print the command of khasr.train")
     return parser

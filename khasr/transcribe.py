@@ -32,8 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="write one file per audio file here, instead of standard output")
     add("--decoder", choices=["greedy", "beam", "beam_lm"], help="default: the run's tuned decoder, else greedy")
     add("--lm", help="language model of beam_lm: a folder written by build_lm, or a KenLM file")
-    add("--n-best", type=int, default=1, metavar="N", help="hypotheses per piece, in json (default 1)")
-    add("--chunk-seconds", type=float, default=30.0, help="audio recognised at once, in seconds (default 30)")
+    add("--n-best", type=int, default=1, metavar="N", help="hypotheses per segment, with --format json (default 1)")
+    add("--chunk-seconds", type=float, default=30.0, help="length of a chunk of audio, in seconds (default 30)")
     add("--stride-seconds", type=float, default=5.0, help="seconds of context at each end of a chunk (default 5)")
     return parser
 

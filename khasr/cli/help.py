@@ -66,7 +66,7 @@ def describe_options(section: Any, prefix: str = "", required: set[str] | None =
 
 
 def field_documentation(section: type) -> dict[str, str]:
-    """The string under each field of a dataclass, with those of the classes it extends; Python itself drops them."""
+    """The docstring under each field of a dataclass, also of inherited fields; parsed from the source."""
     found: dict[str, str] = {}
     for kind in reversed(section.__mro__):
         if dataclasses.is_dataclass(kind):

@@ -1,4 +1,4 @@
-"""Which overrides and flags a command line may have, so that no file or option can run code.
+"""Checks overrides and flags, so that no file or option can run code.
 
 Hydra instantiates what its own section of the configuration names (`_target_`), reads logging configurations that can
 call functions, and composes any YAML file that a choice reaches. Only khasr's options, the choices under conf/, and
@@ -93,7 +93,7 @@ def _after(arguments: Sequence[str], flags: tuple[str, ...]) -> set[int]:
 
 
 def _texts(value: Any) -> list[str]:
-    """The texts of a value: of each choice of a sweep, each element of a list."""
+    """The strings in a value, including the choices of a sweep and the elements of a list."""
     if value is None or value == "" or hasattr(value, "include"):  # a glob sweep, which selects existing choices
         return []
     if hasattr(value, "list"):  # a choice sweep

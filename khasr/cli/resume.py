@@ -1,4 +1,4 @@
-"""`resume=RUN`: the options of the resumed run, the few that may change, and its folder."""
+"""`resume=RUN`: the folder and the options of the resumed run, some of which may be changed."""
 
 import os
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def into_run_folder(arguments: list[str]) -> list[str]:
 
 
 def training_options(composed: DictConfig, overrides: list[str]) -> Config:
-    """The options of a training run: those composed or, with resume=, those of the resumed run."""
+    """The options of a training run: the composed ones or, with resume=, those of the resumed run."""
     return _resumed(composed.resume, overrides) if composed.resume else to_config(composed)
 
 

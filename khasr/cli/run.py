@@ -37,12 +37,12 @@ STOPPED = 130
 
 @dataclasses.dataclass(frozen=True)
 class Root:
-    """What a command's options are composed from.
+    """How a command's options are composed.
 
     Attributes:
-        name: of the file under conf/.
-        complete: adds to the arguments what they leave to the run that they name.
-        to_typed: the typed options, from the composition and the overrides.
+        name: the name of the file under conf/.
+        complete: adds arguments that follow from the given ones, such as the corpus of `run=RUN`.
+        to_typed: converts the composition and the overrides to typed options.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Root:
 
 
 def plain_root(name: str) -> Root:
-    """The root of a command whose options come from the command line alone."""
+    """The root of a command whose options come only from the command line."""
     return Root(name, lambda arguments: arguments, lambda composed, _: to_options(composed, roots()[name]))
 
 
@@ -64,17 +64,16 @@ def run(
 ) -> None:
     """Composes the options and runs the task with them: once or, with -m, many times.
 
-    The task gets the typed options and the folder of the run, and returns the number that sweepers minimise. A user's
-    mistake is reported in one paragraph; HYDRA_FULL_ERROR=1 also prints its traceback.
+    Errors are reported in one paragraph; HYDRA_FULL_ERROR=1 also prints the traceback.
 
-    Exits with 0, 1 (the run failed), 2 (a mistake in the options), or 128 + the signal that stopped it.
+    Exits with 0, 1 (the run failed), 2 (invalid options), or 128 + the signal that stopped the run.
 
     Args:
-        command: its name, `train` for khasr.train.
-        task: the work.
-        root: what the options are composed from; those of training where None.
-        arguments: of the command line; the process's own where None.
-        choices: a folder of the caller's with further choices of the groups; a command line cannot name one.
+        command: the name of the command, such as `train`.
+        task: called with the typed options and the folder of the run; returns the number that sweepers minimise.
+        root: how the options are composed; as for training if None.
+        arguments: the arguments of the command; those of the process if None.
+        choices: a folder with further choices of the groups, for callers; it cannot be set on the command line.
     """
     root = root or Root("train", into_run_folder, training_options)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -135,9 +134,9 @@ def run(
 
 
 def _run_once(config: Any, task: Task, folder: Path) -> float | None:
-    """Trains one run, within its time budget; resumes it if the folder holds it unfinished."""
+    """Trains one run within its time budget; resumes it if it is in the folder and unfinished."""
     if config.resume is None and is_unfinished(folder, config):
-        # The same command in the same folder: a scheduler restarted a job that it had put back in its queue.
+        # The same command in the same folder: a scheduler has restarted a requeued job.
         config.resume = str(folder)
     hours = config.sweep.max_hours
     with budget(None if hours is None else time.time() + 3600 * hours):
@@ -145,7 +144,7 @@ def _run_once(config: Any, task: Task, folder: Path) -> float | None:
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """The exit code of a command without Hydra; errors are reported as `run` reports them."""
+    """Runs a command without Hydra and returns its exit code; errors are reported as by `run`."""
     tolerate_terminal()
     try:
         return main()

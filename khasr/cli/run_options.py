@@ -44,8 +44,8 @@ def _complete(name: str, arguments: list[str]) -> list[str]:
         run.read_config()  # raises: not a run
     if "data" not in values:
         raise ValueError(
-            f"run={values['run']} is not a khasr run, whose corpus would be known. Set the corpus: data=folder "
-            "data.root=DIR, or another choice of data."
+            f"run={values['run']} is not a khasr run, so its corpus is unknown. Set the corpus, for example "
+            "data=folder data.root=DIR."
         )
     return arguments
 

@@ -81,7 +81,7 @@ class DataConfig:
     order: Literal["by_length", "random"] = "by_length"
     """Order of training batches. by_length: utterances of similar length together (little padding). random."""
     order_seed: int | None = limited(None, 0, LARGEST_SEED)
-    """Seed of the order of training batches; `seed` where unset."""
+    """Seed of the order of training batches; `seed` if unset."""
     split: str = "random"
     """How train, val and test are split: `random` (the card's), `hf_seed42` (that of the published w2v-BERT 2.0),
     `speaker`, `text` or `speaker_text` (nothing of that kind shared), `'speaker_fold=K/N'` (each speaker tested once
@@ -99,7 +99,7 @@ class DataConfig:
     on_error: Literal["raise", "skip"] = "raise"
     """Faulty utterances. raise: stop the run. skip: leave them out, counted by reason and printed."""
     cache_dir: str | None = None
-    """Where 16 kHz audio is cached between runs; $KHASR_CACHE or ~/.cache/khasr where unset."""
+    """Where 16 kHz audio is cached between runs; $KHASR_CACHE or ~/.cache/khasr if unset."""
     num_workers: int = limited(0, 0, 1024)
     """Processes that load training batches; 0: the training process itself."""
 
@@ -110,7 +110,7 @@ class OpenslrKmConfig(DataConfig):
 
     name: str = "openslr_km"
     root: str | None = None
-    """km_kh_male.zip, or the folder with line_index.tsv and wavs/ (or with km_kh_male/ that has both); where unset, the
+    """km_kh_male.zip, or the folder with line_index.tsv and wavs/ (or with km_kh_male/ that has both); if unset, the
     archive that khasr.prepare downloads to the cache."""
     url: str = "https://www.openslr.org/resources/42/km_kh_male.zip"
     """Where khasr.prepare downloads the archive from."""
@@ -179,12 +179,12 @@ class SyntheticConfig(DataConfig):
 
     name: str = "synthetic"
     utterances: int | None = limited(None, 1, 1_000_000)
-    """Number of utterances: 600 phrases where unset, or all of `sentences`."""
+    """Number of utterances: 600 phrases if unset, or all of `sentences`."""
     voices: int = limited(6, 1)
     """Number of speakers (1 to 12)."""
     corpus_seed: int = limited(0, 0, LARGEST_SEED)
     """Seed of phrases, voices and noise, separate from `seed` so that runs share a corpus."""
     sentences: str | None = None
-    """A file of sentences to speak, one a line (of a table, the last tab-separated column); needs `lexicon`."""
+    """A file of sentences to speak, one per line (of a table, the last tab-separated column); needs `lexicon`."""
     lexicon: str | None = None
     """A pronunciation lexicon: word, tab, phones separated by spaces (the phones of Google's Khmer lexicon)."""

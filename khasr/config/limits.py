@@ -37,14 +37,14 @@ class Limits:
 def limits(
     least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf
 ) -> dict[str, Limits]:
-    """Metadata for a field; of a list, each element is limited."""
+    """Metadata for a field; for a list, the limits apply to each element."""
     return {KEY: Limits(least, most, above, below)}
 
 
 def limited(
     default: T, least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf
 ) -> T:
-    """A dataclass field with this default and these limits; None, where the type has it, is always allowed."""
+    """A dataclass field with this default and these limits; None is allowed if the type includes it."""
     made: Any = field(default=default, metadata=limits(least, most, above, below))
     return made  # type: ignore[no-any-return]
 

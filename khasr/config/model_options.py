@@ -43,8 +43,8 @@ class ModelConfig:
     init: Literal["pretrained", "random"] = "pretrained"
     """Weights from the checkpoint, or random weights of the same shape."""
     head: Literal["auto", "keep", "new"] = "auto"
-    """The CTC head of a checkpoint that is a run. keep: with its vocabulary. new: random. auto: keep if the
-    vocabularies are equal, else new."""
+    """The CTC head. keep: that of the checkpoint, with its vocabulary. new: random weights, with the vocabulary of the
+    training part. auto: keep if the vocabularies are equal, else new."""
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
     mask_counting: Literal["huggingface", "paper"] = "huggingface"
     """What a mask probability means. huggingface: the share of positions masked if spans did not overlap (0.75, 0.25).
@@ -73,7 +73,7 @@ class ModelConfig:
     """Recompute activations in the backward pass: less memory, about a third more time."""
     feature_cache_gib: float = limited(2.0, 0)
     """Memory, in GiB per process, for outputs of a frozen feature encoder, kept from the first epoch on (OpenSLR 42
-    needs 1.3). They are recomputed each time where they do not fit or waveforms are augmented."""
+    needs 1.3). Nothing is cached if they do not fit, or if waveforms are augmented."""
 
 
 @dataclass

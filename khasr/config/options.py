@@ -41,7 +41,7 @@ class DecoderConfig:
     unk_score_offset: float = limited(-10.0)
     """Added to the score of a word that the language model does not know, in natural logarithms."""
     unigrams: bool = True
-    """Check beginnings of words against the language model's words; without, all unknown beginnings score the same."""
+    """Penalise only partial words that begin no word of the language model; if false, all partial words."""
     beam_width: int = limited(100, 1, 1_000_000)
     """Hypotheses kept at each frame."""
     token_min_logp: float = limited(-5.0)
@@ -58,7 +58,7 @@ class PrepareConfig:
 
     data: DataConfig = MISSING
     seed: int = limited(42, 0, LARGEST_SEED)
-    """Seed of the order of batches where data.order_seed is unset."""
+    """Seed of the order of batches if data.order_seed is unset."""
     progress_bar: bool = True
     """Show a progress bar (in a terminal) or occasional lines (elsewhere)."""
 

@@ -54,7 +54,7 @@ def register_schemas() -> None:
 
 
 def compose(*overrides: str) -> Config:
-    """The options of a training run, as `python -m khasr.train *overrides` has them.
+    """The options of a training run, as `python -m khasr.train *overrides` composes them.
 
     Raises:
         hydra.errors.HydraException: an override that names no option or choice.

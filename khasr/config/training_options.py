@@ -18,7 +18,7 @@ class OptimizerConfig:
     lr: float = limited(1e-5, 0)
     """Peak learning rate."""
     head_lr: float | None = limited(None, 0)
-    """Peak learning rate of the head; `lr` where unset."""
+    """Peak learning rate of the head; `lr` if unset."""
     layer_decay: float = limited(1.0, above=0, most=1)
     """Ratio of the learning rates of a transformer layer and the layer above it (Howard 2018, Clark 2020): `lr` for the
     final norm and the head, lr * layer_decay for the top layer, the least for what lies below the first layer."""
@@ -99,7 +99,7 @@ class TrainerConfig:
     """Length of training, devices, and intervals of validation and logging."""
 
     max_epochs: float = limited(75, above=0, most=1e9)
-    """Passes over the training part; used where max_steps is unset."""
+    """Passes over the training part; used if max_steps is unset."""
     max_steps: int | None = limited(None, 1, 10**12)
     """Optimizer steps; takes precedence over max_epochs."""
     accumulate_grad_batches: int = limited(4, 1, 1_000_000)
@@ -142,7 +142,7 @@ class WandbLoggerConfig:
     project: str = "khasr"
     """The wandb project."""
     entity: str | None = None
-    """User or team; wandb's default where unset."""
+    """User or team; wandb's default if unset."""
     mode: Literal["auto", "online", "offline"] = "auto"
     """auto: online if there is a key, else offline (`wandb sync` later)."""
     tags: list[str] = field(default_factory=list)

@@ -204,7 +204,7 @@ def _described(lm: Path) -> dict[str, Any]:
 
 
 def _check_size(lm: Path) -> None:
-    """Raises ValueError if the binary of a folder of build_lm was cut: KenLM reads it where only the end is missing."""
+    """Raises ValueError if a binary that build_lm wrote is truncated: KenLM reads files whose end is missing."""
     size = _described(lm).get("bytes")
     found = lm.stat().st_size
     if lm.name == "lm.binary" and size not in (None, found):

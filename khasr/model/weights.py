@@ -1,4 +1,4 @@
-"""The initial weights of a model: random, from a Hugging Face checkpoint, or from a different run."""
+"""The initial weights of a model: random, from a Hugging Face checkpoint, or from an earlier run."""
 
 import json
 from dataclasses import dataclass

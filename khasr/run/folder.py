@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def split(self) -> Path:
-        """The part of each utterance; data.split=PATH gives the same split to another run."""
+        """The part of each utterance; data.split=PATH uses the same split in a different run."""
         return self.path / "split.tsv"
 
     @property
@@ -153,7 +153,7 @@ class RunFolder:
             )
         try:
             options = read_plain_yaml(self.config)
-            if "resume" not in options:  # the last that is written
+            if "resume" not in options:  # the last option that is written
                 raise ValueError("the file is incomplete.")
             return cast(Config, OmegaConf.to_object(from_plain(options)))
         except (ValueError, TypeError, AttributeError, OmegaConfBaseException) as error:

@@ -36,7 +36,7 @@ def preempting_signals() -> tuple[signal.Signals, ...]:
 
 
 class StopSignals:
-    """While entered, SIGINT, SIGTERM, SIGALRM (a budget) and the preempting signals request the run to stop.
+    """While entered, SIGINT, SIGTERM, SIGALRM (a budget) and the preempting signals request that the run stops.
 
     During training the run stops after the current optimizer step; a second signal raises `Interrupted` immediately.
     Outside training there is no step to finish, and the first signal raises `Interrupted`.

@@ -19,7 +19,7 @@ def lock_run(folder: RunFolder) -> Iterator[None]:
     write to is not locked.
 
     Raises:
-        ValueError: another process holds the lock.
+        ValueError: a different process holds the lock.
     """
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def lock_run(folder: RunFolder) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ValueError(
-            f"{folder.path} is in use: another process is training, tuning, evaluating or exporting this run. Wait "
+            f"{folder.path} is in use: a running process trains, tunes, evaluates or exports this run. Wait "
             "until it has ended, or choose a different folder for a new run (hydra.run.dir=DIR)."
         ) from None
     except OSError as error:

@@ -59,7 +59,7 @@ def is_unfinished(folder: Path, config: Config) -> bool:
     if different:
         key = different[0]
         raise ValueError(
-            f"{folder} contains a run with other options: {key} is {there.get(key)} there and {here.get(key)} here"
+            f"{folder} contains a run with different options: {key} is {there.get(key)} there and {here.get(key)} here"
             f"{f' ({len(different)} options differ)' if len(different) > 1 else ''}. Give a new run its own folder "
             f"(hydra.run.dir=DIR, or hydra.sweep.dir=DIR for a sweep), or resume that run, for longer if needed, with "
             f"resume={folder} trainer.max_steps=STEPS."

@@ -72,7 +72,7 @@ def _commit() -> str | None:
         return done.stdout.strip()
 
     top = git("rev-parse", "--show-toplevel")
-    # An installed khasr may be in an environment inside the checkout of another project.
+    # An installed khasr may be in an environment inside the checkout of a different project.
     if top is None or Path(top) != here.parent.parent:
         return None
     commit = git("rev-parse", "HEAD")

@@ -14,8 +14,8 @@ from khasr.scoring.significance import matched_pairs, paired_difference, rate_in
 
 # In simulations of runs that differ in their seed only, 9 to 21 % of such comparisons had p < 0.05.
 _ONE_PAIR = (
-    "This is one pair of runs: the intervals and p-values are of the choice of utterances and speakers, and contain",
-    "no noise of the training seed. Recipes are compared by several seeds of each (python -m khasr.report).",
+    "This compares one pair of runs: intervals and p-values reflect the choice of utterances and speakers, but not the",
+    "variation between training seeds. To compare recipes, train several seeds of each (python -m khasr.report).",
 )
 
 # Rows of a printed table: breakdowns, confusions, utterances whose hypotheses differ.
@@ -30,7 +30,7 @@ def describe(hypotheses: Sequence[Hypothesis], trained: Counter[str] | None, res
 
     Args:
         trained: count of each word in the training transcripts; None if unknown.
-        resamples: of each bootstrap.
+        resamples: number of resamples of each bootstrap.
     """
     speakers = [h.speaker for h in hypotheses]
     rates = {}
@@ -56,10 +56,10 @@ def describe(hypotheses: Sequence[Hypothesis], trained: Counter[str] | None, res
 def rate(edits: Sequence[Edits], speakers: Sequence[str], resamples: int) -> dict[str, Any]:
     """A corpus-level rate and its substitutions, deletions and insertions, with intervals over utterances and speakers.
 
-    An interval that cannot be computed is the reason, in words.
+    If an interval cannot be computed, it is replaced by the reason, as text.
 
     Args:
-        speakers: of each utterance; empty if unknown.
+        speakers: the speaker of each utterance; empty if unknown.
     """
     units = [e.units for e in edits]
     found: dict[str, Any] = {"units": sum(units), "edits": sum(e.total for e in edits)}
@@ -154,7 +154,7 @@ def format_report(results: dict[str, Any], written: Sequence[Path]) -> str:
 
 
 def _difference(against: dict[str, Any]) -> list[str]:
-    lines = [f"Difference to {against['run']} (this run minus that one, in points)"]
+    lines = [f"Difference from {against['run']} (this run minus the other, in points)"]
     for name in RATES:
         # Utterances of one speaker are not independent: over speakers where there are enough of them.
         over = next((o for o in ("speakers", "utterances") if isinstance(against[name][o], dict)), None)
@@ -170,10 +170,10 @@ def _difference(against: dict[str, Any]) -> list[str]:
     lines.append(f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, {_p(pairs['p'])}, {pairs['segments']} segments")
     lines += [f"  {line}" for line in _ONE_PAIR]
     changed = sorted(against["changed"], key=lambda c: -abs(c["edits"] - c["edits_against"]))
-    lines.append(f"{len(changed)} utterances differ" + (", most of all:" if changed else ""))
+    lines.append(f"{len(changed)} utterances differ" + (", those with the largest differences:" if changed else ""))
     for c in changed[:_CHANGED_ROWS]:
         lines += [f"  {c['id']}  {c['edits_against']} > {c['edits']} edits", f"    reference {c['reference']}",
-                  f"    that one  {c['against']}", f"    this run  {c['hypothesis']}"]  # fmt: skip
+                  f"    other run {c['against']}", f"    this run  {c['hypothesis']}"]  # fmt: skip
     return lines
 
 

@@ -60,8 +60,8 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     Raises:
         Interrupted: a signal stopped the run; last.ckpt is written if a step was taken.
         Diverged: the loss was not finite for too many batches in a row.
-        ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used, or that another process
-            uses.
+        ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used, or a folder that is in
+            use.
     """
     if not is_first_process():
         with StopSignals() as stop:

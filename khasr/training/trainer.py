@@ -1,4 +1,4 @@
-"""Lightning's Trainer as khasr uses it."""
+"""Builds Lightning's Trainer."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger

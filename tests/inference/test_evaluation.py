@@ -146,7 +146,7 @@ def test_test_set_only(model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(("speakers", "over"), [(8, "speakers"), (4, "utterances")])
 def test_difference(speakers: int, over: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The printed p-value is over speakers where there are 8, and is said to have no noise of the seed."""
+    """The printed p-value is over speakers if there are 8, and a note states that it does not include seeds."""
     root = write_corpus(tmp_path / "c", count=16)
     table = (root / "utterances.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.rsplit("\t", 1)[0] + f"\ts{i % speakers}" for i, line in enumerate(table[1:])]
@@ -160,7 +160,7 @@ def test_difference(speakers: int, over: str, model: Path, tmp_path: Path, capsy
     assert f"(paired bootstrap over {over})" in printed
     assert ("not over speakers: 4 groups are too few" in printed) == (over == "utterances")
     assert "one pair of runs" in printed
-    assert "no noise of the training seed" in printed
+    assert "variation between training seeds" in printed
     assert f"of the references are not in the vocabulary of {other}" in printed
     assert results["against"]["wer"]["rate_of_run"] == results["rates"]["wer"]["rate"]
 

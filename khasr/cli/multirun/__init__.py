@@ -1,1 +1,1 @@
-"""Multirun with resume: many runs from one command, started again where it stopped."""
+"""Multirun with resume: rerunning a sweep runs only its unfinished jobs."""

@@ -55,7 +55,7 @@ class ResumingLauncher(Launcher):
             name = self._name(overrides)
             names.append(name)
             if name in missing:
-                continue  # searches may ask for the same run twice
+                continue  # a search may request the same run twice
             finished = self._finished(sweep.folder / name, overrides)
             if finished is not None:
                 sweep.outcomes[name] = finished
@@ -123,7 +123,7 @@ class SweepPlugins(Plugins):
         """Replaces the plugins of Hydra in this process."""
         plugins = SweepPlugins()
         plugins.sweep = sweep
-        # Not in the processes that launchers start, because those launch nothing.
+        # Not in the processes that launchers start, because those do not launch runs.
         Singleton._instances[Plugins] = Singleton._instances.pop(SweepPlugins)
 
     def instantiate_sweeper(

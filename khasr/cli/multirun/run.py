@@ -25,10 +25,10 @@ def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sho
     """Runs one run of a sweep and returns its outcome; errors are reported and recorded, and the sweep continues.
 
     Args:
-        config: as composed.
+        config: the composed options.
         task: trains a run in a folder and returns its WER on val.
-        folder: of the run.
-        codes: exit codes of the earlier runs of this process; a failed run appends its own.
+        folder: the folder of the run.
+        codes: exit codes of the earlier runs of this process; that of a failed run is appended.
         show_tracebacks: whether the tracebacks of errors are printed.
     """
     if any(code >= 128 for code in codes):
@@ -70,10 +70,10 @@ def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sho
 
 @contextlib.contextmanager
 def budget(until: float | None) -> Iterator[None]:
-    """Inside it, the run is stopped by SIGALRM at a time, in seconds since 1970; None: never.
+    """Stops the run inside by SIGALRM at a time, in seconds since 1970; never if None.
 
     Raises:
-        Interrupted: that time has come, before or inside.
+        Interrupted: the time has come, now or inside.
     """
     if until is None:
         yield
@@ -95,10 +95,10 @@ def budget(until: float | None) -> Iterator[None]:
 
 
 def _requeue(signum: int) -> bool:
-    """In a process of submitit's, has it requeue the run, which resumes from its checkpoint.
+    """Requeues the run if this is a process of submitit; the run then resumes from its checkpoint.
 
     Returns:
-        False if submitit refuses, because the run timed out too often; if it requeues the run, it does not return.
+        False if submitit refuses because the run timed out too often. Ends the process if the run is requeued.
     """
     handler = signal.getsignal(signum)
     if "SUBMITIT_EXECUTOR" not in os.environ or signum not in preempting_signals() or not callable(handler):
@@ -124,7 +124,7 @@ def _write_failure(run: RunFolder, config: Config, error: Exception) -> None:
 
 
 def _refuse_relaunch(config: Config) -> None:
-    """Refuses a run on several devices whose processes have not been started outside the sweep.
+    """Refuses a run on several devices whose processes were not started by Slurm or torchrun.
 
     Raises:
         ValueError: Lightning would start the whole sweep again for each device (lightning #18175).

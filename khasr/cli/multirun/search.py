@@ -45,10 +45,10 @@ def continue_study(options: DictConfig, folder: Path, sequential: bool, override
     first; n_trials counts the trials of all starts.
 
     Args:
-        options: as composed; not changed.
-        folder: of the sweep.
-        sequential: whether runs are made one after the other.
-        overrides: that the sweep was started with.
+        options: the composed options; not modified.
+        folder: the folder of the sweep.
+        sequential: whether runs are executed in sequence.
+        overrides: the overrides of the sweep's command.
 
     Raises:
         ValueError: the study's trials were made with different options.

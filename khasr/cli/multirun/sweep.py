@@ -27,8 +27,8 @@ def folder_name(overrides: Sequence[str], sweep: Sequence[str]) -> str:
     It does not depend on their order or on options of `sweep` and `logger`, and needs no quotes in Hydra's grammar.
 
     Args:
-        overrides: of the run.
-        sweep: overrides that the sweep was started with.
+        overrides: the overrides of the run.
+        sweep: the overrides of the sweep's command.
     """
     kept = sorted(o for o in overrides if not o.startswith(("sweep.", "logger", "trainer.progress_bar")))
     common = [o.get_key_element() for o in parse_overrides(sweep) if not o.is_sweep_override()]
@@ -43,9 +43,9 @@ class Sweep:
     """The state of a sweep.
 
     Attributes:
-        folder: that contains the folders of its runs.
-        outcomes: by the name of a run's folder.
-        before: names of the runs that an earlier start finished.
+        folder: contains the folders of the runs.
+        outcomes: outcomes of the runs, by the name of their folder.
+        before: names of the runs that were finished by an earlier start.
         until: the end of its time budget, in seconds since 1970.
     """
 

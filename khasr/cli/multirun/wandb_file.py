@@ -18,8 +18,8 @@ def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> l
     stopping) is left out. The sweep's folder is runs/NAME, so that the same command continues it.
 
     Args:
-        file: in the format of `wandb sweep`.
-        overrides: of khasr.train; they replace parameters of the file.
+        file: a sweep file in the format of `wandb sweep`.
+        overrides: overrides of khasr.train, which replace parameters of the file.
         trials: number of runs of a search; the file's run_cap if None.
 
     Raises:
@@ -91,7 +91,7 @@ def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> s
 
 
 def _grammar(value: Any) -> str:
-    """A value of YAML in Hydra's grammar; a string is written as it is, with the quotes that it needs."""
+    """A YAML value in Hydra's grammar; strings are not quoted, since they contain the quotes that they need."""
     if value is None:
         return "null"
     if isinstance(value, bool):
