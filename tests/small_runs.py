@@ -15,7 +15,7 @@ from khasr.run.folder import RunFolder
 from khasr.training.module import CtcModule
 
 Small = Callable[..., Config]
-# Everything that is random in a batch, and steps of several batches.
+# Options with which batches are random and steps have several batches.
 RANDOM = [
     "model.mask_time_prob=0.3", "model.mask_time_length=2", "model.mask_feature_prob=0.2", "model.mask_feature_length=4",
     "model.hidden_dropout=0.1", "model.layerdrop=0.2", "data.augment.noise_snr_db=[5,20]",
@@ -63,7 +63,7 @@ def resumed(small: Small, folder: Path) -> Config:
 
 
 def same(ours: Any, theirs: Any, path: str = "") -> None:
-    """Asserts equality to the bit, except of times."""
+    """Asserts bitwise equality, except of times."""
     if isinstance(ours, torch.Tensor):
         assert torch.equal(ours, theirs), path
     elif isinstance(ours, dict):

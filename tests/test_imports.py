@@ -1,4 +1,4 @@
-"""Imports go one way: each folder imports only folders of lower floors."""
+"""The import rule: each folder imports only from folders to its left."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""What a wheel holds is enough: conf/ travels in it, and the licence."""
+"""An installed wheel works: it contains conf/ and the licence."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_wheel_runs_from_another_folder(tmp_path: Path) -> None:
+def test_wheel(tmp_path: Path) -> None:
     build = [
         sys.executable,
         "-m",

@@ -57,7 +57,7 @@ def _drop_layers(model: CtcModel, count: int) -> list[str]:
         )
     del layers[len(layers) - count :]
     model.encoder.config.num_hidden_layers = len(layers)
-    return [f"the {count} top layers are dropped, {len(layers)} remain"]
+    return [f"top layers dropped: {count}; layers left: {len(layers)}"]
 
 
 def _reinit_layers(model: CtcModel, count: int) -> list[str]:
@@ -74,7 +74,7 @@ def _reinit_layers(model: CtcModel, count: int) -> list[str]:
     first = len(layers) - count
     for index in range(first, len(layers)):
         layers[index].load_state_dict(fresh[0 if index == 0 else index - first + 1].state_dict())
-    return [f"the {count} top layers start from random weights"]
+    return [f"top layers with random weights: {count}"]
 
 
 # ------------------------------------------------------------------------------------------------------------- adapters

@@ -1,4 +1,4 @@
-"""Folders of language models that are damaged: one paragraph that names the file."""
+"""Damaged folders of language models are refused in one paragraph that names the file."""
 
 import json
 from collections.abc import Callable

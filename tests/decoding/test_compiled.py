@@ -1,4 +1,4 @@
-"""The compiled search against pyctcdecode, whose search it repeats."""
+"""The compiled search gives the same results as pyctcdecode."""
 
 import itertools
 import json
@@ -18,14 +18,14 @@ from khasr.decoding.compiled.search import CompiledSearch
 from khasr.text.vocabulary import Vocabulary
 
 LETTERS = ["", "⁇", " ", "a", "b", "c"]
-# "ab" is one symbol, or two: the same word may be spelled either way.
+# "ab" can be one symbol or two, so a word has several spellings.
 CLUSTERS = ["", "⁇", " ", "a", "b", "ab", "bc"]
 WORDS = ["", "▁⁇▁", "▁|", "▁a", "▁b", "▁c"]
 PRUNING: dict[str, Any] = {"beam_width": 30, "beam_prune_logp": -10.0, "token_min_logp": -5.0}
 
 
 def write_trigrams(path: Path, words: list[str]) -> str:
-    """A trigram model of these words, all numbers at random."""
+    """A trigram model of these words with random numbers."""
     rng = np.random.default_rng(0)
     known = ["<s>", "</s>", "<unk>", *words]
     orders: list[list[tuple[str, ...]]] = [[(w,) for w in known]]
@@ -45,7 +45,7 @@ def write_trigrams(path: Path, words: list[str]) -> str:
 
 
 def utterances(labels: int, count: int, frames: int = 15) -> list[NDArray[np.float32]]:
-    """Log-probabilities of symbols that last for some frames each, sure in most, as a trained model's are."""
+    """Log-probabilities like those of a trained model: symbols last several frames, and most frames are unambiguous."""
     rng = np.random.default_rng(labels)
     found = []
     for _ in range(count):
@@ -61,7 +61,7 @@ def assert_same(ours: CompiledSearch, theirs: Any, rows: NDArray[np.float32], **
     for prune_history in (False, True):
         expected = theirs.decode_beams(rows, prune_history=prune_history, **pruning)
         found = ours.decode_beams(rows, prune_history=prune_history, **pruning)
-        # Beams of nearly equal score may come in another order.
+        # Beams with nearly equal scores may be in a different order.
         assert {b[0]: b[2] for b in found} == {b[0]: b[2] for b in expected}
         scores = {b[0]: b[3:] for b in expected}
         assert {b[0]: b[3:] for b in found} == {text: pytest.approx(pair, abs=1e-3) for text, pair in scores.items()}
@@ -75,12 +75,12 @@ def test_same_as_pyctcdecode(labels: list[str], lm: str, tmp_path: Path) -> None
     options: dict[str, Any] = {}
     if lm != "none":
         unigrams = {"without a list": None, "with a list": words, "with a short list": words[::2]}[lm]
-        # Not .arpa: pyctcdecode would read the words from it.
+        # Not named .arpa, because pyctcdecode would read the words from it.
         path = write_trigrams(tmp_path / "trigrams.lm", words)
         options = {"kenlm_model_path": path, "unigrams": unigrams, "alpha": 0.7, "beta": 1.1, "unk_score_offset": -4.0}
     theirs = build_ctcdecoder(labels, **options)
     options["symbol_words"] = labels is WORDS
-    # With a whole list it may be told that the model knows no other words.
+    # A complete list may be declared closed: the model has no other words.
     for closed in (False, True) if lm == "with a list" else (False,):
         ours = CompiledSearch(labels, **options, closed=closed)
         for rows in utterances(len(labels), 12):
@@ -141,11 +141,11 @@ def test_widths_of_one_search() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [(np.zeros((3, 5), np.float32), r"\(frames, 6\)"), (np.full((3, 6), np.nan, np.float32), "not numbers")],
 )
-def test_bad_log_probs(rows: NDArray[np.float32], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_log_probs(rows: NDArray[np.float32], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         CompiledSearch(LETTERS).decode(rows, **PRUNING)
 
 
@@ -182,9 +182,9 @@ def test_long_word() -> None:
 
 def test_sentencepiece_mark_as_letter() -> None:
     vocabulary = Vocabulary.of_texts(["ab ▁c"])
-    said = [vocabulary.symbols.index(symbol) for symbol in "ab▁ c▁"]
-    rows = np.full((len(said), len(vocabulary)), -20.0, np.float32)
-    rows[np.arange(len(said)), said] = 0.0
+    path = [vocabulary.symbols.index(symbol) for symbol in "ab▁ c▁"]
+    rows = np.full((len(path), len(vocabulary)), -20.0, np.float32)
+    rows[np.arange(len(path)), path] = 0.0
     assert BeamSearch(DecoderConfig(name="beam"), vocabulary).texts([rows]) == ["ab▁ c▁"]
 
 

@@ -1,4 +1,4 @@
-"""Weight files that are damaged, that cannot be used, or that come with Python code."""
+"""Weight files that are damaged or unusable, and folders with Python code."""
 
 import json
 import subprocess
@@ -61,7 +61,7 @@ def test_refused(damage: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["evilx", "wav2vec2"])
 def test_remote_code(kind: str, tmp_path: Path) -> None:
-    """A folder's Python file is not run, whatever is answered on standard input."""
+    """A Python file in a model's folder is not run, regardless of standard input."""
     folder = tmp_path / "model"
     config: Wav2Vec2Config = CONFIGS["wav2vec2"]()
     Wav2Vec2Model(config).save_pretrained(folder)

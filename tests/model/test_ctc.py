@@ -54,7 +54,7 @@ def test_half_precision() -> None:
 
 
 def hugging_face(model: CtcModel) -> Wav2Vec2ForCTC:
-    """The same weights in transformers' own model."""
+    """transformers' model with the same weights."""
     fields = model.encoder.config.to_dict() | {
         "vocab_size": 7, "pad_token_id": 0, "ctc_loss_reduction": "mean", "ctc_zero_infinity": True,
     }  # fmt: skip
@@ -68,7 +68,7 @@ def hugging_face(model: CtcModel) -> Wav2Vec2ForCTC:
 
 
 def test_loss_equals_transformers() -> None:
-    # In float64, in which another order of summing changes nothing that could be seen.
+    # In float64, where the order of summation makes no visible difference.
     model = build(activation_dropout=0.0, mask_time_prob=0.0, mask_feature_prob=0.0).eval().double()
     theirs = hugging_face(model).eval().double()
     batch, lengths = waves(16_000, 9_000, 12_345)
@@ -115,14 +115,14 @@ NO_MASKS: dict[str, object] = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, 
 
 
 def without(model: CtcModel, *names: str) -> CtcModel:
-    """The model with some of its parameters at 0."""
+    """The model with some of its parameters set to 0."""
     for name, parameter in model.named_parameters():
         if any(piece in name for piece in names):
             torch.nn.init.zeros_(parameter)
     return model
 
 
-# A dropout of 1 leaves nothing of what it is put on: the same as weights of 0 right after it.
+# A dropout of 1 has the same effect as weights of 0 in the layer after it.
 @pytest.mark.parametrize(
     ("dropout", "silenced"),
     [

@@ -1,4 +1,4 @@
-"""Our dropout drops as often as torch's, and our attention is transformers' where nothing is dropped."""
+"""khasr's dropout has the given probability, and its attention without dropout equals that of transformers."""
 
 import math
 
@@ -18,12 +18,12 @@ from khasr.text.vocabulary import Vocabulary
 @pytest.mark.parametrize("probability", [0.05, 0.1, 0.5, 0.9])
 def test_drop(probability: float) -> None:
     torch.manual_seed(0)
-    values = torch.ones(400, 1001)  # 1001: no multiple of four
+    values = torch.ones(400, 1001)  # 1001 is not a multiple of four
     dropped = drop(values, probability)
     share = (dropped == 0).float()
     deviation = math.sqrt(probability * (1 - probability) / values.numel())
     assert abs(share.mean().item() - probability) < 4 * deviation
-    # Neighbours share a random number, and are as independent as any.
+    # Neighbouring elements share a random number but are independent.
     together = (share[:, :-1] * share[:, 1:]).mean().item()
     assert abs(together - probability**2) < 4 * math.sqrt(probability**2 / values.numel()) + 2e-3
     assert dropped.max().item() == pytest.approx(1 / (1 - probability), rel=2e-4)
@@ -58,7 +58,7 @@ def test_attention_without_dropout(mask: str, positions: bool) -> None:
     bias = torch.randn(2, 3, 11, 11) if positions else None
     module = nn.Module()
     module.is_causal = False  # type: ignore[assignment]
-    # A probability that is none of the 65,536: the path that drops, and nothing dropped.
+    # A probability below 1/65,536 uses the code with dropout but drops nothing.
     ours, _ = attend(module, query, key, value, masks[mask], 1e-9, 0.3, position_bias=bias)
     theirs, _ = sdpa_attention_forward(module, query, key, value, masks[mask], 0.0, 0.3, position_bias=bias)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

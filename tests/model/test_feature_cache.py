@@ -1,4 +1,4 @@
-"""Kept features are those that would be computed, and are kept only where they stay what they are."""
+"""Cached features equal computed ones, and are cached only if they do not change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_same_in_any_batch() -> None:
         (kept, frames), (computed, _) = model(waveforms, lengths, features), model(waveforms, lengths)
     for row, computed_row, count in zip(kept, computed, frames, strict=True):
         torch.testing.assert_close(row[:count], computed_row[:count], atol=2e-5, rtol=0)
-    # Bit for bit what they were, whoever stands beside them and whatever is in the waveform's place.
+    # Equal bit for bit, whatever the rest of the batch and the waveform are.
     again = cache.features(extractor, torch.zeros(2, 9_000), torch.tensor([9_000, 9_000]), ["b", "b"])
     assert torch.equal(again[0], encode_features(extractor, waveforms[1:2, :9_000])[0])
     assert len(cache) == 3
@@ -83,4 +83,4 @@ def test_run_with_cache(small: Callable[..., Config], tmp_path: Path, monkeypatc
         losses[gib] = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
     assert len(losses[0]) == 3
-    assert [len(cache) > 10 for cache in built] == [True]  # the one that was asked for, and used
+    assert [len(cache) > 10 for cache in built] == [True]  # only one was built, and it was used

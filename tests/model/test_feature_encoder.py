@@ -9,7 +9,7 @@ from khasr.model.feature_encoder import encode_features, strided_convolution
 SHAPES = [
     ([10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]),  # XLS-R's
     ([40, 8, 4], [20, 4, 4]),  # model=tiny's
-    ([7, 5, 3], [2, 3, 1]),  # kernels that are no multiple of the stride
+    ([7, 5, 3], [2, 3, 1]),  # kernels that are not multiples of the stride
 ]
 
 

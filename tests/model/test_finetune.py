@@ -37,9 +37,9 @@ def checkpoint(folder: Path, name: str) -> dict[str, Any]:
 
 def test_trained_parameters() -> None:
     model = build()
-    told = apply_finetune(model, FinetuneConfig(freeze_feature_encoder=False), OPTIONS)
+    note = apply_finetune(model, FinetuneConfig(freeze_feature_encoder=False), OPTIONS)
     total = sum(p.numel() for p in model.parameters())
-    assert told == f"{total:,} of {total:,} parameters are trained (100.0%)"
+    assert note == f"{total:,} of {total:,} parameters are trained (100.0%)"
     apply_finetune(model, FinetuneConfig(), OPTIONS)
     frozen = {n for n, _ in model.named_parameters()} - trained_names(model)
     assert frozen == {n for n, _ in model.named_parameters() if "feature_extractor" in n}
@@ -47,8 +47,8 @@ def test_trained_parameters() -> None:
 
 def test_drop_layers() -> None:
     model, whole = build(), build()
-    told = apply_finetune(model, FinetuneConfig(drop_layers=1), OPTIONS)
-    assert told.startswith("the 1 top layers are dropped, 2 remain\n")
+    note = apply_finetune(model, FinetuneConfig(drop_layers=1), OPTIONS)
+    assert note.startswith("top layers dropped: 1; layers left: 2\n")
     assert model.encoder.config.num_hidden_layers == len(encoder_layers(model.encoder)) == 2
     for ours, theirs in zip(encoder_layers(model.encoder), encoder_layers(whole.encoder), strict=False):
         same(dict(ours.state_dict()), dict(theirs.state_dict()))
@@ -61,7 +61,7 @@ def test_reinit_layers(count: int) -> None:
     model, before = build(), build()
     for parameter in model.encoder.parameters():
         parameter.data += 1.0  # as if pretrained
-        parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers spares such
+        parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # transformers does not reinitialise these
     before = copy.deepcopy(model)
     apply_finetune(model, FinetuneConfig(reinit_layers=count), OPTIONS)
     layers, old = encoder_layers(model.encoder), encoder_layers(before.encoder)
@@ -91,7 +91,7 @@ def test_encoder_frozen_first(small: Small, tmp_path: Path) -> None:
         "optimizer.weight_decay=0.1",
     ]
     fit(small(*changes), RunFolder(tmp_path / "run"))
-    # `best` is of step 3 or 5; the weights at 3 are those of a run that ends there.
+    # `best` is from step 3 or 5; the weights at step 3 equal those of a run of 3 steps.
     fit(small(*changes, "trainer.max_steps=3", "schedule=constant"), RunFolder(tmp_path / "frozen"))
     fit(small(*changes, "trainer.max_steps=1", "schedule=constant", "optimizer.lr=0"), RunFolder(tmp_path / "start"))
     start, frozen, last = (checkpoint(tmp_path / n, "last")["state_dict"] for n in ("start", "frozen", "run"))
@@ -108,8 +108,8 @@ def test_frozen_steps_printed(small: Small, tmp_path: Path, capsys: pytest.Captu
     assert "6 steps, 0.9 epochs; warm-up 1 steps; the encoder is frozen for the first 3" in capsys.readouterr().out
 
 
-# A run's levers, each of which holds something that going on must find again.
-LEVERS = {
+# Options whose state a resumed run has to restore.
+STATEFUL = {
     "frozen": ["finetune.freeze_encoder_steps=6"],
     "layers": ["finetune.drop_layers=1", "finetune.reinit_layers=1", "optimizer.layer_decay=0.8", "optimizer.head_lr=0.01"],
     "kept features": ["finetune=feature_encoder_frozen", "data.augment.speed=[]"],
@@ -118,16 +118,16 @@ LEVERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lever", LEVERS)
-def test_resume(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lever: str) -> None:
+@pytest.mark.parametrize("option", STATEFUL)
+def test_resume(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     import signal
 
     from khasr.run.interrupts import Interrupted
 
-    changes = [*RANDOM, *LEVERS[lever]]
+    changes = [*RANDOM, *STATEFUL[option]]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     fit(small(*changes), RunFolder(whole))
-    for batches in (8, 15):  # before and after the encoder thaws
+    for batches in (8, 15):  # before and after the encoder is trained
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
             stop_after(patch, batches, signal.SIGTERM)
             config = small(*changes)
@@ -148,8 +148,8 @@ def test_resume(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l
 
 def test_adapters() -> None:
     model, plain = build(), build()
-    told = apply_finetune(model, LoraConfig(rank=4), OPTIONS)
-    assert told.startswith("adapters of rank 4 beside 6 linear layers (q_proj, v_proj)\n")
+    note = apply_finetune(model, LoraConfig(rank=4), OPTIONS)
+    assert note.startswith("adapters of rank 4 beside 6 linear layers (q_proj, v_proj)\n")
     names = trained_names(model)
     assert all("lora_" in n or n.startswith("head.") for n in names)
     assert len(names) == 6 * 2 + 2
@@ -185,13 +185,13 @@ def test_lora_best_checkpoint(finished: Path, small: Small, tmp_path: Path) -> N
     changed = {n for n in best["state_dict"] if not torch.equal(best["state_dict"][n], start["state_dict"][n])}
     assert changed == {n for n in changed if "q_proj.weight" in n or "v_proj.weight" in n or "head" in n}
     assert any("q_proj" in n for n in changed)
-    # What was scored is what the file gives: as another run's start, whose first step changes nothing.
+    # best.ckpt has the scored weights: a run that starts from it, with an lr of 0, has the same scores.
     again = fit(
         small(f"model.checkpoint='{tmp_path / 'run'}'", "optimizer.lr=0", "trainer.max_steps=1"),
         RunFolder(tmp_path / "again"),
     )
     assert again["val"] == results["val"]
-    # Without a best checkpoint the last one serves, its adapters merged.
+    # Without best.ckpt, last.ckpt is used, with its adapters merged.
     (tmp_path / "run/checkpoints/best.ckpt").unlink()
     start_again = load_start(small(f"model.checkpoint='{tmp_path / 'run'}'").model)
     assert not any("lora" in n for n in start_again.encoder.state_dict())

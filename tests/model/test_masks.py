@@ -48,9 +48,9 @@ def test_share_of_paper() -> None:
     masked = torch.stack([draw_spans(lengths, 1500, 0.065, 10, least=2, of_starts=True) for _ in range(100)]).float()
     shares = masked.sum(2).mean(0) / lengths
     assert shares.tolist() == pytest.approx([0.49, 0.49], abs=0.01)
-    # More spans than fit side by side: 1 - 0.8 ** 10 of the places, where transformers' bound would leave two thirds.
+    # More spans than fit side by side: 1 - 0.8 ** 10 of the positions; with transformers' bound it would be two thirds.
     assert draw_spans(lengths, 1500, 0.2, 10, of_starts=True)[0].float().mean().item() == pytest.approx(0.89, abs=0.04)
-    # Table 6: fine-tuning's 0.075 over time and 0.004 over channels are 0.75 and 0.256 as Hugging Face counts.
+    # Table 6: 0.075 over time and 0.004 over channels are 0.75 and 0.256 in Hugging Face's definition.
     for share, span in ((0.075, 10), (0.004, 64)):
         paper, theirs = (
             torch.stack([draw_spans(torch.tensor([1024]), 1024, p, span, of_starts=o) for _ in range(200)])

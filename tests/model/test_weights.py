@@ -1,4 +1,4 @@
-"""Weights as they lie on the hub: every kind of encoder, made small and at random here, saved and loaded."""
+"""Loading checkpoints of the Hugging Face hub: a small random encoder of each kind is saved and loaded."""
 
 import json
 from collections.abc import Callable
@@ -140,7 +140,7 @@ def test_mel_features() -> None:
 
 
 def old_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The names of torch before its parametrizations, in which XLS-R's own file is."""
+    """The weights with the names of older torch versions, as in the files of XLS-R."""
     return {
         k.replace("parametrizations.weight.original0", "weight_g").replace("parametrizations.weight.original1", "weight_v"): v
         for k, v in state.items()

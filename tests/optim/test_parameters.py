@@ -116,7 +116,7 @@ def test_adam_and_adamw_decay() -> None:
 
 
 class Ctc(nn.Module):
-    """An encoder of transformers' with a head, named as khasr's own."""
+    """An encoder of transformers with a head, with the parameter names of khasr."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ def test_head_lr() -> None:
 def test_groups_partition_parameters() -> None:
     model = xlsr()
     groups = parameter_groups(OptimizerConfig(weight_decay=0.1, layer_decay=0.9, head_lr=1e-3), model)
-    assert len(groups) == 11  # the top norm, depths 1 to 4 and the head, these with decay and without
+    assert len(groups) == 11  # the top norm; depths 1 to 4 and the head, each with and without decay
     members = [p for group in groups for p in group["params"]]
     assert len(members) == len({id(p) for p in members}) == len(list(model.parameters()))
     assert all((p.ndim > 1) == (g["weight_decay"] == 0.1) for g in groups for p in g["params"])

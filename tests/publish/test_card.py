@@ -1,4 +1,4 @@
-"""The card's generator, fed the published card's own figures, gives every field of that card."""
+"""With the figures of the published card, the generated card has all of its fields."""
 
 import re
 from dataclasses import replace
@@ -57,7 +57,7 @@ def parts(card: str) -> tuple[dict[str, Any], str]:
 
 
 def fields(body: str) -> dict[str, str]:
-    """Every "- name: value" line, the evaluations' WER and CER by the heading they stand under."""
+    """Every "- name: value" line; WER and CER of evaluations by the heading above them."""
     found, heading = {}, ""
     for line in body.splitlines():
         if line.startswith("#"):

@@ -13,7 +13,7 @@ SOME = [
 
 
 def test_written_and_read(tmp_path: Path) -> None:
-    """What is written is read back, whatever the texts hold, with the parts and a second system's texts."""
+    """Hypotheses are read back as they were written, with their parts and the texts of a second system."""
     path = tmp_path / "hypotheses.tsv"
     write_hypotheses(path, {"val": SOME[:2], "test": SOME[2:]}, against=SOME[::-1])
     assert read_hypotheses(path) == ({"val": SOME[:2], "test": SOME[2:]}, 0)
@@ -46,10 +46,10 @@ def test_formulas(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts", "skipped"),
     [
-        # A run's file of version 0.1, cut short in its last line.
+        # The file of a run of version 0.1, with a truncated last line.
         ("id\treference\thypothesis\tedits\tseconds\tpart\nu1\tក ខ\tក\t1\t1.000\tval\nu2\tcut\n",
          {"val": [Hypothesis("u1", "", 1.0, "ក ខ", "ក")]}, 1),
-        # An evaluation's file of version 0.1.
+        # The file of an evaluation of version 0.1.
         ("id\tspeaker\tseconds\treference\thypothesis\tsubstitutions\tdeletions\tinsertions\r\n"
          "u1\ts1\t1.000\tក\tខ\t1\t0\t0\r\n", {"": [Hypothesis("u1", "s1", 1.0, "ក", "ខ")]}, 0),
         ("id\treference\thypothesis\tseconds\nu1\ta\tb\tlong\nu2\ta\tb\t1\tsurplus\n", {}, 2),
@@ -57,7 +57,7 @@ def test_formulas(text: str, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_other_files(text: str, parts: dict[str, list[Hypothesis]], skipped: int, tmp_path: Path) -> None:
-    """Files of earlier versions are read; rows that do not fit the header are counted."""
+    """Files of earlier versions are read; rows that do not match the header are counted."""
     path = tmp_path / "hypotheses.tsv"
     path.write_bytes(text.encode())
     assert read_hypotheses(path) == (parts, skipped)
@@ -69,7 +69,7 @@ def test_score() -> None:
 
 
 def test_sample_evenly() -> None:
-    """The sample has the worst and the best; with fewer than asked for, all of them."""
+    """The sample contains the worst and the best; all of them if there are fewer."""
     many = [Hypothesis(f"u{i}", "", 1.0, "a b c d", " ".join("abcd"[:i])) for i in range(5)]
     assert [h.edits for h in sample_evenly(many, 3)] == [4, 2, 0]
     assert len(sample_evenly(many, 9)) == 5

@@ -10,7 +10,7 @@ from khasr.scoring.significance import LEAST_GROUPS, matched_pairs, paired_diffe
 def utterances(
     rng: np.random.Generator, count: int, rate: float, spread: float = 0.0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Words and word errors of utterances of 4 to 14 words, each with its own rate around the mean."""
+    """Words and word errors of utterances of 4 to 14 words, with error rates that vary around the mean."""
     words = rng.integers(4, 15, count)
     own = np.clip(rate + rng.normal(0, spread, count), 0, 1)
     return rng.binomial(words, own), words
@@ -24,7 +24,7 @@ def test_coverage() -> None:
         edits, words = utterances(rng, 100, 0.3, spread=0.1)
         low, high = rate_interval(edits, words, resamples=1000, seed=trial)[1:]
         held += low <= 0.3 <= high
-    # Three standard errors of a share of 0.95 around it.
+    # Within three standard errors of 0.95.
     assert abs(held / trials - 0.95) < 3 * math.sqrt(0.95 * 0.05 / trials)
 
 
@@ -86,7 +86,7 @@ def test_resampling_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def false_alarms(test: str, trials: int) -> float:
-    """How often p is below 0.05 for two equally good systems, each with its own random errors."""
+    """The fraction of p-values below 0.05 for two equally good systems with independent errors."""
     rng = np.random.default_rng(7)
     below = 0
     for trial in range(trials):

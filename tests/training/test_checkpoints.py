@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all, whatever happens to the writing process."""
+"""Checkpoints are written completely or not at all, even if the writing process is killed."""
 
 import errno
 import io
@@ -12,8 +12,8 @@ import torch
 
 from khasr.training.checkpoints import WholeFileIO
 
-# The parent imports once and never computes; each child writes one checkpoint after another, each of one number only,
-# and is killed at a random moment. A file that holds two numbers, or does not load, was not whole.
+# The parent imports torch once. Each child writes checkpoints in a loop, each filled with a single number, and is killed
+# at a random moment. A file with two different numbers, or one that does not load, is incomplete.
 KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_leftover_partial_file(tmp_path: Path) -> None:
 
 
 def test_load_memory_mapped(tmp_path: Path) -> None:
-    """Resuming a 1B reads 11 GB beside a model of 4: the file's pages, not a copy of them."""
+    """Resuming a 1B reads a file of 11 GB beside a model of 4 GB; the file is mapped, not copied."""
     path = tmp_path / "last.ckpt"
     WholeFileIO().save_checkpoint({"state_dict": {"weight": torch.zeros(300_000)}}, path)
     loaded = WholeFileIO().load_checkpoint(path)

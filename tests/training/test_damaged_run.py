@@ -34,7 +34,7 @@ def set_results(run: RunFolder, **changes: object) -> None:
 
 
 def test_killed_at_first_validation(run: RunFolder, small: Small) -> None:
-    """best.ckpt without last.ckpt: the same command starts again, and resume= says so."""
+    """best.ckpt without last.ckpt: the same command starts again; resume= is refused with this advice."""
     run.last.unlink()
     set_results(run, status="interrupted", val=None, test=None, train=None)
     config = small()

@@ -19,7 +19,7 @@ from tests.small_runs import read_results, read_rows
 
 Small = Callable[..., Config]
 CPU = ["trainer.accelerator=cpu"]
-# Masks and dropouts on: they too are the same on the second of two devices as in the second of two batches.
+# With masks and dropout, which on the second of two devices equal those of the second of two batches.
 DRAWN = [
     "model.mask_time_prob=0.3", "model.mask_time_length=2", "model.hidden_dropout=0.1", "trainer.log_every_steps=1",
     "data.order=random", "score_test=false",

@@ -26,7 +26,7 @@ def build(options: ModelConfig = RANDOM) -> CtcModel:
 
 @pytest.fixture
 def pretrained(tmp_path: Path) -> ModelConfig:
-    """A Hugging Face folder as a pretrained checkpoint has it: with a prefix, and weights that nobody asks for."""
+    """A Hugging Face folder like that of a pretrained checkpoint: names have a prefix, and some weights are not used."""
     config = build().encoder.config
     config.update({"codevector_dim": 8, "proj_codevector_dim": 8})
     Wav2Vec2ForPreTraining(config).save_pretrained(tmp_path / "w2v")
@@ -107,7 +107,7 @@ def test_drift(pretrained: ModelConfig, tmp_path: Path, kind: str) -> None:
         }
         (folder / "model.safetensors").unlink()
         torch.save(weights, folder / "pytorch_model.bin")
-    # A layer that is not as it was pretrained.
+    # A layer that differs from the pretrained one.
     apply_finetune(model, FinetuneConfig(reinit_layers=1), pretrained)
     files = start_files(RANDOM if kind == "no file" else pretrained)
     assert len(files) == (kind != "no file")
@@ -119,11 +119,11 @@ def test_drift(pretrained: ModelConfig, tmp_path: Path, kind: str) -> None:
         assert set(own) == set(model.state_dict())
     else:
         assert held == {"head", "layer_02"}
-        # What a new layer's norm and an old one's are the same in is in the pretrained file.
+        # Weights of the new layer that equal the pretrained ones, such as its norms, are not written.
         assert 8 <= len(own) < len(list(model.parameters())) / 3
     assert set(start.drift(model).values()) == {0.0}
     grown(model, 1.25)
-    again = StartWeights(files, tmp_path / "run/start.ckpt", model)  # as a run that is gone on with has it
+    again = StartWeights(files, tmp_path / "run/start.ckpt", model)  # as in a resumed run
     drift = again.drift(model)
     assert set(drift) == {f"drift/{part}" for part in parts(model).values()}
     assert drift == pytest.approx(dict.fromkeys(drift, 0.25), rel=1e-4)
@@ -143,8 +143,8 @@ def test_start_weights_memory_mapped(pretrained: ModelConfig, tmp_path: Path, mo
 
     read, seen = StartWeights._read_pretrained, []
     monkeypatch.setattr(StartWeights, "_read_pretrained", lambda *a: seen.append(mapped()) or read(*a))
-    del model.encoder.masked_spec_embed  # what start.ckpt has and the pretrained file too is not asked for there
-    model.encoder.register_parameter("another", torch.nn.Parameter(torch.ones(2)))
+    del model.encoder.masked_spec_embed  # start.ckpt is read first
+    model.encoder.register_parameter("added", torch.nn.Parameter(torch.ones(2)))
     start.drift(model)
     assert seen
     assert all(all(files) for files in seen)

@@ -78,7 +78,7 @@ def test_average_is_validated_and_saved(small: Small, tmp_path: Path, monkeypatc
 def test_average_checkpoints(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Validation scores as if step 2 and then step 3 were the best of four.
+    # Validation is patched so that steps 2 and 3 are the best of four.
     wers = iter([0.9, 0.5, 0.6, 0.8])
     end = CtcModule.on_validation_epoch_end
 
@@ -98,7 +98,7 @@ def test_average_checkpoints(
     }
     out = capsys.readouterr().out
     assert "mean of the weights of steps 2, 3: WER" in out
-    # The average's own WER on val is 1 or so, so the best alone stays.
+    # The WER of the average is about 1, so best.ckpt remains the single best step.
     assert "best.ckpt is the single step" in out
     assert torch.equal(weights(tmp_path, "best")["model.head.weight"], weights(tmp_path, "kept_2")["model.head.weight"])
 
@@ -128,7 +128,7 @@ def test_kept_weights_exist_at_any_time(small: Small, tmp_path: Path, monkeypatc
     def looking(self: Checkpoints, trainer: Any, found: list[float]) -> list[int]:
         dropped = keep(self, trainer, found)
         if (tmp_path / "checkpoints/last.ckpt").is_file():
-            # A run that were killed here would go on from the last.ckpt of the validation before.
+            # A run killed here would resume from the last.ckpt of the previous validation.
             saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["Checkpoints"]
             looks.append([(tmp_path / f"checkpoints/kept_{int(row[-1])}.ckpt").is_file() for row in saved["kept"]])
         return dropped

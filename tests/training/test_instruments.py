@@ -48,7 +48,7 @@ def test_columns_of_a_run(small: Small, tmp_path: Path) -> None:
         assert {key.split("/")[1] for key in row if key.startswith("update_ratio/")} == {
             "feature_encoder", "input", "layer_00", "layer_01", "norm", "head"
         }  # fmt: skip
-    # The first step of a warm-up has lr 0, the next ones move.
+    # The first step of a warm-up has an lr of 0; later steps change the weights.
     assert rows[0]["update_ratio/head"] == 0.0 < rows[1]["update_ratio/head"]
     train = results["train"]
     assert train["lr_area"] == pytest.approx(area)
@@ -69,7 +69,7 @@ def test_drift_of_a_run(small: Small, tmp_path: Path) -> None:
 
 
 class Scaler:
-    """torch's GradScaler as far as the instruments look: the scale is halved after a step that was left out."""
+    """The part of torch's GradScaler that the instruments read: the scale is halved after a skipped step."""
 
     def __init__(self) -> None:
         self.scale = 65536.0
@@ -121,7 +121,7 @@ def test_nonfinite_gradient_norm(small: Small, tmp_path: Path, monkeypatch: pyte
         loss = step(self, batch, batch_idx)
         return loss * float("inf") if batch_idx == 1 else loss
 
-    # As under fp16, where a step like this is left out.
+    # As with fp16, which skips such a step.
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, closure: closure())
     monkeypatch.setattr(CtcModule, "training_step", overflowing)
     fit(small("trainer.log_every_steps=2", "trainer.max_steps=2", "trainer.val_every_steps=2"), RunFolder(tmp_path))

@@ -1,4 +1,4 @@
-"""Runs that start from the weights of another run or of a Hugging Face folder."""
+"""Runs that start from the weights of an earlier run or of a Hugging Face folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_keep_head_missing_symbol(finished: Path, small: Small, tmp_path: Path, 
     changes = [f"model.checkpoint='{finished}'", f"data.root='{root}'"]
     with pytest.raises(ValueError, match=r"'ឃ' \(U\+1783\).*model\.head=new"):
         fit(small(*changes, "model.head=keep"), RunFolder(tmp_path / "a"))
-    results = fit(small(*changes), RunFolder(tmp_path / "b"))  # auto: another vocabulary, so a new head
+    results = fit(small(*changes), RunFolder(tmp_path / "b"))  # auto: the vocabularies differ, so the head is new
     assert results["status"] == "completed"
 
 

@@ -39,7 +39,7 @@ def test_offline_without_key_in_files(small: Small, tmp_path: Path, monkeypatch:
 
 
 def records(folder: Path) -> dict[str, list[Any]]:
-    """What the offline run in the folder holds, by kind."""
+    """The records of the offline run in the folder, by kind."""
     from khasr.study.wandb_files import read_records
 
     found: dict[str, list[Any]] = {}
@@ -71,7 +71,7 @@ def test_logged_contents(small: Small, tmp_path: Path) -> None:
         assert (edits, audio) == (int(mine[id_]["edits"]), "Audio")
     held = records(tmp_path)
     files = {c.path: Path(c.local_path) for artifact in held["artifact"] for c in artifact.manifest.contents}
-    assert all(path.is_relative_to(tmp_path) for path in files.values())  # all that is still to be sent
+    assert all(path.is_relative_to(tmp_path) for path in files.values())  # everything that wandb still has to upload
     assert files["best.ckpt"].read_bytes() == (tmp_path / "checkpoints/best.ckpt").read_bytes()
     recordings = [soundfile.read(path) for name, path in files.items() if name.endswith(".wav")]
     assert sorted(len(samples) / rate for samples, rate in recordings) == sorted(
@@ -145,7 +145,7 @@ def test_run_id(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
     if sweep:
         monkeypatch.setenv("WANDB_SWEEP_ID", sweep)
-    # Closed: a run of wandb's that is left open is the one that the next test is given.
+    # Closed, because otherwise the next test would get this run of wandb.
     close_loggers(build_loggers(small("logger=wandb"), RunFolder(tmp_path)), succeeded=True)
     assert ((tmp_path / "wandb" / "id").read_text() == "mine") == bool(sweep)
 

@@ -1,4 +1,4 @@
-"""A stand-in for khasr.train that imports no torch and writes what a run writes."""
+"""A replacement for khasr.train that does not import torch and writes the files of a run."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-# WER is optimizer.lr; seed says how a run ends; each start of a run leaves a line in `starts`.
+# WER is optimizer.lr; the seed determines how a run ends; each start of a run adds a line to `starts`.
 STAND_IN = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -71,7 +71,7 @@ LAUNCHERS = {
 
 @pytest.fixture
 def start(tmp_path: Path) -> Any:
-    """Starts the stand-in's sweep in the folder `sweep`."""
+    """Starts a sweep of the replacement in the folder `sweep`."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
 
@@ -88,7 +88,7 @@ def start(tmp_path: Path) -> Any:
 
 
 def runs(tmp_path: Path) -> dict[float, tuple[str, int]]:
-    """Status and number of starts by WER, that is by lr."""
+    """Status and number of starts of each run, by its WER, which is the lr."""
     found = {}
     for folder in (tmp_path / "sweep").iterdir():
         if (folder / "results.json").is_file():

@@ -1,4 +1,4 @@
-"""Sweeps under each launcher: failures, resuming, budgets, summaries."""
+"""Sweeps with each launcher: failures, resuming, budgets, summaries."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_killed_process(start: Any, tmp_path: Path) -> None:
     """A killed process of submitit does not end the sweep."""
     start("optimizer.lr=0.1", "seed=666,1", *LAUNCHERS["submitit_local"], code=1)
     statuses = [json.loads(f.read_text())["status"] for f in tmp_path.glob("sweep/*/results.json")]
-    assert statuses == ["completed"]  # the other was killed before it could write
+    assert statuses == ["completed"]  # the killed one has written nothing
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
@@ -59,7 +59,7 @@ def test_budget(start: Any, tmp_path: Path, launcher: str) -> None:
     words = ["optimizer.lr=0.1,0.2", "trainer.max_steps=5", *LAUNCHERS[launcher]]
     printed = start(*words, code=142, BUDGET_ENDS_AT="3").stdout
     begun = runs(tmp_path)
-    # One after the other, the second does not begin; here both run when their budget ends.
+    # In sequence, the second run does not begin; with the other launchers both run when the budget ends.
     assert begun == dict.fromkeys([0.1] if launcher == "basic" else [0.1, 0.2], ("interrupted", 1))
     assert {path.read_text() for path in tmp_path.glob("sweep/*/checkpoints/last.ckpt")} == {"3"}
     assert len(list(tmp_path.glob("sweep/lr-*"))) == len(begun)
@@ -108,7 +108,7 @@ def test_resume(start: Any, tmp_path: Path) -> None:
 
 
 def test_late_interpolation(start: Any) -> None:
-    """An override of Hydra's may refer to what only a job has."""
+    """A setting of Hydra may refer to values that exist only within a job."""
     printed = start("seed=1", "hydra.job.name='job${hydra.job.num}'").stdout
     assert "1 runs in sweep: 1 completed" in printed
 

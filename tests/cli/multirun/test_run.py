@@ -44,7 +44,7 @@ def test_completed_again(compose: Any, tmp_path: Path) -> None:
 
 
 def test_refused(compose: Any, tmp_path: Path) -> None:
-    """A run refused by a folder does not have the outcome of the run in that folder."""
+    """If a run is refused because its folder has a different run, its outcome is not that of the other run."""
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_plain(compose("model=tiny"))))
     (tmp_path / "results.json").write_text('{"status": "completed", "val": {"wer": 0.5}}')
     other: Config = compose("model=tiny", "seed=2")
@@ -112,7 +112,7 @@ def test_is_unfinished(compose: Any, tmp_path: Path) -> None:
     ("environment", "words", "code"),
     [
         ({}, ["trainer.devices=2"], 2),
-        ({"SLURM_NTASKS": "2"}, ["trainer.devices=2"], 2),  # in a batch script, which has started nothing
+        ({"SLURM_NTASKS": "2"}, ["trainer.devices=2"], 2),  # in a batch script, which has started no processes
         ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_ID": "0"}, ["trainer.devices=2"], 0),
         ({"SLURM_NTASKS": "16", "SLURM_STEP_ID": "0"}, ["trainer.devices=8", "trainer.num_nodes=2"], 2),
         ({"SLURM_STEP_NUM_TASKS": "16", "SLURM_STEP_ID": "0"}, ["trainer.devices=8", "trainer.num_nodes=2"], 0),

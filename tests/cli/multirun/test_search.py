@@ -1,4 +1,4 @@
-"""Searches by Optuna: continued, interrupted, failed."""
+"""Optuna searches: continued, interrupted, failed."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def test_different_options(start: Any) -> None:
     """A search with different options does not continue the study."""
     words = ["hydra/sweeper=optuna", "optimizer.lr=interval(0.01, 0.5)", "hydra.sweeper.n_trials=1"]
     start(*words, "seed=1")
-    printed = start(*words, "seed=1", "logger=wandb", "trainer.num_nodes=1").stdout  # not other options
+    printed = start(*words, "seed=1", "logger=wandb", "trainer.num_nodes=1").stdout  # do not count as different options
     assert "no trial is missing" in printed
     printed = start(*words, "seed=2", code=2).stderr
     assert "sweep contains a search with different options: seed is 1 there and 2 here" in printed
