@@ -1,7 +1,8 @@
 """A corpus, a model and a run, all small, made for the tests: no network, no GPU."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
 import khasr  # noqa: F401  (before torch: it keeps OpenMP's threads from spinning)
+from tests.commands import Commands, forked_commands
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="../shared is not here")
@@ -59,6 +61,27 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setenv("KHASR_CACHE", str(cache))
+
+
+@pytest.fixture(scope="session")
+def light_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Commands that end before torch is imported."""
+    with forked_commands(tmp_path_factory.mktemp("light"), "hydra,omegaconf,yaml,khasr.config") as commands:
+        yield commands
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Commands that import torch."""
+    with forked_commands(tmp_path_factory.mktemp("command"), "khasr.training.fit,datasets,pyctcdecode") as commands:
+        yield commands
+
+
+@pytest.fixture(autouse=True)
+def _without_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no learning curve, which takes as long as their training, unless the test has the marker `picture`."""
+    if "khasr.training.fit" in sys.modules and request.node.get_closest_marker("picture") is None:
+        monkeypatch.setattr("khasr.training.fit.draw_learning_curve", lambda *arguments: None)
 
 
 SMALL = [

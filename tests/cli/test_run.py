@@ -8,22 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import Commands
+
 ROOT = Path(__file__).resolve().parents[2]
-# Runs the command in a process and says at its end whether torch was imported.
-REPORT = """
-import runpy, sys
-sys.argv = ["khasr.train", *sys.argv[1:]]
-try:
-    runpy.run_module("khasr.train", run_name="__main__", alter_sys=True)
-finally:
-    print("TORCH" if "torch" in sys.modules else "NO TORCH")
-"""
-
-
-def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", REPORT, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 @pytest.mark.parametrize(
@@ -43,8 +30,8 @@ def train(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["resume=absent"], ["resume=absent", "config.yaml"]),
     ],
 )
-def test_mistyped_option(words: list[str], message: list[str], tmp_path: Path) -> None:
-    done = train(*words, cwd=tmp_path)
+def test_mistyped_option(words: list[str], message: list[str], light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.train", *words, cwd=tmp_path, report=True)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     for piece in message:
@@ -53,8 +40,9 @@ def test_mistyped_option(words: list[str], message: list[str], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_added_option(tmp_path: Path) -> None:
-    done = train("+optimizer.foo=1", f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+def test_added_option(light_command: Commands, tmp_path: Path) -> None:
+    words = ["+optimizer.foo=1", f"hydra.run.dir={tmp_path}/run"]
+    done = light_command("khasr.train", *words, cwd=tmp_path, report=True)
     assert done.returncode == 2
     assert "'foo'" in done.stderr
     assert "weight_decay" in done.stderr
@@ -82,8 +70,8 @@ def test_added_option(tmp_path: Path) -> None:
         "model.architecture.conv_stride=[5,2,2,2,2,2,1]",
     ],
 )
-def test_range(words: str, tmp_path: Path) -> None:
-    done = train(*words.split(), cwd=tmp_path)
+def test_range(words: str, light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.train", *words.split(), cwd=tmp_path, report=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{words.split('=')[0]}=")
     assert ": expected " in done.stderr
@@ -91,50 +79,43 @@ def test_range(words: str, tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_help_of_train(tmp_path: Path) -> None:
-    done = train("--help", cwd=tmp_path)
+def test_help_of_train(light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.train", "--help", cwd=tmp_path, report=True)
     assert done.returncode == 0
     assert "NO TORCH" in done.stdout
     assert "model=tiny|xlsr_1b|xlsr_2b|xlsr_300m" in done.stdout
     assert re.search(r"optimizer\.lr=1e-05\n\s+Peak learning rate", done.stdout)
     assert "schedule.hold" not in done.stdout
-    assert "schedule.hold=0.4" in train("--help", "schedule=tri_stage", cwd=tmp_path).stdout
+    assert "schedule.hold=0.4" in light_command("khasr.train", "--help", "schedule=tri_stage", cwd=tmp_path).stdout
 
 
 COMMANDS = sorted(path.stem for path in (ROOT / "khasr").glob("*.py") if not path.stem.startswith("_"))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help(command: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"khasr.{command}", "--help"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str, light_command: Commands, tmp_path: Path) -> None:
+    done = light_command(f"khasr.{name}", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"python -m khasr.{command}" in done.stdout
+    assert f"python -m khasr.{name}" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_list_of_commands(tmp_path: Path) -> None:
+def test_list_of_commands(light_command: Commands, tmp_path: Path) -> None:
     """`python -m khasr` has one line per command and imports no torch."""
-    code = "import runpy, sys; runpy.run_module('khasr', run_name='__main__'); assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = light_command("khasr", cwd=tmp_path, report=True)
+    assert done.stdout.endswith("NO TORCH\n")
     assert re.findall(r"^  (\w+) +[A-Z]", done.stdout, re.M) == COMMANDS
 
 
-def test_prepare_help(tmp_path: Path) -> None:
+def test_prepare_help(light_command: Commands, tmp_path: Path) -> None:
     """`prepare --help` lists only what concerns prepare."""
-    done = subprocess.run(
-        [sys.executable, "-m", "khasr.prepare", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = light_command("khasr.prepare", "--help", cwd=tmp_path)
     sections = {name.split(".")[0] for name in re.findall(r"^  ([\w.]+)=", done.stdout, re.M)}
     assert sections == {"data", "seed", "progress_bar"}
 
 
-def test_help_required(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "khasr.tune", "--help"], capture_output=True, text=True, cwd=tmp_path, check=True
-    )
+def test_help_required(light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.tune", "--help", cwd=tmp_path)
     assert re.findall(r"^  (\S+)=\?\?\? \(required\)", done.stdout, re.M) == ["run", "lm"]
 
 
@@ -151,22 +132,22 @@ def test_openmp_spin_count(given: dict[str, str], spins: str) -> None:
     assert done.stdout.split() == [spins, "False"]
 
 
-def test_cfg_job(tmp_path: Path) -> None:
-    done = train("--cfg", "job", "model=tiny", cwd=tmp_path)
+def test_cfg_job(light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.train", "--cfg", "job", "model=tiny", cwd=tmp_path, report=True)
     assert done.returncode == 0
     assert "name: tiny" in done.stdout
     assert "NO TORCH" in done.stdout
 
 
-def test_help_range(tmp_path: Path) -> None:
-    done = train("--help", "model.final_dropout=7", cwd=tmp_path)
+def test_help_range(light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.train", "--help", "model.final_dropout=7", cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-def test_sweep_without_test_part(tmp_path: Path) -> None:
+def test_sweep_without_test_part(command: Commands, tmp_path: Path) -> None:
     words = ["-m", "experiment=quickstart", "seed=1,2", "score_test=true", "data=folder", "data.root=/absent"]
-    done = train(*words, f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
+    done = command("khasr.train", *words, f"hydra.sweep.dir={tmp_path}/sweep", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("data.root=/absent is not a folder") == 2  # a job that fails does not stop the others
     for seed in (1, 2):
@@ -174,36 +155,36 @@ def test_sweep_without_test_part(tmp_path: Path) -> None:
         assert "score_test: false" in (folder / "config.yaml").read_text()
 
 
-def test_unknown_flag(tmp_path: Path) -> None:
-    done = train("--epochs", cwd=tmp_path)
+def test_unknown_flag(light_command: Commands, tmp_path: Path) -> None:
+    done = light_command("khasr.train", "--epochs", cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
 def test_missing_corpus(tmp_path: Path) -> None:
+    """In an interpreter of its own, as a user starts it."""
     words = ["experiment=quickstart", "data=folder", "data.root=/absent", f"hydra.run.dir={tmp_path}/run"]
-    done = train(*words, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "khasr.train", *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.strip().startswith("data.root=/absent is not a folder.")
     assert "Traceback" not in done.stderr
     assert '"status": "failed"' in (tmp_path / "run" / "results.json").read_text()
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, ""])
-def test_narrow_terminal(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*COMMANDS, ""])
+def test_narrow_terminal(name: str, command: Commands, tmp_path: Path) -> None:
     """A terminal that cannot show Khmer gets escapes, not an error."""
     words = {
         "train": ["data=folder", "data.root=ខ្មែរ"], "prepare": ["data=folder", "data.root=ខ្មែរ"],
         "evaluate": ["run=ខ្មែរ"], "tune": ["run=ខ្មែរ", "lm=x"], "sweep": ["ខ្មែរ.yaml"], "report": ["ខ្មែរ"],
         "transcribe": ["ខ្មែរ", "ខ្មែរ.wav"], "export": ["ខ្មែរ", "--out", "x"], "build_lm": ["ខ្មែរ.txt", "--out", "x"],
         "explain": ["ខ្មែរ"],
-    }.get(command, ["--help"])  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", f"khasr.{command}".rstrip("."), *words],
-        cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}, capture_output=True,
-        check=False,
-    )  # fmt: skip
-    assert b"Traceback" not in done.stderr
-    assert b"UnicodeEncodeError" not in done.stderr
-    assert done.returncode == (2 if command else 0), done.stderr
-    assert not command or b"\\u1781" in done.stderr
+    }.get(name, ["--help"])  # fmt: skip
+    done = command(f"khasr.{name}".rstrip("."), *words, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert "Traceback" not in done.stderr
+    assert "UnicodeEncodeError" not in done.stderr
+    assert done.returncode == (2 if name else 0), done.stderr
+    assert not name or "\\u1781" in done.stderr

@@ -1,8 +1,8 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.commands import Commands
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,10 @@ import pytest
         (["khasr.transcribe", "/absent", "empty"], "empty contains no audio files"),
     ],
 )
-def test_mistakes(words: list[str], message: str, tmp_path: Path) -> None:
+def test_mistakes(words: list[str], message: str, command: Commands, tmp_path: Path) -> None:
     """A mistake in the options is one message with exit code 2, without a traceback."""
     (tmp_path / "empty").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = command(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,10 @@ from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.fit import fit
+from tests.commands import Commands
 from tests.conftest import SMALL, write_corpus
 
-# A bigram of the tones' letters as words, by hand: enough for KenLM to read.
+# A handwritten bigram model with the letters of the tones as words.
 ARPA = """\\data\\
 ngram 1=5
 ngram 2=2
@@ -59,7 +58,7 @@ def corpus_of_60(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(compose: Callable[..., Config], corpus_of_60: Path) -> Path:
     folder = corpus_of_60.parent / "run"
     os.environ["KHASR_CACHE"] = str(corpus_of_60.parent / "cache")
-    # Long enough for hypotheses that are not empty, which would be equal whatever the weights.
+    # Long enough for hypotheses that are not empty; empty ones would be equal for all weights.
     changes = ["trainer.max_steps=150", "trainer.val_every_steps=50", "optimizer.lr=5e-3", "data.augment.speed=[]"]
     fit(compose(*SMALL, f"data.root='{corpus_of_60}'", *changes, "score_test=true"), RunFolder(folder))
     return folder
@@ -84,7 +83,7 @@ def khasr_hypotheses(config: Config, run: Path) -> list[Hypothesis]:
 
 
 def words(text: str) -> str:
-    # For a space, a blank and a space transformers has two spaces, and khasr one.
+    # For space, blank, space transformers outputs two spaces, khasr one.
     return " ".join(text.split())
 
 
@@ -170,11 +169,8 @@ def test_push_offline(exported: Path) -> None:
     assert sorted(exported.iterdir()) == before
 
 
-def test_command_error(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "khasr.export", str(tmp_path), "--out", str(tmp_path / "out")],
-        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+def test_command_error(command: Commands, tmp_path: Path) -> None:
+    done = command("khasr.export", str(tmp_path), "--out", str(tmp_path / "out"), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "expected the folder of a run (python -m khasr.train)" in done.stderr

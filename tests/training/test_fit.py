@@ -126,6 +126,7 @@ def test_learns(small: Small, tmp_path: Path) -> None:
     assert results["val"]["cer"] < 0.6
 
 
+@pytest.mark.picture
 def test_nonfinite_loss(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends as diverged, and the message names the utterances."""
     losses = fit_module.CtcModule.training_step
