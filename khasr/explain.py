@@ -1,4 +1,4 @@
-"""Explains why recipe B has a higher WER than recipe A: runs both and what lies between, and shares out the gap.
+"""Explains why recipe B has a higher WER than recipe A: runs both and their combinations, and attributes the gap.
 
 python -m khasr.explain A B --plan                          factors, cells, runs and hours; runs nothing
 python -m khasr.explain A B --out why --seeds 6 --jobs 2    A and B: a run's folder, or quoted overrides of khasr.train
@@ -24,13 +24,13 @@ SEEDS = 6
 
 Recipes = tuple["Recipe | None", "Recipe | None"]
 NOT_READ: Recipes = (None, None)
-"""Of a plan that is continued: its factors and cells are in explain.json."""
+"""Recipes of a plan that is continued: its factors and cells are in explain.json."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the plan, or makes the missing runs and writes the report; returns the exit code."""
     options = _parser().parse_args(arguments)
-    # Here, since matplotlib and friends take a second to import and a mistyped option should not wait for them.
+    # Imported here, because matplotlib takes a second to import and a mistyped option should be reported at once.
     from khasr.study.explain.plan import extend_seeds, read_plan
 
     if len(options.recipes) == 1:
@@ -93,7 +93,7 @@ def _run_and_report(plan: "Plan", given: Recipes, folder: Path, max_hours: float
     from khasr.study.explain.page import write_report
     from khasr.study.explain.wording import describe_answer, describe_plan, sentence
 
-    def goes_on(outcomes: Outcomes) -> str:
+    def stop_reason(outcomes: Outcomes) -> str:
         answer = analyse(plan, outcomes)
         return sentence(plan, answer) if answer.reproduced is False else ""
 
@@ -104,7 +104,7 @@ def _run_and_report(plan: "Plan", given: Recipes, folder: Path, max_hours: float
     print("\n".join(describe_plan(plan, predict(plan, *given), jobs)), flush=True)
     check_device(plan)
     plan.write(folder)
-    ended = run_stages(plan, folder, max_hours, jobs, goes_on, hours)
+    ended = run_stages(plan, folder, max_hours, jobs, stop_reason, hours)
     again = f"Continue with: python -m khasr.explain {folder}"
     if ended.code:
         print(f"{ended.reason} {again}", file=sys.stderr)

@@ -27,8 +27,8 @@ _NO_NOISE = "no setting has two runs that learned, so the noise between seeds is
 
 
 RULES = [
-    "WER is the corpus-level WER on val of a run's best checkpoint with the run's own decoder. Runs scored on different "
-    "utterances or references from the rest are left out and counted.",
+    "WER is the corpus-level WER on val of a run's best checkpoint with the run's own decoder. Runs scored on "
+    "different utterances or references from the rest are left out and counted.",
     f"A run has learned if its WER is below {100 * LEARNED_BELOW:.0f} %; one that diverged is judged by its best "
     "checkpoint. Gaps and effects on WER are of runs that learned (a gap takes a WER of 100 % where no run of a model "
     "did). Whether runs learn is tested separately. A run that failed (an error or a lost machine) or was interrupted "

@@ -1,4 +1,4 @@
-"""The answer to a plan, from the runs that there are: the gap, each factor's part, interactions and failures."""
+"""The answer to a plan, from the runs at hand: the gap, each factor's part, interactions and failures."""
 
 import dataclasses
 import math
@@ -68,7 +68,7 @@ class Failures:
 
 @dataclass
 class Answer:
-    """What has been found.
+    """The result of an analysis.
 
     Attributes:
         stage: the last stage that was analysed: 0 the gap alone, 1 first and last changes too, 2 the whole attribution.
@@ -105,7 +105,7 @@ class Answer:
 
 
 def analyse(plan: Plan, outcomes: Outcomes) -> Answer:
-    """The answer from the runs that there are.
+    """The answer from the runs at hand.
 
     Raises:
         ValueError: no seed has both corners.
@@ -117,7 +117,7 @@ def analyse(plan: Plan, outcomes: Outcomes) -> Answer:
             "No seed has a run of both A and B, so there is no gap to report. "
             + ("; ".join(_missing(plan, outcomes)[:3]) or "No run has begun.")
         )
-    # Looking more than once gives chance more than one try: each look has its share of the error rate.
+    # Each analysis with more seeds is a further test of the same hypothesis, so each has its share of the error rate.
     looks = len({*plan.reported, len(plan.seeds)})
     level = 1 - 0.05 / looks
     whole = complete_seeds(plan, outcomes)
@@ -265,8 +265,8 @@ def _note(plan: Plan, outcomes: Outcomes, answer: Answer, looks: int, corners: i
     if looks > 1:
         counts = ", ".join(map(str, sorted({*plan.reported, len(plan.seeds)})))
         answer.notes.append(
-            f"Seeds were added after a result had been seen (reports with {counts} seeds): intervals are at "
-            f"{100 * answer.level:.2f} % in place of 95 %, so that all {looks} looks together err in 5 % of cases."
+            f"Seeds were added after a result had been reported (reports with {counts} seeds): intervals are at "
+            f"{100 * answer.level:.2f} % in place of 95 %, so that all {looks} analyses together err in 5 % of cases."
         )
     if math.isnan(answer.gap.low):
         reason = (
@@ -289,8 +289,20 @@ def _note(plan: Plan, outcomes: Outcomes, answer: Answer, looks: int, corners: i
         )
     answer.notes.append(
         "The best checkpoint of a run is selected on the same val part on which it is scored; the optimism is common "
-        "to all cells where they have the same number of validations."
+        "to all cells where they have the same number of validations." + _without_selection(plan, outcomes, answer)
     )
+
+
+def _without_selection(plan: Plan, outcomes: Outcomes, answer: Answer) -> str:
+    """The gap by the last validation of each run; empty where it is not known."""
+    a, b = (
+        [o.last if o.learned else o.score for o in (outcomes[cell, seed] for seed in answer.seeds)]
+        for cell in (0, plan.whole - 1)
+    )
+    gap = float(np.mean(b) - np.mean(a))
+    if math.isnan(gap):
+        return ""
+    return f" By the last validation of each run, without selection, B minus A is {100 * gap:+.1f} points."
 
 
 def effect_depends(first: Part, last: Part) -> bool:

@@ -1,5 +1,6 @@
-"""Runs of a plan, made as sweeps of khasr.train: stages under a budget, resumed where they were stopped."""
+"""Makes the runs of a plan as sweeps of khasr.train: in stages, under a time budget, resumed after a stop."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock
+
 from khasr.cli.resume import quote
+from khasr.run.folder import RunFolder
 from khasr.study.explain.outcomes import Outcomes, complete_seeds, read_outcomes
 from khasr.study.explain.plan import STAGES, Plan, write_cells
 
@@ -45,7 +49,7 @@ def run_stages(
     folder: Path,
     max_hours: float | None,
     jobs: int,
-    goes_on: Callable[[Outcomes], str],
+    stop_reason: Callable[[Outcomes], str],
     predict: Callable[[Mapping[int, float]], Mapping[int, float] | None],
 ) -> Ended:
     """Makes the missing runs, stage by stage, seed by seed within a stage.
@@ -53,14 +57,14 @@ def run_stages(
     Args:
         max_hours: of this call; a stage's seeds that do not fit in what is left are not begun.
         jobs: runs at once, by Hydra's joblib launcher; 1 leaves the launcher to the plan's words.
-        goes_on: after the first stage, why the others are not wanted; "" if they are.
+        stop_reason: called after the first stage: why the other stages are not run; "" to run them.
         predict: hours of a run of each cell, from measured training seconds of cells.
     """
     until = None if max_hours is None else time.time() + 3600 * max_hours
     for stage in range(len(STAGES)):
         outcomes = read_outcomes(plan, folder / "runs")
         if stage == 1 and complete_seeds(plan, outcomes, [0, plan.whole - 1]):
-            reason = goes_on(outcomes)
+            reason = stop_reason(outcomes)
             if reason:
                 return Ended(0, reason)
         for cells, seeds in _calls(plan, stage, outcomes):
@@ -125,7 +129,10 @@ def command(plan: Plan, folder: Path, cells: Sequence[int], seeds: Sequence[int]
 
 
 def _train(plan: Plan, folder: Path, cells: Sequence[int], seeds: Sequence[int], left: float | None, jobs: int) -> int:
-    """Makes the runs in a separate process; returns its exit code. Signals are passed on, and waited for."""
+    """Makes the runs in a separate process; returns its exit code.
+
+    Signals are forwarded to the runs, and this returns when all of them have been saved.
+    """
     write_cells(plan, folder)
     words = command(plan, folder, cells, seeds, jobs)
     if left is not None:
@@ -141,15 +148,25 @@ def _train(plan: Plan, folder: Path, cells: Sequence[int], seeds: Sequence[int],
 
     def forward(signum: int, frame: FrameType | None) -> None:
         stopped.append(signum)
-        os.killpg(process.pid, signum)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
 
     before = {signum: signal.signal(signum, forward) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = process.wait()
+        _wait_for_runs(folder / "runs")
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
     return 128 + stopped[0] if stopped else abs(code) + 128 if code < 0 else code
+
+
+def _wait_for_runs(runs: Path) -> None:
+    """Waits until no process works on a run: joblib's workers save theirs after the process that started them ended."""
+    for folder in map(RunFolder, runs.iterdir() if runs.is_dir() else ()):
+        if folder.lock.is_file():
+            with FileLock(folder.lock):
+                folder.lock.unlink()
 
 
 def check_device(plan: Plan) -> None:

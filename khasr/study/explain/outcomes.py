@@ -1,4 +1,4 @@
-"""What the runs of a plan came to: their WER on val and edits by utterance, matched to cells by their options."""
+"""The outcomes of a plan's runs: WER on val and edits by utterance, matched to cells by their options."""
 
 import json
 import math
@@ -28,6 +28,7 @@ class Outcome:
         wer: on val by the best checkpoint, a fraction; nan for a run that is missing (failed, killed, not begun).
         edits: word edits of each utterance of val, by id; empty where there are no hypotheses.
         seconds: of training.
+        last: WER of the last validation, by greedy decoding; nan if it is not known.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Outcome:
     words: dict[str, int] = field(default_factory=dict)
     speakers: dict[str, str] = field(default_factory=dict)
     seconds: float = math.nan
+    last: float = math.nan
 
     @property
     def missing(self) -> bool:
@@ -83,6 +85,7 @@ def _same(options: Options, wanted: Options, keys: Sequence[str]) -> bool:
 
 
 def _read(folder: RunFolder) -> Outcome:
+    """The outcome of a run: its WER if training ended by itself, nan if the machine lost it."""
     if not folder.results.is_file():
         return Outcome(folder.path, "interrupted", math.nan, "no results.json")
     try:
@@ -91,6 +94,8 @@ def _read(folder: RunFolder) -> Outcome:
         return Outcome(folder.path, "failed", math.nan, "results.json is damaged")
     status, error = str(results.get("status")), str(results.get("error") or "")
     seconds = float((results.get("train") or {}).get("seconds") or math.nan)
+    rows = read_metrics(folder.metrics) if folder.metrics.is_file() else []
+    rates = [float(row["val/wer"]) for row in rows if "val/wer" in row]
     if status == "completed":
         parts, _ = read_hypotheses(folder.hypotheses) if folder.hypotheses.is_file() else ({}, 0)
         edits = {h.id: word_edits(h.reference, h.hypothesis) for h in parts.get("val", [])}
@@ -103,11 +108,11 @@ def _read(folder: RunFolder) -> Outcome:
             {id_: e.units for id_, e in edits.items()},
             {h.id: h.speaker for h in parts.get("val", [])},
             seconds,
+            rates[-1] if rates else math.nan,
         )
-    if status == "diverged":
+    # A model whose weights are not finite can also fail in decoding, before the loss ends the run (decoding.compiled).
+    if status == "diverged" or (status == "failed" and "diverged" in error):
         # Judged by its best checkpoint: diverging after a good one is not the same as never learning.
-        rows = read_metrics(folder.metrics) if folder.metrics.is_file() else []
-        rates = [float(row["val/wer"]) for row in rows if "val/wer" in row]
         return Outcome(folder.path, status, min([r for r in rates if r == r], default=1.0), error, seconds=seconds)
     return Outcome(folder.path, status, math.nan, error, seconds=seconds)
 

@@ -141,10 +141,11 @@ def check_cells(plan: Plan) -> None:
     Raises:
         ValueError, OmegaConfBaseException: a cell whose options contradict each other.
     """
+    schema = type(compose())
     for cell in {cell for stage in range(len(STAGES)) for cell, _ in plan.jobs(stage)}:
         options = plan.comparison.cell(cell)
         try:
-            check_ranges(to_options(from_plain(nest(options)), type(compose())))
+            check_ranges(to_options(from_plain(nest(options)), schema))
         except ValueError as error:
             raise ValueError(
                 f"Cell {plan.comparison.cell_name(cell)} cannot be run: {error} Options that only work together are "

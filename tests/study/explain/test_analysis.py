@@ -1,7 +1,9 @@
 """The answer from planted runs, without training."""
 
+import dataclasses
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from khasr.config import to_plain
 from khasr.run.folder import RunFolder
 from khasr.study.explain.analysis import analyse
 from khasr.study.explain.cost import predict
-from khasr.study.explain.execution import Ended, check_device, run_stages
+from khasr.study.explain.execution import Ended, _train, check_device, run_stages
 from khasr.study.explain.factors import compare, flatten
 from khasr.study.explain.outcomes import Outcome, Outcomes, read_outcomes
 from khasr.study.explain.page import write_report
@@ -30,6 +32,7 @@ from khasr.study.explain.wording import describe_answer, describe_plan, sentence
 
 A = "experiment=quickstart data.root=corpus model.checkpoint=null optimizer.lr=1e-3 trainer.max_steps=10"
 B = f"{A} model.architecture.layers=8 optimizer.lr=1e-4 schedule.warmup=0.5 data.root=corpus"
+CHOICES = "schedule=tri_stage finetune=lora"
 SEEDS = [11, 12, 13, 14]
 NOISE = 0.004
 
@@ -150,7 +153,7 @@ def test_seeds_added_after_looking() -> None:
     assert plan.seeds == [*SEEDS, 15, 16]
     answer = analyse(plan, planted(plan, VALUES))
     assert answer.level == pytest.approx(0.975)
-    assert any("added after a result had been seen" in note for note in answer.notes)
+    assert any("added after a result had been reported" in note for note in answer.notes)
     with pytest.raises(ValueError, match="would be a choice of results"):
         extend_seeds(plan, 3)
 
@@ -184,7 +187,10 @@ def test_cells_compose_to_their_options(plan: Plan, tmp_path: Path) -> None:
     """The file of each cell gives exactly the cell's options, whatever choices they are made of."""
     from khasr.config.schemas import compose_root, to_config
 
-    other = plan_of(A, f"{A} schedule=tri_stage finetune=lora")
+    a, b = (read_recipe(f"{A.replace(' data.root=corpus', '')} {more}") for more in ("", CHOICES))
+    choices = {"choices": ["schedule.", "finetune."]}
+    other = build_plan(compare(a.options, b.options, choices), a.text, b.text, SEEDS, [])
+    assert len(other.factors) == 1
     for each, cell in ((plan, 5), (other, other.whole - 1)):
         check_cells(each)
         place = write_cells(each, tmp_path / str(cell))
@@ -247,6 +253,70 @@ def test_outcomes_are_found_by_their_options(plan: Plan, tmp_path: Path) -> None
     found = read_outcomes(plan, tmp_path)
     assert {key: o.wer for key, o in found.items()} == {(0, 11): 0.25, (7, 12): 0.75, (3, 11): 0.4}
     assert found[0, 11].edits == {"u0": 0, "u1": 1}
+
+
+@pytest.mark.parametrize(
+    ("results", "score"),
+    [
+        ({"status": "completed", "val": {"wer": 0.97}}, 1.0),  # did not learn
+        ({"status": "completed", "val": {"wer": 0.3}}, 0.3),
+        ({"status": "diverged"}, 0.4),  # its best validation
+        ({"status": "failed", "error": "ValueError: log-probabilities are NaN. The model has diverged."}, 0.4),
+        ({"status": "failed", "error": "OutOfMemoryError: CUDA out of memory."}, math.nan),
+        ({"status": "interrupted"}, math.nan),  # or killed
+        (None, math.nan),
+    ],
+)
+def test_failed_runs(results: dict[str, object] | None, score: float, plan: Plan, tmp_path: Path) -> None:
+    """A run that diverged or did not learn has a WER; one that the machine lost is missing."""
+    write_run(tmp_path / "x", plan.comparison.cell(0) | {"seed": 11}, 0.3)
+    folder = RunFolder(tmp_path / "x")
+    folder.metrics.write_text("step,val/wer\n5,0.4\n10,0.9\n")
+    if results is None:
+        folder.results.unlink()
+    else:
+        folder.write_results(results)
+    found = read_outcomes(plan, tmp_path)[0, 11]
+    assert found.missing == math.isnan(score)
+    assert found.score == pytest.approx(score, nan_ok=True)
+
+
+def test_diverged_without_validation(plan: Plan, tmp_path: Path) -> None:
+    write_run(tmp_path / "x", plan.comparison.cell(0) | {"seed": 11}, 0.0, "diverged")
+    assert read_outcomes(plan, tmp_path)[0, 11].score == 1.0
+
+
+def test_without_selection(plan: Plan) -> None:
+    """The gap by the last validations is beside the one by the best checkpoints."""
+    outcomes = {
+        (cell, seed): dataclasses.replace(found, last=found.wer + 0.01 * (cell == 7))
+        for (cell, seed), found in planted(plan, VALUES, noise=0.001).items()
+    }
+    notes = analyse(plan, outcomes).notes
+    assert any("By the last validation of each run, without selection, B minus A is +13.0 points." in n for n in notes)
+    assert not any("without selection" in n for n in analyse(plan, planted(plan, VALUES)).notes)
+
+
+def test_sigterm_waits_for_workers(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib's workers save their runs after the process that started them has ended."""
+    worker = """
+import os, signal, sys, time
+from pathlib import Path
+from filelock import FileLock
+signal.signal(signal.SIGTERM, lambda *_: None)
+run = Path(sys.argv[1])
+with FileLock(run / ".run.lock"):
+    os.kill(int(sys.argv[2]), signal.SIGTERM)
+    time.sleep(0.7)
+    (run / "saved").touch()
+"""
+    parent = (
+        f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}, {{run!r}}, str(os.getppid())])"
+    )
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    monkeypatch.setattr("khasr.study.explain.execution._TRAIN", parent.format(run=str(tmp_path / "runs" / "x")))
+    assert _train(plan, tmp_path, [0], [11], None, 1) == 128 + signal.SIGTERM
+    assert (tmp_path / "runs" / "x" / "saved").is_file()
 
 
 def test_stops_after_the_corners(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
