@@ -1,4 +1,4 @@
-"""What each setting does to each model, and whether it does another thing to the one than to the other."""
+"""The effect of each setting on each model, and whether it affects the models differently."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ Value = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Effect:
-    """A setting's main effect on a model: the WER at a value less the WER at the reference, all else as it was."""
+    """A setting's main effect on a model: the WER at a value minus the WER at the reference, other settings equal."""
 
     model: str
     setting: str
@@ -28,13 +28,13 @@ class Effect:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Whether a setting does another thing to the one model than to the other.
+    """Whether a setting affects the models differently.
 
     Attributes:
-        p: of its doing the same to both (log WER of runs that learned).
-        p_learning: of its doing the same to both for whether a run learns at all.
-        best: of each model by its main effect; None where the reference is not among what it learned from.
-        change: of the gap (large less small), in WER, when each model goes from the reference to its best.
+        p: of the same effect on both models, on the log WER of runs that learned.
+        p_learning: of the same effect on both models, on whether a run learns.
+        best: the best value of each model by its main effect; None if a model has no run at the reference that learned.
+        change: of the gap (large minus small), in WER, when each model moves from the reference to its best value.
     """
 
     setting: Setting
@@ -92,7 +92,7 @@ class _Fitted:
     reference: dict[str, Value]
 
     def effect(self, setting: Setting, value: Value) -> tuple[float, float, int] | None:
-        """The score at the value less that at the reference, its squared error and degrees of freedom."""
+        """The score at the value minus that at the reference, its squared error and degrees of freedom."""
         levels = self.levels[setting.name]
         start = self.reference[setting.name]
         if value not in levels or (start not in levels and not setting.numeric):
@@ -122,9 +122,9 @@ def _fit(design: Design, model: str) -> _Fitted | None:
 
 
 def _encode(setting: Setting, values: list[Value], levels: list[Value]) -> Array:
-    """Columns for the values, by the levels that the model has runs of."""
+    """Columns for the values, given the levels of which the model has runs."""
     if _as_curve(setting, levels):
-        # Scaled by the levels, so that the same value has the same columns in each call; 0 stands below the lowest.
+        # Scaled by the levels, so that a value has the same columns in each call; 0 is placed below the lowest.
         floor = min((v[0] for v in levels if v[0] > 0), default=1.0) / 2
         base, logs = (np.log(np.maximum([v[0] for v in some], floor)) for some in (levels, values))
         scaled = (logs - base.mean()) / max(float(base.std()), 1e-9)
@@ -133,7 +133,7 @@ def _encode(setting: Setting, values: list[Value], levels: list[Value]) -> Array
 
 
 def _as_curve(setting: Setting, levels: list[Value]) -> bool:
-    """Numbers of many values are a curve in their logarithm; few are levels, each with its own effect."""
+    """Whether a setting is fitted as a curve in the logarithm, having many values; few are levels with own effects."""
     return setting.numeric and len(levels) > 5
 
 
@@ -153,10 +153,10 @@ def _interval(value: float, squared_error: float, df: int, level: float = LEVEL)
 
 
 def _p(design: Design, rows: pd.DataFrame, scores: Array, setting: Setting, rng: np.random.Generator) -> float:
-    """p of the setting's doing the same to both models.
+    """p of the setting having the same effect on both models.
 
-    What both share is a column for each combination of settings where enough runs are left over for noise, since then
-    no effect of settings on each other can pass for one of size; else the sum of the settings' effects.
+    The common part is a column for each combination of settings if enough degrees of freedom remain, so that an
+    interaction between settings cannot be taken for one with size; else the sum of the settings' effects.
     """
     large = (rows["model"] == design.large).to_numpy(float)[:, None]
     if len(rows) < 6 or not 0 < large.mean() < 1:
@@ -178,7 +178,7 @@ def _p(design: Design, rows: pd.DataFrame, scores: Array, setting: Setting, rng:
 
 
 def _change(design: Design, setting: Setting) -> tuple[tuple[Value, Value] | None, Estimate]:
-    """Each model's best value, and how the gap changes when each goes there from the reference."""
+    """Each model's best value, and the change of the gap when each model moves there from the reference."""
     gains, best = [], []
     for model in design.models:
         fitted = _fit(design, model)
@@ -192,7 +192,7 @@ def _change(design: Design, setting: Setting) -> tuple[tuple[Value, Value] | Non
         gains.append(effects[lowest])
     (small, small_error, small_df), (large, large_error, large_df) = gains
     value, error = large - small, small_error + large_error
-    # The best of several values was taken: as many comparisons as there are others than the reference.
+    # The best of several values was selected: as many comparisons as there are values beside the reference.
     level = 1 - (1 - LEVEL) / max(1, len(setting.values) - 1)
     parts = [(e, d) for e, d in ((small_error, small_df), (large_error, large_df)) if e > 0]
     if not parts or any(d < 1 for _, d in parts):

@@ -1,4 +1,4 @@
-"""The two models side by side at equal lr, equal audio, equal area under the lr, equal compute."""
+"""Comparisons of the two models at equal lr, audio, area under the lr and FLOPs."""
 
 import math
 from dataclasses import dataclass
@@ -36,17 +36,16 @@ AXES = {
     "lr_area": "area under the lr",
     "flops": "FLOPs of training",
 }
-"""What both models can have had as much of: repeats of audio counted; the sum of the lr over optimizer steps; 6 x
-parameters x frames seen."""
+"""Budgets: audio with repetition; the sum of the lr over optimizer steps; 6 x parameters x frames of that audio."""
 
 
 @dataclass(frozen=True)
 class Footing:
-    """The gap, large less small, where both models stand equal in something.
+    """The gap, large minus small, at an equal footing.
 
     Attributes:
-        at: how much of it, nan for lr.
-        how: what was compared, in words.
+        at: the amount of the budget; nan for lr.
+        how: what was compared.
         small: the small model's expected best WER there; `large` likewise.
     """
 
@@ -64,7 +63,7 @@ def noises(design: Design) -> dict[str, Noise]:
 
 
 def gap(design: Design, small: Array, large: Array, utterances: float = 0.0) -> Estimate:
-    """Mean of the large model's runs less mean of the small one's, by the noise between seeds.
+    """The mean of the large model's runs minus that of the small one's, with its interval from the noise between seeds.
 
     Args:
         utterances: squared error from the utterances being a sample, where it is known.
@@ -81,7 +80,7 @@ def gap(design: Design, small: Array, large: Array, utterances: float = 0.0) -> 
 
 
 def equal_lr(design: Design, seed: int = 0, utterances: float = 0.0) -> Footing | None:
-    """The gap at each lr that both tried, each model at its best of equally many trials there; their mean."""
+    """The gap at each lr that both models tried, at the best of equally many trials, averaged over these lr."""
     by_model, _ = compared_trials(design, seed=seed)
     if any(LR not in rows for rows in by_model):
         return None
@@ -101,13 +100,13 @@ def equal_lr(design: Design, seed: int = 0, utterances: float = 0.0) -> Footing 
 def equal_along_the_run(
     design: Design, axis: str, rows: pd.DataFrame, seed: int = 0, utterances: float = 0.0
 ) -> Footing | None:
-    """The gap within a budget: as much of the axis as the model that had less of it in all.
+    """The gap within a budget: the largest amount of the axis that both models reached.
 
-    Only runs that ended within the budget count, since a run read off on its way has not had its schedule's end. Each
-    counts with its WER, each model with its best of equally many trials. None where a model has too few.
+    Only runs that ended within the budget count, because a longer run has not reached the end of its schedule there.
+    Each model counts with its best of equally many trials. None where a model has too few.
 
     Args:
-        rows: what `along` gives.
+        rows: from `along`.
     """
     at = min(float(of_model[axis].max()) for _, of_model in rows.groupby("model"))
     used = rows.groupby("run")[axis].max()
@@ -157,7 +156,7 @@ def _means(parts: list[Trials], estimate: Estimate) -> tuple[float, float, Estim
 def compared_trials(
     design: Design, ignored: tuple[str, ...] = (), runs: set[str] | None = None, seed: int = 0
 ) -> tuple[list[pd.DataFrame], str]:
-    """Each model's runs that learned, at values that both models tried, and which values one model lacks, in words.
+    """Each model's runs that learned, at values that both models tried; and the values that one model lacks, as text.
 
     Args:
         ignored: options that may differ between the models.
@@ -169,18 +168,18 @@ def compared_trials(
 
 
 def _trials(design: Design) -> list[pd.DataFrame]:
-    """Each model's runs that are trials: all but interrupted ones and those without a score."""
+    """Each model's trials: the runs with a score that were not interrupted."""
     rows = [design.of(model) for model in design.models]
     return [r[r["score"].notna() & (r["status"] != "interrupted")] for r in rows]
 
 
 def best_cells(design: Design) -> list[tuple[str, Array] | None]:
-    """For each model the setting with the lowest mean WER, and its runs' WERs."""
+    """The combination of settings with the lowest mean WER of each model, with the WERs of its runs."""
     return [_best_cell(rows, "score") for rows in _trials(design)]
 
 
 def cell_scores(design: Design, model: str, cell: str) -> Array:
-    """The WERs of a model's runs of one setting, 1.0 where nothing was learned; without interrupted ones."""
+    """The WERs of a model's runs of one combination of settings, 1.0 for a run that did not learn."""
     rows = design.of(model)
     rows = rows[(rows["cell"] == cell) & (rows["status"] != "interrupted") & rows["score"].notna()]
     return np.asarray(rows["score"], dtype=float)
@@ -195,7 +194,7 @@ def _cells(rows: pd.DataFrame, column: str) -> list[Array]:
 
 
 def _best_cell(rows: pd.DataFrame, column: str) -> tuple[str, Array] | None:
-    """The cell with the lowest mean; where some have several seeds, a single lucky run of another does not count."""
+    """The cell with the lowest mean; if some cells have several seeds, cells with a single run do not count."""
     cells = {str(cell): group[column].dropna().to_numpy(float) for cell, group in rows.groupby("cell")}
     cells = {cell: scores for cell, scores in cells.items() if len(scores)}
     if not cells:

@@ -1,4 +1,4 @@
-"""How much of the differences between runs each setting explains (functional ANOVA)."""
+"""The share of the variance between runs that each setting explains (functional ANOVA)."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _FEWEST_RUNS = 8
 
 
 SIZE = "size"
-"""The model, as one more setting, where both models' runs are taken together."""
+"""The name of the model as a setting, where runs of both models are analysed together."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Importance:
     """A share of the variance of the WER.
 
     Attributes:
-        setting: its name, or "size", or "size × NAME" for what the two explain together beyond each alone.
-        low: lowest and highest share over refits on resampled runs.
+        setting: its name, or "size", or "size × NAME" for what both explain together beyond each alone.
+        low: lowest share over refits on resampled runs; `high` likewise.
     """
 
     setting: str
@@ -38,9 +38,9 @@ def importances(design: Design, model: str | None, seed: int = 0) -> list[Import
     """The shares of the settings, largest first: for one model's runs, or for both with the model as a setting.
 
     Functional ANOVA of a random forest (Hutter, Hoos, Leyton-Brown 2014), over all combinations of the values tried,
-    each as likely, over runs that learned: one that diverged would outweigh all else. Forests are scikit-learn's.
-    Optuna's FanovaImportanceEvaluator gives single settings alone, and the question is about pairs: size with each
-    setting. Empty with fewer than 8 runs or nothing that varies.
+    with equal weights. Only runs that learned are fitted, because a diverged one would outweigh the rest. Optuna's
+    FanovaImportanceEvaluator gives single settings only, and pairs of size with each setting are needed. Empty with
+    fewer than 8 runs, or if nothing varies.
     """
     table = design.table if model is None else design.of(model)
     table = table[table["learned"]]
@@ -100,7 +100,7 @@ def _shares(
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values, or some of them from the lowest to the highest where they are many."""
+    """The values, or an evenly spaced selection from the lowest to the highest if there are many."""
     if len(values) <= _MOST_VALUES:
         return values
     return np.asarray(values[np.linspace(0, len(values) - 1, _MOST_VALUES).round().astype(int)])

@@ -1,4 +1,4 @@
-"""The instruments of the winners and the losers side by side."""
+"""The training metrics (instruments) of the best and the worst runs."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from khasr.study.design import Design
 
-# Scores and places, which are no instruments.
+# Scores and positions in the run, which are not instruments.
 _SCORES = ("val/", "test/", "epoch", "train/audio_seconds", "lr_area")
 
 
@@ -17,9 +17,9 @@ class Instrument:
     """One metric of training.
 
     Attributes:
-        last: its last value, the median over the runs of (model, "best" or "worst").
-        median: the median over a run and then over the runs, likewise.
-        runs: that were looked at, likewise.
+        last: its last value, the median over the runs, by (model, "best" or "worst").
+        median: the median over each run and then over the runs, likewise.
+        runs: the names of these runs, likewise.
     """
 
     name: str
@@ -29,10 +29,7 @@ class Instrument:
 
 
 def read_instruments(design: Design) -> list[Instrument]:
-    """Every metric that the runs logged beside the scores, for the best and the worst quarter of each model's runs.
-
-    What the runs logged is what there is: a metric that a newer khasr adds comes by itself.
-    """
+    """Every logged metric except scores, for the best and the worst quarter of each model's runs."""
     groups: dict[tuple[str, str], list[str]] = {}
     for model in design.models:
         ordered = list(design.of(model).dropna(subset=["score"]).sort_values(["score", "run"])["run"])
@@ -67,9 +64,9 @@ def read_instruments(design: Design) -> list[Instrument]:
 
 
 def telling(found: list[Instrument], count: int) -> list[Instrument]:
-    """Those in which the best and the worst runs end furthest apart, of each family (drift/, train/ ...) in turn.
+    """The instruments with the largest ratio of best to worst runs, from each family (drift/, train/ ...) in turn.
 
-    Left out are those that are the same in all runs (a frozen part's), and what only the machine decides (time/).
+    Those that are equal in all runs (of a frozen part) and those of the machine (time/) are left out.
     """
     families: dict[str, list[Instrument]] = {}
     for instrument in sorted(found, key=_apart, reverse=True):
@@ -81,7 +78,7 @@ def telling(found: list[Instrument], count: int) -> list[Instrument]:
 
 
 def _apart(instrument: Instrument) -> float:
-    """The ratio of the best runs' last value and the worst runs', in logarithms; the larger of both models'."""
+    """The log ratio of the last values of best and worst runs; the larger of the two models."""
     last = instrument.last
     pairs = [(last.get((m, "best"), 0.0), last.get((m, "worst"), 0.0)) for m, _ in last]
     return max((abs(math.log(a / b)) for a, b in pairs if a > 0 and b > 0), default=0.0)

@@ -1,6 +1,6 @@
-"""What a study's runs say as units: best of n trials, noise between seeds, effects of settings, claims corrected.
+"""Statistics with runs as units: best of n trials, noise between seeds, effects of settings, corrected p-values.
 
-Intervals over utterances and paired tests of two runs are `khasr.scoring.significance`'s.
+Intervals over utterances and paired tests of two runs are in `khasr.scoring.significance`.
 """
 
 import math
@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval at LEVEL and the p-value of its being 0; nan where there is none."""
+    """A number with its interval at LEVEL and the p-value of it being 0; nan where there is none."""
 
     value: float
     low: float = math.nan
@@ -56,8 +56,8 @@ def _subset_weights(count: int) -> Array:
 def best_of_n_band(scores: Sequence[float] | Array, draws: int, rng: np.random.Generator) -> Array:
     """Curves of `expected_best` under resampling of the trials, (draws, trials).
 
-    The band between their quantiles says how sure the curve is at each n (pointwise). Towards n = the number of trials
-    a resampled minimum seldom lies below the one seen, so that the band is too narrow there.
+    The band between their quantiles is a pointwise interval. It is too narrow for n near the number of trials, where a
+    resampled minimum is seldom below the observed one.
     """
     ordered = np.asarray(scores, dtype=float)
     resampled = np.sort(rng.choice(ordered, (draws, len(ordered))), axis=1)
@@ -69,7 +69,7 @@ Trials = tuple[Array, Array, list[str], list[str]]
 
 
 def fair_trials(small: Array, large: Array) -> int:
-    """Half the fewer trials: each estimate is then a mean over many subsets; at all of them it is a single run."""
+    """Half the smaller number of trials, so that each estimate is a mean over many subsets and not a single run."""
     return max(1, min(len(small), len(large)) // 2)
 
 
@@ -79,15 +79,15 @@ def best_of_n_difference(
     """Expected best of n = `fair_trials` trials, the large model's less the small one's, as a mean over strata.
 
     The interval is from resampling trials. p is the larger of two: from exchanging the models' names, within a setting
-    where both models ran it equally often, else within the stratum; and of Welch's test of the trials' means
-    (`means_test`), 1 where the means differ the other way. The lowest of n noisy runs is lower than the lowest of n
-    less noisy ones with the same mean, so that the first test alone would take noise for a better model.
+    where both models ran it equally often, else within the stratum; and from Welch's test of the trials' means
+    (`means_test`), 1 where the means differ in the other direction. The lowest of n noisy runs is lower than the lowest
+    of n less noisy ones with the same mean, so the first test alone would take noise for a better model.
 
     Args:
         utterances: squared error of a difference of the models from the utterances being a sample.
 
     Returns:
-        The fewest n of a stratum, and the difference.
+        The smallest n of a stratum, and the difference.
     """
     seen, resampled, exchanged = 0.0, np.zeros(draws), np.zeros(draws)
     for small, large, cells_small, cells_large in strata:
@@ -111,7 +111,7 @@ def best_of_n_difference(
     fewest = min(fair_trials(small, large) for small, large, _, _ in strata)
     count = len(strata)
     value, low, high = seen / count, float(low) / count, float(high) / count
-    # The utterances are the same in each resampling and exchange, so their share of the error is added here.
+    # The utterances are the same in each resampling and exchange, so their part of the error is added here.
     reach = float(stats.norm.ppf((1 + LEVEL) / 2)) ** 2 * utterances
     low, high = (value - math.hypot(value - low, math.sqrt(reach)), value + math.hypot(high - value, math.sqrt(reach)))
     error = math.sqrt(float(exchanged.var()) / count**2 + utterances)
@@ -123,7 +123,7 @@ def best_of_n_difference(
 
 
 def means_test(strata: list[Trials], utterances: float = 0.0) -> tuple[float, float]:
-    """The difference of the means of the trials, large less small, and p of its being 0 (Welch 1947).
+    """The difference of the means of the trials, large minus small, and p of it being 0 (Welch 1947).
 
     Where the models ran the same settings equally often, differences are taken within settings, with each model's
     noise from its repeated runs; without repeated runs the settings' differences are the sample.
@@ -177,8 +177,8 @@ class Noise:
     def squared_error(self, scores: Array) -> float:
         """Squared standard error of the mean of runs of one setting.
 
-        By the pooled noise or the setting's own, whichever is more: own noise of few seeds is itself unsure, and
-        pooled noise would hide a setting that is less stable than the rest.
+        From the pooled noise or the setting's own, whichever is larger: a setting's own noise is uncertain with few
+        seeds, and pooled noise would hide a setting that is less stable than the rest.
         """
         mean = float(np.mean(scores))
         own = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
@@ -208,7 +208,7 @@ def t_estimate(value: float, squared_errors: Sequence[float], dfs: Sequence[floa
 
 
 def seeds_needed(sd: float, difference: float, power: float = 0.8) -> int | None:
-    """Seeds for each model to tell that difference of means with a two-sided t test; None above 1,000."""
+    """Seeds for each model to detect that difference of means with a two-sided t test; None above 1,000."""
     for n in range(2, 1001):
         df = 2 * n - 2
         critical = stats.t.ppf((1 + LEVEL) / 2, df)
@@ -218,9 +218,9 @@ def seeds_needed(sd: float, difference: float, power: float = 0.8) -> int | None
 
 
 def utterances_needed(edit_differences: Array, words: Array, difference: float, power: float = 0.8) -> int | None:
-    """Utterances to tell that difference of WER between two systems by a paired test, from a pair that was scored.
+    """Utterances to detect that difference of WER between two systems by a paired test, from a pair that was scored.
 
-    The variance is that of a ratio (delta method): edits' difference less the WER difference times words.
+    The variance is that of a ratio (delta method): the difference of edits minus the WER difference times words.
     """
     rate = edit_differences.sum() / words.sum()
     residual = edit_differences - rate * words
@@ -240,8 +240,8 @@ def interaction_p(
     """p of the tested columns explaining nothing beyond common and others, by permuting residuals.
 
     Freedman and Lane 1983: residuals of the model without the tested columns are permuted and added back, and the F
-    statistic is counted anew; nothing is taken to be normal. nan where too few runs are left over, or where the tested
-    columns say nothing that the others do not.
+    statistic is computed again; no normality is assumed. nan with too few degrees of freedom, or where the tested
+    columns are in the span of the others.
     """
     reduced = _basis(np.hstack([np.ones((len(scores), 1)), common, others]))
     full = _basis(np.hstack([reduced, tested]))
@@ -325,7 +325,7 @@ class Fit:
 
     Attributes:
         covariance: of the coefficients.
-        df: degrees of freedom left over.
+        df: residual degrees of freedom.
     """
 
     coefficients: Array
@@ -338,7 +338,7 @@ class Fit:
 
 
 def least_squares(columns: Array, scores: Array) -> Fit:
-    """Coefficients with their covariance; by the pseudo-inverse, so that columns may say the same twice."""
+    """Coefficients with their covariance; by the pseudo-inverse, so that columns may be linearly dependent."""
     inverse = np.linalg.pinv(columns.T @ columns, rcond=1e-10, hermitian=True)
     coefficients = inverse @ columns.T @ scores
     df = len(scores) - int(np.linalg.matrix_rank(columns))
@@ -350,7 +350,7 @@ def least_squares(columns: Array, scores: Array) -> Fit:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979); nan, where no test could be made, stays and does not count."""
+    """p-values corrected for their number (Holm 1979); nan (no test) stays nan and is not counted."""
     corrected = [math.nan] * len(ps)
     tested = sorted((i for i, p in enumerate(ps) if p == p), key=lambda i: ps[i])
     highest = 0.0

@@ -191,8 +191,8 @@ def test_cells_compose_to_their_options(plan: Plan, tmp_path: Path) -> None:
     choices = {"choices": ["schedule.", "finetune."]}
     other = build_plan(compare(a.options, b.options, choices), a.text, b.text, SEEDS, [])
     assert len(other.factors) == 1
+    check_cells(other)
     for each, cell in ((plan, 5), (other, other.whole - 1)):
-        check_cells(each)
         place = write_cells(each, tmp_path / str(cell))
         words = [f"hydra.searchpath=[file://{place}]", f"experiment={each.comparison.cell_name(cell)}", "seed=42"]
         options = flatten(to_plain(to_config(compose_root("train", words))))
