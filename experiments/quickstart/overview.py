@@ -36,7 +36,7 @@ def draw_flow(axes: Axes) -> None:
                 (left, 0), width, 0.6, boxstyle="round,pad=0.02,rounding_size=0.08", facecolor="#eef3f8", edgecolor=BLUE
             )
         )
-        axes.text(left + width / 2, 0.3, what, ha="center", va="center", fontsize=9)
+        axes.text(left + width / 2, 0.3, what, ha="center", va="center", fontsize=8.5)
         axes.text(left + width / 2, -0.22, where, ha="center", va="center", fontsize=8, color=GREY, family="monospace")
         if place:
             arrow = {"arrowstyle": "->", "color": BLUE, "lw": 1.3}
