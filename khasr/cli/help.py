@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import os
 import sys
 from typing import Any
 
@@ -45,7 +46,10 @@ def print_help(command: str, overrides: list[str], root: str) -> int:
         "--cfg job prints the composed configuration; -m runs every combination of comma-separated values;",
         "--hydra-help describes Hydra's own flags.",
     ]
-    print("\n".join(lines))
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # a reader such as head has ended; the rest is discarded
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

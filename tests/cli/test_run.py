@@ -1,4 +1,4 @@
-"""The command, as a stranger types it."""
+"""The command line: mistyped options, help, exit codes."""
 
 import os
 import re
@@ -162,7 +162,7 @@ def test_unknown_flag(light_command: Commands, tmp_path: Path) -> None:
 
 
 def test_missing_corpus(tmp_path: Path) -> None:
-    """In an interpreter of its own, as a user starts it."""
+    """In its own interpreter, as a user starts it."""
     words = ["experiment=quickstart", "data=folder", "data.root=/absent", f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run(
         [sys.executable, "-m", "khasr.train", *words],
@@ -188,3 +188,15 @@ def test_narrow_terminal(name: str, command: Commands, tmp_path: Path) -> None:
     assert "UnicodeEncodeError" not in done.stderr
     assert done.returncode == (2 if name else 0), done.stderr
     assert not name or "\\u1781" in done.stderr
+
+
+def test_help_into_closed_pipe(tmp_path: Path) -> None:
+    """A reader that ends early, as in `--help | head`, causes no traceback."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "khasr.train", "--help"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, b"")
