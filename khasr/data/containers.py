@@ -171,13 +171,17 @@ def _walk(file: BinaryIO, start: int, size: int, order: str, pad: int = 2) -> It
         at += 8 + length + length % pad
 
 
+def _is_name(name: bytes) -> bool:
+    return all(0x20 <= byte < 0x7F for byte in name)
+
+
 def _chunks_end(order: str) -> Callable[[BinaryIO, int, int], int]:
     def end(file: BinaryIO, start: int, size: int) -> int:
         best = start
         for first in (start, start + start % 2):  # some writers do not pad audio of odd length
             at = first
             for name, begin, length in _walk(file, first, size, order):
-                if not all(0x20 <= byte < 0x7F for byte in name) or name in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
+                if not _is_name(name) or name in (b"RIFF", b"RIFX", b"RF64", b"FORM") or begin + length > size:
                     break
                 at = min(size, begin + length + length % 2)
             best = max(best, at)
@@ -262,9 +266,9 @@ def _caf(file: BinaryIO, base: int, size: int) -> Layout:
     def end(file: BinaryIO, start: int, size: int) -> int:
         while len(head := _read(file, start, 12)) == 12:
             name, length = struct.unpack(">4sq", head)
-            if not all(0x20 <= byte < 0x7F for byte in name) or length < 0 or name == b"caff":
+            if not _is_name(name) or name == b"caff" or not 0 <= length <= size - start - 12:
                 break
-            start = min(size, start + 12 + length)
+            start += 12 + length
         return start
 
     at = base + 8

@@ -121,7 +121,8 @@ def _csv_records(text: str, separator: str, name: str) -> Iterator[tuple[int, li
     csv.field_size_limit(sys.maxsize)
     if "\n" not in text:
         text = text.replace("\r", "\n")
-    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator)
+    # Strict: otherwise an open quote would take all rows below it into its field.
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -129,7 +130,9 @@ def _csv_records(text: str, separator: str, name: str) -> Iterator[tuple[int, li
                 yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f'{name}:{reader.line_num}: {error}. Expected CSV quotes ("...", doubled inside).') from None
+        raise ValueError(
+            f'{name}:{line}: the row cannot be read ({error}). Expected CSV quotes: "...", doubled inside.'
+        ) from None
 
 
 def _count_quoted(records: Sequence[Sequence[str]]) -> int:
@@ -160,7 +163,14 @@ def _read_json_lines(text: str) -> Table:
 
 
 def as_text(value: Any) -> str:
-    """A table's value as stripped text; empty for what is missing (None and NaN, but not 0)."""
+    """A table's value as stripped text; empty for what is missing (None and NaN, but not 0).
+
+    Raises:
+        ValueError: a list, an object or bytes.
+    """
     if value is None or (isinstance(value, float) and value != value):
         return ""
+    if isinstance(value, list | tuple | dict | bytes):
+        shown = printable(str(value), 80)
+        raise ValueError(f"a field is a {type(value).__name__}, where text is expected: {shown}")
     return str(value).strip()

@@ -57,8 +57,8 @@ def find_audio(names: Sequence[str]) -> AudioFiles:
         if name == STDIN or not path.is_dir():
             outputs.setdefault(name if name == STDIN else str(path), Path("stdin" if name == STDIN else path.name))
             continue
-        files = {file: _sort_in(found, file) for file in sorted(p for p in path.rglob("*") if p.is_file())}
-        if not any(kind in ("audio", "left out") for kind in files.values()):
+        files = {file: _sort_in(found, file) for file in _files(path, found)}
+        if not found.left_out and "audio" not in files.values():
             raise FileNotFoundError(
                 f"{name} contains no audio files. Expected {FORMATS}; with ffmpeg installed also m4a, aac, mp4 or webm."
             )
@@ -68,6 +68,20 @@ def find_audio(names: Sequence[str]) -> AudioFiles:
     outputs = _distinct(outputs)
     found.paths, found.outputs = list(outputs), list(outputs.values())
     return found
+
+
+def _files(folder: Path, found: AudioFiles) -> list[Path]:
+    """The files below a folder, sorted; folders that are not searched are noted in `found`."""
+
+    def unreadable(error: OSError) -> None:
+        found.left_out.append((str(error.filename), f"the folder cannot be read ({error.strerror})"))
+
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
+        files += [Path(parent, name) for name in names]
+        for link in (path for path in (Path(parent, name) for name in folders) if path.is_symlink()):
+            found.left_out.append((str(link), "links to folders are not followed; name the folder itself"))
+    return sorted(files)
 
 
 def _sort_in(found: AudioFiles, file: Path) -> str:

@@ -125,10 +125,13 @@ def _write_folder(
 
 
 def _check(arguments: Namespace) -> None:
+    if not 2 <= arguments.order <= 6:
+        raise ValueError(
+            f"--order {arguments.order}: expected 2 to 6; KenLM does not read models of order 1, and is built for at "
+            "most order 6."
+        )
     for name in ("lmplz", "build_binary"):
         find_kenlm_command(name)
-    if not 1 <= arguments.order <= 6:
-        raise ValueError(f"--order {arguments.order}: expected 1 to 6, the longest n-gram that KenLM is built for.")
     if not arguments.files and (arguments.run is None or arguments.transcripts == "no"):
         raise ValueError("No text to build from. Give text FILES, or --run RUN for its training transcripts.")
     prune = arguments.prune

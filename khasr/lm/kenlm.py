@@ -12,8 +12,6 @@ from pathlib import Path
 
 import kenlm
 
-from khasr.lm.arpa import read_counts
-
 
 @dataclass(frozen=True)
 class Fit:
@@ -90,8 +88,7 @@ def build_binary(arpa: Path, binary: Path) -> None:
         FileNotFoundError: no build_binary.
         ValueError: build_binary failed.
     """
-    kind = "probing" if len(read_counts(arpa)) == 1 else "trie"  # a trie requires at least order 2
-    done = _run_beside(binary, [str(find_kenlm_command("build_binary")), kind, str(arpa), str(binary)])
+    done = _run_beside(binary, [str(find_kenlm_command("build_binary")), "trie", str(arpa), str(binary)])
     if done.returncode != 0:
         raise ValueError(f"build_binary could not read {arpa}: {_last_words(done.stderr)}")
 

@@ -84,6 +84,17 @@ def test_joined_chunks(container: str) -> None:
         decoded(2 * written(container, "PCM_16"))
 
 
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "CAF"])
+def test_chunks_behind(container: str) -> None:
+    """Chunks behind the audio are no fault; what only begins like a chunk is."""
+    order = "<" if container == "WAV" else ">"
+    head = struct.pack(f"{order}4s{'q' if container == 'CAF' else 'I'}", b"note", 5000)
+    data = written(container, "PCM_16")
+    assert decoded(data + head + bytes(range(250)) * 20) == SAMPLES
+    with pytest.raises(ValueError, match="more follow"):
+        decoded(data + head + bytes(range(250)) * 19)
+
+
 def fields(container: str) -> list[tuple[bytes, int, str]]:
     """The length fields of a container: a marker, the offset from it, and the layout."""
     return {

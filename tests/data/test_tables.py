@@ -52,6 +52,13 @@ def test_looks_quoted(rows: str, count: int) -> None:
     assert read_table((HEAD + rows).encode(), "t.tsv").looks_quoted == count
 
 
+@pytest.mark.parametrize("row", ['b,"open,s\nc,x\n', 'b,"closed"early,s\n'])
+def test_csv_quotes(row: str) -> None:
+    """An open quote would take the rows below into its field; the message has the line that it is in."""
+    with pytest.raises(ValueError, match=r"t\.csv:3: the row cannot be read \(.*\)\. Expected CSV quotes"):
+        read_table(f"audio,text\na,x\n{row}".encode(), "t.csv")
+
+
 def test_large_field() -> None:
     table = read_table(f"audio,text\na,{'x' * 10_000_000}\n".encode(), "t.csv")
     assert len(table.rows[0].values["text"]) == 10_000_000
@@ -65,6 +72,12 @@ def test_repeated_column() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (None, ""), (float("nan"), ""), (" a ", "a"), (1.5, "1.5")])
 def test_as_text(value: object, text: str) -> None:
     assert as_text(value) == text
+
+
+@pytest.mark.parametrize("value", [["a"], {"text": "a"}, b"a"])
+def test_not_text(value: object) -> None:
+    with pytest.raises(ValueError, match="where text is expected"):
+        as_text(value)
 
 
 def test_printable() -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,33 @@ def test_left_out(ffmpeg: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         + ([] if ffmpeg else [("other.m4a", ".m4a")])
     )
     assert dict(found.other) == {".txt": 1, "without ending": 1}
+
+
+def test_links(tmp_path: Path) -> None:
+    """A broken link to a recording fails when it is decoded; a link to a folder, which may be a loop, is named."""
+    write(tmp_path, "a.wav")
+    (tmp_path / "broken.wav").symlink_to("absent.wav")
+    (tmp_path / "loop").symlink_to(".")
+    found = find_audio([str(tmp_path)])
+    assert [str(output) for output in found.outputs] == ["a.wav", "broken.wav"]
+    assert found.left_out == [
+        (f"{tmp_path}/loop", "links to folders are not followed; name the folder itself"),
+    ]
+
+
+def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a.wav", "deep/b.wav")
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_audio([str(tmp_path)])
+    assert [str(output) for output in found.outputs] == ["a.wav"]
+    assert found.left_out == [(f"{tmp_path}/deep", "the folder cannot be read (Permission denied)")]
 
 
 def test_no_audio(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -5,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from khasr.config import DecoderConfig
-from khasr.inference.tuning import Tuned, describe_gain, draw_trials, tune
+from khasr.config import DecoderConfig, TuneConfig
+from khasr.inference.tuning import Tuned, describe_gain, draw_trials, tune, tune_run
+from khasr.run.folder import RunFolder
 from khasr.scoring.significance import Difference
 from tests.decoding.test_greedy import VOCABULARY, frames, write_lm
 
@@ -22,6 +25,29 @@ def test_tuned_not_worse(tmp_path: Path) -> None:
     assert (sum(found.edits) / 12, sum(found.edits_untuned) / 12) == (found.wer, found.untuned)
     assert len(found.trials) == 12
     assert (found.trials[0]["alpha"], found.trials[0]["beta"]) == (0.5, 1.5)
+
+
+def test_out(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that cannot be written to is tuned with out=, which gets the decoder; the run stays as it is."""
+    run = RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+    assert run.log_probs is not None
+    shutil.rmtree(run.log_probs, ignore_errors=True)
+    run.log_probs.write_text("")  # a cache that cannot be written, for root too
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    config = TuneConfig(run=str(run.path), lm=str(write_lm(tmp_path)), trials=1, data=run.read_config().data)
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"cannot be written to; out=DIR writes"):
+        patch.setattr(os, "access", lambda path, mode: False)
+        tune_run(config)
+    config.out = str(tmp_path / "out")
+    tune_run(config)
+    out = RunFolder(tmp_path / "out")
+    assert {path.name for path in out.path.iterdir()} == {out.decoder.name, out.tuning.name, out.tuning_picture.name}
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    printed = capsys.readouterr()
+    assert f"Evaluate with it: decoder=beam_lm decoder.lm={tmp_path}/lm.arpa" in printed.out
+    assert "The log-probabilities are not cached: " in printed.err
 
 
 @pytest.mark.parametrize(

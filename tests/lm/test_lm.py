@@ -142,6 +142,14 @@ def lm_arguments(folder: Path, **changes: Any) -> argparse.Namespace:
     return argparse.Namespace(**options | changes)
 
 
+@pytest.mark.parametrize("order", [-1, 0, 1, 7])
+def test_order(order: int, tmp_path: Path) -> None:
+    """KenLM does not read models of order 1."""
+    with pytest.raises(ValueError, match=rf"--order {order}: expected 2 to 6"):
+        build_lm(lm_arguments(tmp_path, order=order))
+    assert list(tmp_path.iterdir()) == []
+
+
 @needs_lmplz
 @pytest.mark.parametrize("existing", [False, True])
 def test_build_is_whole_or_absent(existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,12 @@ def read_folder(options: FolderConfig) -> Corpus:
         if row.problem:
             found.fault(where, "a row that cannot be read", where, row.problem)
             continue
-        audio, text = as_text(row.values.get(audio_column)), as_text(row.values.get(text_column))
-        speaker = as_text(row.values.get(speaker_column)) if speaker_column else ""
+        try:
+            audio, text = as_text(row.values.get(audio_column)), as_text(row.values.get(text_column))
+            speaker = as_text(row.values.get(speaker_column)) if speaker_column else ""
+        except ValueError as error:
+            found.fault(where, "a row that cannot be read", where, str(error))
+            continue
         file = _audio_file(root, audio)
         id_ = str(Path(audio).with_suffix("")) if file else audio or where
         missing = "" if file else f"{printable(audio, 80) or 'an empty field'} is not a file in {root}"

@@ -75,14 +75,18 @@ def read_hub(options: HubConfig) -> Corpus:
             _column(table, c) for c in (options.text_column, options.speaker_column, options.id_column)
         )
         for row in range(len(table)):
-            number = f"{row:06d}" if ids is None else as_text(ids[row])
             where = f"{source.name} {name} row {row}"
+            try:
+                number = f"{row:06d}" if ids is None else as_text(ids[row])
+                text = "" if texts is None else as_text(texts[row])
+                speaker = "" if speakers is None else as_text(speakers[row])
+            except ValueError as error:
+                found.fault(where, "a row that cannot be read", where, str(error))
+                continue
             if not number:
                 found.fault(where, "no id", where, f"its {options.id_column} is empty")
                 continue
             id_ = f"{name}/{number}"
-            text = "" if texts is None else as_text(texts[row])
-            speaker = "" if speakers is None else as_text(speakers[row])
             if found.add(Utterance(id_, text, speaker, where, _OWN_PARTS.get(name, ""))):
                 place[id_] = split, row
 
@@ -104,7 +108,7 @@ def _read_audio(audio: Any, folder: Path) -> Recording:
     """
     if isinstance(audio, dict) and audio.get("array") is not None:
         rate = audio.get("sampling_rate")
-        if not isinstance(rate, int | float) or not rate > 0:
+        if not isinstance(rate, int | float) or not 0 < rate < 1e6:
             raise ValueError(f"its array has the sampling_rate {rate}")
         return record([(_samples(audio["array"]), int(rate))])
     data, path = (audio.get("bytes"), audio.get("path")) if isinstance(audio, dict) else (audio, None)

@@ -175,3 +175,18 @@ def test_control_characters_in_ids(tmp_path: Path) -> None:
     corpus = read_corpus(HubConfig(root=str(path), id_column="name"))
     assert [f.reason for f in corpus.faults] == ["control characters in its id or speaker"]
     assert [u.id for u in corpus.utterances] == ["train/c"]
+
+
+def test_values_of_other_types(tmp_path: Path) -> None:
+    """A transcript that is a list is a fault, and so is a rate that is no rate."""
+    arrays = [{"array": tones("ក").tolist(), "sampling_rate": rate} for rate in (16_000.0, float("inf"))]
+    pq.write_table(pa.table({"audio": arrays[:1], "text": [["ក", "ខ"]]}), tmp_path / "lists.parquet")
+    pq.write_table(pa.table({"audio": arrays[1:], "text": ["ក"]}), tmp_path / "rates.parquet")
+    (fault,) = read_corpus(HubConfig(root=str(tmp_path / "lists.parquet"))).faults
+    assert (fault.reason, "a field is a list, where text is expected" in fault.detail) == (
+        "a row that cannot be read",
+        True,
+    )
+    corpus = read_corpus(HubConfig(root=str(tmp_path / "rates.parquet")))
+    with pytest.raises(ValueError, match="its array has the sampling_rate inf"):
+        corpus.read_audio(corpus.utterances[0])
