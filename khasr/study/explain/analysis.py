@@ -33,7 +33,7 @@ class Part:
 
     Attributes:
         p_holm: p corrected for the family of the gap, the factors and the interactions with size; nan outside it.
-        share: part of the gap with its interval, as fractions; None where the gap's interval holds 0.
+        share: part of the gap with its interval, as fractions; None where the gap's interval includes 0.
         detectable: the smallest effect that the design detects with a probability of 80 %.
     """
 

@@ -266,7 +266,7 @@ def _combined(
 
 
 def fieller(part: float, whole: float, covariance: Array, df: float, level: float = 0.95) -> tuple[float, float] | None:
-    """The interval of part / whole (Fieller 1954); None where the interval of the whole holds 0.
+    """The interval of part / whole (Fieller 1954); None where the interval of the whole includes 0.
 
     Args:
         covariance: (2, 2) of part and whole.

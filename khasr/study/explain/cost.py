@@ -1,4 +1,4 @@
-"""What the runs of a plan take: hours measured on runs of the same recipes, or counted from FLOPs."""
+"""The cost of a plan's runs: hours measured on runs of the same recipes, or computed from FLOPs."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from khasr.study.explain.plan import STAGES, Plan
 from khasr.study.explain.recipes import Recipe
 
 GPU, FLOPS, PRICE = "A100 80 GB at 35 % of 312 TFLOP/s", 0.35 * 312e12, 2.0
-"""The device that counted hours are of: its FLOP/s in use, and an hour's price in USD."""
+"""The device for hours computed from FLOPs: its FLOP/s at that utilisation, and its price per hour in USD."""
 
 # OpenSLR 42: 2,906 utterances, 4 hours, of which the random split trains on 81 %.
 _OPENSLR_UTTERANCES, _OPENSLR_SECONDS = 2906, 5.0
@@ -20,7 +20,7 @@ _CONTEXT = 250  # frames that attention sees: an utterance of 5 s
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours of a run of each cell, on one device, and where they are from."""
+    """Hours of a run of each cell, on one device, and their source."""
 
     hours: Mapping[int, float]
     source: str
@@ -28,7 +28,7 @@ class Cost:
 
 
 def predict(plan: Plan, a: Recipe | None, b: Recipe | None, seconds: Mapping[int, float] | None = None) -> Cost | None:
-    """The hours of a run of each cell; None where nothing is known of the number of utterances.
+    """The hours of a run of each cell; None where the number of utterances is not known.
 
     Args:
         a, b: the recipes, with the training seconds of the given runs.
@@ -42,7 +42,7 @@ def predict(plan: Plan, a: Recipe | None, b: Recipe | None, seconds: Mapping[int
     cells = range(plan.whole) if not plan.orders else {c for s in range(len(STAGES)) for c, _ in plan.jobs(s)}
     work = {cell: flops(plan.comparison.cell(cell), a, b, nominal=bool(known)) for cell in cells}
     if known:
-        # A run like a cell's: of the same size, scaled by its work.
+        # From runs of the same size, if there are any, scaled by their FLOPs.
         size = next((i for i, f in enumerate(plan.factors) if {*f.shown} & {*LINKED["size"]} or f.name == "size"), None)
         hours = {}
         for cell in cells:

@@ -91,7 +91,7 @@ class Comparison:
 
     Attributes:
         base: A's options, with what is fixed.
-        notes: what the reader has to know about the comparison.
+        notes: remarks on the comparison, for the reader.
     """
 
     base: Options
@@ -181,7 +181,7 @@ def _some(options: Options, keys: Sequence[str]) -> Options:
 
 
 def _utterances_per_update(options: Options) -> tuple[Any, ...]:
-    """What an optimizer step has, however it is divided between batches and devices."""
+    """The utterances or seconds of audio of an optimizer step, summed over batches and devices."""
     steps = [options.get(f"trainer.{k}", 1) for k in ("accumulate_grad_batches", "devices", "num_nodes")]
     many = steps[0] * steps[1] * steps[2]
     if options.get("data.batch_seconds") is not None:
@@ -348,7 +348,7 @@ def _stage_notes(a: Options, b: Options, factors: Sequence[Factor]) -> list[str]
     if starts[0] != starts[1]:
         return [
             f"{' and '.join(stages)} is a run, of a different shape than the other recipe's start: two-stage training "
-            "and size are one factor here. To tell them apart, train a first stage of the other shape too."
+            "and size are one factor here. To separate them, train a first stage of the other shape too."
         ]
     return [f"Both recipes start from {stages[0]}, a run; the noise of its seed is not in the intervals."]
 

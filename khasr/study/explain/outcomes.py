@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def missing(self) -> bool:
-        """Whether nothing is known of how well the recipe learns with this seed: the machine lost the run."""
+        """Whether the run has no WER because the machine lost it, or because it has not begun."""
         return math.isnan(self.wer)
 
     @property

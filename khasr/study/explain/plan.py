@@ -1,4 +1,4 @@
-"""The plan of an attribution: which cells are run with which seeds, in stages; kept as explain.json."""
+"""The plan of an attribution: the cells and seeds to run, in stages; saved as explain.json."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ STAGES = ("A and B", "each factor changed first and last", "all cells")
 
 @dataclass
 class Plan:
-    """What is to be run.
+    """The runs to make.
 
     Attributes:
         a, b: the recipes as given.

@@ -1,4 +1,4 @@
-"""Recipes: the options of a run's folder or of quoted overrides, and what is known of the runs they come from."""
+"""Recipes: the options of a run's folder or of quoted overrides, with the results and the unknowns of that run."""
 
 import json
 import shlex

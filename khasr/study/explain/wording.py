@@ -1,4 +1,4 @@
-"""The answer in words: the sentence that the report opens with, and the lines of the terminal."""
+"""The answer as text: the first sentence of the report, and the lines for the terminal."""
 
 import math
 

@@ -184,7 +184,7 @@ def test_plan_is_kept(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_cells_compose_to_their_options(plan: Plan, tmp_path: Path) -> None:
-    """The file of each cell gives exactly the cell's options, whatever choices they are made of."""
+    """The file of each cell composes to exactly the cell's options, also where the choices differ."""
     from khasr.config.schemas import compose_root, to_config
 
     a, b = (read_recipe(f"{A.replace(' data.root=corpus', '')} {more}") for more in ("", CHOICES))
@@ -244,7 +244,7 @@ def write_run(folder: Path, options: dict[str, object], wer: float, status: str 
         run.hypotheses.write_text("\n".join(lines) + "\n")
 
 
-def test_outcomes_are_found_by_their_options(plan: Plan, tmp_path: Path) -> None:
+def test_read_outcomes(plan: Plan, tmp_path: Path) -> None:
     write_run(tmp_path / "x", plan.comparison.cell(0) | {"seed": 11}, 0.25)
     write_run(tmp_path / "y", plan.comparison.cell(7) | {"seed": 12}, 0.75)
     write_run(tmp_path / "given", plan.comparison.cell(0) | {"seed": 42}, 0.1)  # not a seed of the plan

@@ -33,7 +33,7 @@ def test_shapley_sums_to_gap(k: int) -> None:
     assert (shapley_weights(k) @ values).sum() == pytest.approx(values[-1] - values[0], abs=1e-12)
 
 
-def test_shapley_is_the_mean_over_all_orders() -> None:
+def test_shapley_is_mean_over_orders() -> None:
     values, orders = planted(4), list(itertools.permutations(range(4)))
     np.testing.assert_allclose(shapley_weights(4) @ values, path_weights(orders) @ values)
 
@@ -58,11 +58,12 @@ def test_planted_interaction() -> None:
 
 @pytest.mark.parametrize(("k", "factor"), [(2, 1), (3, 0.556), (4, 0.333), (5, 0.213), (6, 0.144)])
 def test_variance_of_shapley(k: int, factor: float) -> None:
-    """The factors of sigma^2 / r that the method's description has."""
+    """In units of sigma^2 / r, as in the closed form."""
     assert (shapley_weights(k) ** 2).sum(axis=1) == pytest.approx(factor, abs=6e-4)
 
 
-def test_antithetic_orders_are_unbiased_and_sum_to_gap() -> None:
+def test_antithetic_orders() -> None:
+    """They are unbiased and sum to the gap."""
     values = planted(6)
     pairs = antithetic_orders(6, 4000, seed=1)
     estimates = np.array([path_weights(pair) @ values for pair in pairs])
@@ -89,7 +90,7 @@ def simulated(
 
 @pytest.mark.parametrize("failing", [0.0, 0.3])
 def test_coverage(failing: float) -> None:
-    """Intervals at 95 % of the gap and the Shapley values hold the truth that often (200 simulations: 90 to 99 %)."""
+    """95 % intervals of the gap and the Shapley values contain the truth that often (200 simulations: 90 to 99.5 %)."""
     rng = np.random.default_rng(3)
     weights = np.vstack([gap_weights(3), shapley_weights(3)])
     hits = np.zeros(4)
@@ -101,7 +102,7 @@ def test_coverage(failing: float) -> None:
 
 
 def test_utterances_widen_the_interval() -> None:
-    """Equal seeds leave no doubt about these utterances; that val is a sample stays in the interval."""
+    """With almost no noise between seeds, the sampling of utterances remains in the interval."""
     runs, _ = simulated(np.random.default_rng(0), noise=0.001)
     without = estimate(gap_weights(3), Replicates(runs.scores))
     both = estimate(gap_weights(3), runs)
@@ -110,7 +111,7 @@ def test_utterances_widen_the_interval() -> None:
 
 
 def test_speakers_are_resampled_whole() -> None:
-    """Utterances of a speaker that are alike are one piece of evidence: with 8 speakers the interval is wider."""
+    """Similar utterances of a speaker are not independent: with 8 speakers or more the interval is wider."""
     rng = np.random.default_rng(0)
     speaker = np.arange(120) % 10
     effect = rng.normal(0, 1.0, 10)[speaker]
@@ -149,7 +150,7 @@ def test_fieller() -> None:
 
 
 def test_bounds_of_cells_that_cannot_run() -> None:
-    """Each missing cell may have any WER from 0 to 1; what is known is not widened."""
+    """Each missing cell may have any WER from 0 to 1; other cells do not widen the bounds."""
     values = planted(2)
     missing = values.copy()
     missing[2] = math.nan

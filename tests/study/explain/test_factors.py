@@ -45,7 +45,7 @@ def test_card_recipes() -> None:
     assert found.cell(1)["optimizer.lr"] == 5e-5
 
 
-def test_what_does_not_affect_learning(base: Options) -> None:
+def test_options_that_do_not_affect_learning(base: Options) -> None:
     changes = {"seed": 3, "data.order_seed": 4, "data.cache_dir": "x", "trainer.progress_bar": False, "logger.csv": {}}
     with pytest.raises(ValueError, match="do not differ in any option that affects learning"):
         differ(base, changes)
@@ -70,8 +70,8 @@ def test_options_without_effect(base: Options, both: Options, changes: Options) 
     assert "no effect" in found.notes[0]
 
 
-def test_options_of_a_schedule_not_used() -> None:
-    """tri_stage has options that linear lacks: they come with the schedule, as one factor."""
+def test_options_of_a_schedule() -> None:
+    """Options that only tri_stage has are one factor with the schedule."""
     a, b = read_recipe("schedule=linear"), read_recipe("schedule=tri_stage")
     found = compare(a.options, b.options)
     assert names(found) == ["schedule", "warm-up"]
@@ -115,7 +115,8 @@ def test_units_keep_the_references(base: Options) -> None:
     assert names(differ(base, {"data.text.units": "clusters"})) == ["data.text.units"]
 
 
-def test_warmup_in_steps_with_another_length(base: Options) -> None:
+def test_warmup_in_steps(base: Options) -> None:
+    """Its share of the run changes with the length, and a note says so."""
     found = differ(base, {"trainer.max_epochs": 50.0})
     assert any("warm-up is in optimizer steps (2000)" in note for note in found.notes)
     shares = differ(base | {"schedule.warmup": 0.1}, {"trainer.max_epochs": 50.0})
@@ -140,14 +141,14 @@ def test_two_stages_are_a_factor(base: Options, tmp_path: Path) -> None:
     found = differ(base, {"model.checkpoint": first})
     assert names(found) == [STAGE]
     assert "Two-stage training is a factor" in found.notes[0]
-    # Of a different shape it cannot be told from size.
+    # With a different shape it cannot be separated from size.
     other = {"model.checkpoint": "small", "model.architecture.layers": 2}
     found = differ(base, {"model.checkpoint": first}, in_a=other)
     assert names(found) == ["size"]
     assert "one factor here" in found.notes[0]
 
 
-def test_val_in_the_other_run_s_training_part(base: Options, tmp_path: Path) -> None:
+def test_leak_between_runs(base: Options, tmp_path: Path) -> None:
     a = Recipe("a", base, run_folder(tmp_path / "a", base, {"u1": "val", "u2": "train"}))
     b = Recipe("b", base, run_folder(tmp_path / "b", base, {"u2": "val", "u1": "train"}))
     with pytest.raises(ValueError, match="1 utterances of A's val part, such as u1, are in B's training part"):
@@ -155,7 +156,7 @@ def test_val_in_the_other_run_s_training_part(base: Options, tmp_path: Path) -> 
     check_leaks(a, a)
 
 
-def test_val_in_the_first_stage_s_training_part(base: Options, tmp_path: Path) -> None:
+def test_leak_from_first_stage(base: Options, tmp_path: Path) -> None:
     first = run_folder(tmp_path / "first", base, {"u1": "train"})
     a = Recipe("a", base, run_folder(tmp_path / "a", base, {"u1": "val"}))
     with pytest.raises(ValueError, match="trained on 1 utterances of the val part"):
@@ -190,7 +191,7 @@ def test_not_a_run(tmp_path: Path) -> None:
             read_recipe(text)
 
 
-def test_run_folder_is_the_recipe_it_was(tmp_path: Path, compose: Callable[..., Config]) -> None:
+def test_recipe_of_a_run(tmp_path: Path, compose: Callable[..., Config]) -> None:
     config = compose("experiment=quickstart", "schedule=tri_stage")
     RunFolder(tmp_path / "run").write_config(config)
     recipe = read_recipe(str(tmp_path / "run"))
