@@ -1,9 +1,10 @@
 """khasr's commands in forked processes: as `python -m`, without the seconds that every interpreter spends on imports."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ _SERVER = """
 import io, json, os, runpy, sys, traceback
 
 def as_main(module, words, environment, cwd):
+    os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     sys.path.insert(0, cwd)
@@ -64,8 +66,9 @@ class Commands:
         self, module: str, *words: str, cwd: Path, report: bool = False, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
         """`python -m module words`; `report` prints NO TORCH at the end if torch was not imported."""
-        request: Mapping[str, Any] = {
-            "module": module, "words": words, "cwd": str(cwd), "environment": environment, "report": report,
+        request: dict[str, Any] = {
+            "module": module, "words": words, "cwd": str(cwd), "environment": os.environ | environment,
+            "report": report,
             "out": str(self._folder / "out"), "err": str(self._folder / "err"),
         }  # fmt: skip
         assert self._server.stdin is not None

@@ -1,8 +1,7 @@
 """The inner loop of the compiled beam search: CTC prefix search with words, as pyctcdecode's, in numba.
 
 A beam is three numbers: its complete words (a text), the beginning of the current word (a part), and its last symbol.
-Texts and parts are nodes of trees, so that beams are compared and extended without strings. pyctcdecode sorts its
-beams in each frame; here only which beams are kept, and whose frames they keep, is computed.
+pyctcdecode sorts its beams in each frame; here only which beams are kept, and whose frames they keep, is computed.
 
 The kernel returns when the language model must be queried (MISSES) or an array must grow (GROW), and continues with the
 same frame when it is called again.
@@ -13,125 +12,27 @@ from typing import Any
 import numpy as np
 
 from khasr.decoding.compiled.layout import (
+    BEAMS,
     BLANK,
     DONE,
+    FRAME,
     GROW,
     LETTER,
     MISSES,
-    NEW,
+    NEED,
+    PARTS,
+    QUERIES,
     SENTENCE_END,
-    UNKNOWN,
+    SPANS,
+    STAMP,
+    TEXTS,
     WORD,
 )
-from khasr.decoding.compiled.tables import contains, find_word, jit, mix, pair
+from khasr.decoding.compiled.tables import find_word, jit, mix
+from khasr.decoding.compiled.trees import LN10, extend_part, extend_text, query, unique_queries, word_score
 
-# Indices of the array of counters, `at`: the frame, the number of beams, parts, texts, spans and queries, the number of
-# candidates to allocate for, and the stamps of the utterance's texts and of a symbol's candidates.
-FRAME, BEAMS, PARTS, TEXTS, SPANS, QUERIES, NEED, UTTERANCE, STAMP = range(9)
-
-
-# From pyctcdecode: the lowest log-probability, and the length above which the penalty of an unknown part grows.
-_LOWEST, _LONG = np.log(1e-15), 6
-
-
-_LN10 = np.log(10.0)
-
-
-@jit
-def _extend_part(
-    before: int, symbol: int, points: Any, ends: Any, prefixes: Any, whole: Any, listed: bool, closed: bool, at: Any,
-    parts: Any, slots: Any,
-) -> int:  # fmt: skip
-    """The part extended by a symbol."""
-    key = parts[before].key
-    first = ends[symbol - 1] if symbol else 0
-    for i in range(first, ends[symbol]):
-        key = mix(key, points[i])
-    mask = np.uint64(len(slots) - 1)
-    place = key & mask
-    while slots[place].part >= 0:
-        if slots[place].key == key:
-            return slots[place].part
-        place = (place + np.uint64(1)) & mask
-    new = at[PARTS]
-    at[PARTS] = new + 1
-    slots[place].key = key
-    slots[place].part = new
-    length = parts[before].length + ends[symbol] - first
-    parts[new].key = key
-    parts[new].before = before
-    parts[new].symbol = symbol
-    parts[new].length = length
-    parts[new].unknown = 0.0 if listed and contains(prefixes, key) else max(1.0, length / _LONG)
-    parts[new].word = NEW
-    if closed and not contains(whole, key):
-        parts[new].word, parts[new].penalty = UNKNOWN, 1
-    return new
-
-
-@jit
-def _query(state: int, part: int, at: Any, queries: Any) -> None:
-    queries[at[QUERIES]] = pair(state, part)
-    at[QUERIES] += 1
-
-
-@jit
-def _unique_queries(at: Any, queries: Any) -> None:
-    """Removes duplicate queries, which come from texts with the same state."""
-    queries[: at[QUERIES]].sort()
-    count = 0
-    for i in range(at[QUERIES]):
-        if i == 0 or queries[i] != queries[i - 1]:
-            queries[count] = queries[i]
-            count += 1
-    at[QUERIES] = count
-
-
-@jit
-def _extend_text(
-    before: int, part: int, weights: Any, history: int, at: Any, parts: Any, texts: Any, slots: Any, words: Any,
-    queries: Any,
-) -> int:  # fmt: skip
-    """The text extended by a word; -1 if the language model must be queried first."""
-    key = pair(before, part)
-    mask = np.uint64(len(slots) - 1)
-    place = mix(0, key) & mask
-    while slots[place].stamp == at[UTTERANCE]:
-        if slots[place].key == key:
-            return slots[place].text
-        place = (place + np.uint64(1)) & mask
-    score, state = 0.0, -1
-    if len(words):
-        found = find_word(words, texts[before].state, parts[part].word)
-        if found < 0:
-            _query(texts[before].state, part, at, queries)
-            return -1
-        score = _word_score(words[found].logp, parts[part].penalty, weights)
-        state = words[found].state
-    new = at[TEXTS]
-    at[TEXTS] = new + 1
-    slots[place].key = key
-    slots[place].text = new
-    slots[place].stamp = at[UTTERANCE]
-    texts[new].score = texts[before].score + score
-    texts[new].before = before
-    texts[new].part = part
-    texts[new].state = state
-    # The newest word first; the empty text ends the chain.
-    seen, node = np.uint64(0), new
-    for _ in range(history):
-        if node == 0:
-            break
-        seen = mix(seen, texts[node].part + 1)
-        node = texts[node].before
-    texts[new].history = seen
-    return new
-
-
-@jit
-def _word_score(logp: float, penalty: int, weights: Any) -> float:
-    alpha, beta, offset = weights
-    return alpha * (logp + penalty * offset) * _LN10 + beta
+# From pyctcdecode: the lowest log-probability.
+_LOWEST = np.log(1e-15)
 
 
 @jit
@@ -318,17 +219,17 @@ def search(
                 if again:
                     pass
                 elif kind == LETTER:
-                    part = _extend_part(
+                    part = extend_part(
                         part, symbol, points, ends, prefixes, whole, listed, closed, at, parts, part_slots
                     )
                 else:
                     if part:
-                        text = _extend_text(text, part, weights, history, at, parts, texts, text_slots, words, queries)
+                        text = extend_text(text, part, weights, history, at, parts, texts, text_slots, words, queries)
                         if text < 0:
                             continue
                     part = 0
                     if kind == WORD:
-                        part = _extend_part(
+                        part = extend_part(
                             0, symbol, points, ends, prefixes, whole, listed, closed, at, parts, part_slots
                         )
                 to = _candidate(text, part, beam.ctc + logp, count, at[STAMP], candidates, slots)
@@ -353,7 +254,7 @@ def search(
                     candidates[to].end = frame + 1 if kind == WORD else -1
         if at[QUERIES]:
             at[SPANS] = spans_before
-            _unique_queries(at, queries)
+            unique_queries(at, queries)
             return MISSES
         for i in range(count):
             found = texts[candidates[i].text].score + penalty * parts[candidates[i].part].unknown
@@ -385,7 +286,7 @@ def finish(
         beam = beams[b]
         text = beam.text
         if beam.part:
-            text = _extend_text(text, beam.part, weights, history, at, parts, texts, text_slots, words, queries)
+            text = extend_text(text, beam.part, weights, history, at, parts, texts, text_slots, words, queries)
             if text < 0:
                 continue
         to = _candidate(text, 0, beam.ctc, count, at[STAMP], candidates, slots)
@@ -405,18 +306,18 @@ def finish(
             # After a space pyctcdecode scores an additional, empty word.
             found = find_word(words, state, parts[0].word)
             if found < 0:
-                _query(state, 0, at, queries)
+                query(state, 0, at, queries)
                 continue
-            score += _word_score(words[found].logp, parts[0].penalty, weights)
+            score += word_score(words[found].logp, parts[0].penalty, weights)
             state = words[found].state
         found = find_word(words, state, SENTENCE_END)
         if found < 0:
-            _query(state, SENTENCE_END, at, queries)
+            query(state, SENTENCE_END, at, queries)
             continue
-        candidates[i].score = candidates[i].ctc + score + weights[0] * words[found].logp * _LN10
+        candidates[i].score = candidates[i].ctc + score + weights[0] * words[found].logp * LN10
     if at[QUERIES]:
         at[SPANS] = spans_before
-        _unique_queries(at, queries)
+        unique_queries(at, queries)
         return MISSES
     at[NEED] = count
     return DONE

@@ -12,8 +12,10 @@ BLANK, SPACE, WORD, LETTER = 0, 1, 2, 3
 # not know, and a part that has not been looked up yet.
 SENTENCE_END, UNKNOWN, NEW = -1, -2, -3
 
-# Length of the array of counters; `kernel` names them.
+# Indices of the array of counters, `at`: the frame, the number of beams, parts, texts, spans and queries, the number of
+# candidates to allocate for, and the stamps of the utterance's texts and of a symbol's candidates.
 COUNTERS = 9
+FRAME, BEAMS, PARTS, TEXTS, SPANS, QUERIES, NEED, UTTERANCE, STAMP = range(COUNTERS)
 
 # A part: the beginning of a word, or all of it. Two sequences of symbols with the same code points are one part.
 # `unknown` is 0 for the beginning of a word in the unigram list, else the factor of its penalty. `word` and `penalty`

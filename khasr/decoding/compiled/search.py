@@ -143,7 +143,7 @@ class CompiledSearch:
             work.spans, work.beams, work.candidates, work.slots,
         ):  # fmt: skip
             self._serve(work, status)
-        scores = work.candidates["score"][: work.at[kernel.NEED]]
+        scores = work.candidates["score"][: work.at[layout.NEED]]
         order = np.argsort(-scores, kind="stable")[:beam_width]
         yield work, order[scores[order] >= scores.max() + beam_prune_logp].tolist()
         self._workspaces.put(work)
@@ -153,7 +153,7 @@ class CompiledSearch:
             workspace.grow()
             return
         assert self._model is not None
-        queries = workspace.queries[: workspace.at[kernel.QUERIES]]
+        queries = workspace.queries[: workspace.at[layout.QUERIES]]
         for key, letters in zip(queries.tolist(), self._spell(workspace, queries), strict=True):
             number, part = key >> 32, key & _32_BITS
             if part == _END:
@@ -209,7 +209,7 @@ class _Workspace:
     def _clear(self) -> None:
         self.parts = np.zeros(_SMALLEST, layout.PART)
         self.part_slots = np.full(2 * _SMALLEST, -1, layout.PART_SLOT)
-        self.at[kernel.PARTS] = 1  # the empty part
+        self.at[layout.PARTS] = 1  # the empty part
         self.parts[0]["word"] = layout.NEW
         self.word_of: dict[int, int] = {}
         self._words_status: list[tuple[int, int, bool]] = []
@@ -230,29 +230,29 @@ class _Workspace:
             self._allocate_beams(beam_width)
         if len(self.texts) > _MOST_TEXTS:
             self._allocate_texts()
-        if self.at[kernel.PARTS] + len(self._answered) > _MOST_KEPT:
+        if self.at[layout.PARTS] + len(self._answered) > _MOST_KEPT:
             self._clear()
-        self.at[[kernel.FRAME, kernel.SPANS]] = 0
-        self.at[[kernel.BEAMS, kernel.TEXTS]] = 1
-        self.at[kernel.UTTERANCE] += 1
+        self.at[[layout.FRAME, layout.SPANS]] = 0
+        self.at[[layout.BEAMS, layout.TEXTS]] = 1
+        self.at[layout.UTTERANCE] += 1
         self.texts[0] = 0
         self.beams[0] = 0
         self.beams[0]["last"] = self.beams[0]["span"] = self.beams[0]["begin"] = self.beams[0]["end"] = -1
 
     def grow(self) -> None:
         """Enlarges the arrays by at[NEED] entries."""
-        need = int(self.at[kernel.NEED])
+        need = int(self.at[layout.NEED])
         if need > len(self.candidates):
             self._allocate_candidates(need)
-        if self.at[kernel.PARTS] + need > len(self.parts):
+        if self.at[layout.PARTS] + need > len(self.parts):
             self.parts = _longer(self.parts, need)
             self.part_slots = np.full(2 * len(self.parts), -1, layout.PART_SLOT)
-            tables.insert_parts(self.part_slots, self.parts, self.at[kernel.PARTS])
-        if self.at[kernel.TEXTS] + need > len(self.texts):
+            tables.insert_parts(self.part_slots, self.parts, self.at[layout.PARTS])
+        if self.at[layout.TEXTS] + need > len(self.texts):
             self.texts = _longer(self.texts, need)
             self.text_slots = np.zeros(2 * len(self.texts), layout.TEXT_SLOT)
-            tables.insert_texts(self.text_slots, self.texts, self.at[kernel.TEXTS], self.at[kernel.UTTERANCE])
-        if self.at[kernel.SPANS] + need > len(self.spans):
+            tables.insert_texts(self.text_slots, self.texts, self.at[layout.TEXTS], self.at[layout.UTTERANCE])
+        if self.at[layout.SPANS] + need > len(self.spans):
             self.spans = _longer(self.spans, need)
 
     def set_word(self, part: int, known: bool, penalty: bool) -> None:

@@ -9,7 +9,11 @@ from khasr.decoding.compiled.layout import NOTHING
 
 
 def jit(function: Any) -> Any:
-    """The function compiled by numba, without the interpreter's lock; cached on disk where that is possible."""
+    """The function compiled by numba, without the interpreter's lock; cached on disk if that is possible.
+
+    The cache does not detect changes of functions that are called from a different file: after editing this file or
+    `trees`, touch `kernel`.
+    """
     try:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")
     except RuntimeError:  # no writable cache folder, for example in a read-only container

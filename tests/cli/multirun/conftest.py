@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.commands import Commands, forked_commands
 
 ROOT = Path(__file__).resolve().parents[3]
 # WER is optimizer.lr; the seed determines how a run ends; each start of a run adds a line to `starts`.
@@ -69,18 +72,33 @@ LAUNCHERS = {
 }
 
 
+@pytest.fixture(scope="session")
+def sweep_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Commands of sweeps and searches in one process."""
+    imported = (
+        "khasr.cli.run,khasr.cli.multirun.launcher,khasr.cli.multirun.search,hydra_plugins.hydra_optuna_sweeper._impl"
+    )
+    with forked_commands(tmp_path_factory.mktemp("sweeps"), imported) as commands:
+        yield commands
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Any:
-    """Starts a sweep of the replacement in the folder `sweep`."""
+def start(sweep_command: Commands, tmp_path: Path) -> Any:
+    """Starts the stand-in's sweep in the folder `sweep`."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
 
-    def run(*words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, str(script), "-m", *QUICK, "hydra.sweep.dir=sweep", *words],
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+    def run(*words: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+        words = ("-m", *QUICK, "hydra.sweep.dir=sweep", *words)
+        if any(word.startswith("hydra/launcher=") for word in words):
+            # Launchers start processes, from a whole interpreter as for a user.
+            done = subprocess.run(
+                [sys.executable, str(script), *words],
+                cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True, text=True,
+                timeout=120, check=False,
+            )  # fmt: skip
+        else:
+            done = sweep_command("stand_in", *words, cwd=tmp_path, **environment)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
