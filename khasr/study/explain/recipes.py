@@ -1,6 +1,7 @@
 """Recipes: the options of a run's folder or of quoted overrides, with the results and the unknowns of that run."""
 
 import json
+import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,8 @@ def read_recipe(text: str) -> Recipe:
         ValueError: overrides that cannot be parsed; hydra.errors.HydraException: that name no option.
     """
     folder = Path(text).expanduser()
-    if text.strip() and (folder.is_dir() or "=" not in text):
+    # os.path.isdir: pathlib raises an OSError where the text of many overrides is too long for a file name.
+    if text.strip() and (os.path.isdir(folder) or "=" not in text):  # noqa: PTH112
         run = RunFolder(folder)
         options = flatten(to_plain(run.read_config()))
         written = flatten(yaml.safe_load(run.config.read_text(encoding="utf-8")))

@@ -45,6 +45,12 @@ def test_card_recipes() -> None:
     assert found.cell(1)["optimizer.lr"] == 5e-5
 
 
+def test_recipe_longer_than_a_file_name() -> None:
+    text = "model=tiny " + " ".join(f"optimizer.lr={10 ** -(i % 4)}" for i in range(20))
+    assert len(text) > 255
+    assert read_recipe(text).options["optimizer.lr"] == 1e-3
+
+
 def test_options_that_do_not_affect_learning(base: Options) -> None:
     changes = {"seed": 3, "data.order_seed": 4, "data.cache_dir": "x", "trainer.progress_bar": False, "logger.csv": {}}
     with pytest.raises(ValueError, match="do not differ in any option that affects learning"):
