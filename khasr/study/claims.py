@@ -30,9 +30,8 @@ RULES = [
     "WER is the corpus-level WER on val of a run's best checkpoint with the run's own decoder. Runs scored on "
     "different utterances or references from the rest are left out and counted.",
     f"A run has learned if its WER is below {100 * LEARNED_BELOW:.0f} %; one that diverged is judged by its best "
-    "checkpoint. Gaps and effects on WER are of runs that learned (a gap takes a WER of 100 % where no run of a model "
-    "did). Whether runs learn is tested separately. A run that failed (an error or a lost machine) or was interrupted "
-    "is missing, and in no comparison.",
+    "checkpoint. Gaps and effects on WER are of runs that learned; whether runs learn is tested separately. A run that "
+    "failed (an error or a lost machine) or was interrupted is missing, and in no comparison.",
     "If an option differs between the models in every run, or the models have no value of a setting in common, no "
     "comparison is made: a difference in WER may come from that option as well as from the size.",
     "A gap is the larger model's WER minus the smaller one's: above 0, the larger is worse.",
@@ -112,6 +111,10 @@ def gap_at_reference(design: Design, utterance_error: float) -> Claim:
         why_not = f"there is no run of {lacking} at the reference settings"
         return Claim("reference", question, "", Estimate(math.nan), why_not=why_not)
     (small, large), failed = split_learned(sides)
+    if min(len(small), len(large)) == 0:
+        never = " and ".join(m for m, s in zip(design.models, (small, large), strict=True) if not len(s))
+        why_not = f"no run of {never} learned at the reference settings"
+        return Claim("reference", question, "", Estimate(math.nan), why_not=why_not)
     estimate = gap(design, small, large, utterance_error)
     answer = (
         f"At the reference settings {_worse(design, estimate)}: {points(float(large.mean()))} % against "
@@ -121,10 +124,8 @@ def gap_at_reference(design: Design, utterance_error: float) -> Claim:
 
 
 def split_learned(sides: list[Array]) -> tuple[list[Array], str]:
-    """The runs that learned, and a phrase with the number that did not; all runs if on one side none learned."""
+    """The runs that learned, and a phrase with the number that did not; empty if all did."""
     learned = [scores[scores < LEARNED_BELOW] for scores in sides]
-    if min(map(len, learned)) == 0:
-        return sides, ""
     runs = sum(map(len, sides))
     lost = runs - sum(map(len, learned))
     return learned, f"; without the {lost} of {runs} that did not learn" if lost else ""

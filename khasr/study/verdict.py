@@ -161,10 +161,12 @@ def _remaining_gap(design: Design, found: Interaction, reference: Claim) -> str:
     """The gap with each model at its best value of a setting, beside the gap at the reference."""
     assert found.best is not None
     cells = [design.cell(design.reference | {found.setting.name: value}) for value in found.best]
-    sides = [cell_scores(design, m, cell) for m, cell in zip(design.models, cells, strict=True)]
-    if min(map(len, sides)) == 0 or math.isnan(reference.estimate.value):
-        return "The remaining gap is not known: no run has these values with all other settings at the reference."
-    both, failed = split_learned(sides)
+    both, failed = split_learned([cell_scores(design, m, c) for m, c in zip(design.models, cells, strict=True)])
+    if min(map(len, both)) == 0 or math.isnan(reference.estimate.value):
+        return (
+            "The remaining gap is not known: no run that learned has these values with all other settings at the "
+            "reference."
+        )
     left, before = gap(design, both[0], both[1]), reference.estimate.value
     what = f"The gap there is {interval(left)}{failed.replace(';', ',')}, at the reference {100 * before:+.1f}"
     if found.change.value > 0:

@@ -59,6 +59,16 @@ def test_large_model_fails_whatever_is_set(seed: int) -> None:
     assert verdict.causes == []
 
 
+def test_no_run_learned_at_the_reference() -> None:
+    """That a model's three runs there all failed, which happens by chance, is not a gap in WER."""
+    runs, _ = simulate(Plan(settings=2, failures=0), "null", 0)
+    runs.table.loc[runs.table.index[runs.table["model"] == "large"][:3], ["status", "wer"]] = ["diverged", np.nan]
+    verdict = judge(build_design(runs, reference=reference(runs)))
+    assert verdict.shown == []
+    claim = next(claim for claim in verdict.claims if claim.key == "reference")
+    assert claim.why_not == "no run of large learned at the reference settings"
+
+
 def test_large_model_fails_at_one_value() -> None:
     """The setting is then a cause."""
     runs, _ = simulate(Plan("grid", failures=0, seeds=1), "null", 2)
