@@ -121,7 +121,7 @@ def run(
         _run_hydra(parsed, parser, job, config_path=str(CONF_DIR), config_name=root.name)
     except SweepEnded:
         pass  # the outcomes of its runs give the reason
-    except (HydraException, OmegaConfBaseException, FileNotFoundError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         if show_tracebacks:
             traceback.print_exc()
         codes.append(report_error(error))
