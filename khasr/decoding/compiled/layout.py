@@ -1,4 +1,4 @@
-"""Records and codes that the compiled search's arrays consist of."""
+"""Records and codes of the arrays of the compiled search."""
 
 import numpy as np
 

@@ -181,7 +181,7 @@ def _code_points(words: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.i
 
 
 class _Workspace:
-    """The arrays of one search at a time; parts and the language model's answers are kept between utterances."""
+    """The arrays of one search; parts and the language model's answers are kept between utterances."""
 
     def __init__(self, model: Any) -> None:
         self.at = np.zeros(layout.COUNTERS, np.int64)
@@ -256,7 +256,7 @@ class _Workspace:
             self.spans = _longer(self.spans, need)
 
     def set_word(self, part: int, known: bool, penalty: bool) -> None:
-        """Notes whether the language model knows a part as a word, and whether it counts as unknown."""
+        """Records whether a part is a word of the language model, and whether it counts as unknown."""
         self.word_of[part] = part if known else layout.UNKNOWN
         self._words_status.append((part, self.word_of[part], penalty))
 
