@@ -17,7 +17,8 @@ import khasr.training.module as module_of_steps
 from khasr.config import Config, compose
 from khasr.data.audio import SAMPLE_RATE
 from khasr.run.folder import RunFolder
-from khasr.training import fit as fit_module
+from khasr.training import trainer as trainer_module
+from khasr.training.fit import fit
 from khasr.training.instruments import Instruments
 
 BLOCK = 10  # steps: one row of metrics per block, as with trainer.log_every_steps=10
@@ -99,22 +100,22 @@ def measure(name: str, config: Config, folder: Path) -> str:
     switch = Switch()
     kept = {hook: getattr(Instruments, hook) for hook in [*_HOOKS, "row", "drift"]}
     kept_of_module = module_of_steps.count_blanks, module_of_steps.clip_gradients
-    build = fit_module.build_trainer
+    build = trainer_module.build_trainer
 
     def with_switch(config: Any, folder: Any, steps: int, callbacks: list[Any], *rest: Any) -> pl.Trainer:
         # Before Checkpoints, after the row of metrics.
         return build(config, folder, steps, [*callbacks[:2], switch, *callbacks[2:]], *rest)
 
-    fit_module.build_trainer = with_switch
+    trainer_module.build_trainer = with_switch
     without(switch)
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        fit_module.fit(config, RunFolder(folder))
+        fit(config, RunFolder(folder))
     finally:
         for hook, original in kept.items():
             setattr(Instruments, hook, original)
         module_of_steps.count_blanks, module_of_steps.clip_gradients = kept_of_module
-        fit_module.build_trainer = build
+        trainer_module.build_trainer = build
     on, off = (switch.seconds[flag][1:] for flag in (True, False))  # the first of each warms up
     # Consecutive blocks are compared, because other work on the machine affects both.
     ratio = statistics.median(a / b for a, b in zip(on, off, strict=False))

@@ -20,7 +20,7 @@ _STEPS = 2**16  # resolution of a probability
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, with masks from `drop` on a CPU."""
+    """torch's dropout, with the masks of `drop` on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         """The input with some elements set to 0 in training."""

@@ -35,7 +35,7 @@ class FeatureCache:
             encoder: transformers' feature encoder.
             waveforms: (batch, samples).
             waveform_lengths: (batch,) in samples.
-            ids: of the utterances; an id always has the same waveform.
+            ids: ids of the utterances; an id always has the same waveform.
         """
         for id_, waveform, length in zip(ids, waveforms, waveform_lengths.tolist(), strict=True):
             if id_ not in self._features:

@@ -18,7 +18,7 @@ def check_values(name: str | Path, weights: Iterable[tuple[str, Tensor]]) -> Non
     """Checks that weights are finite numbers in a precision that models are trained in.
 
     Args:
-        name: what the weights are of, for the message.
+        name: file or model that the weights belong to, for the message.
 
     Raises:
         ValueError: integers, float64 or values that are not finite.

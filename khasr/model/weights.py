@@ -26,8 +26,8 @@ class Start:
     """The initial weights of a run.
 
     Attributes:
-        vocabulary: of the head that comes with the weights; None without a head.
-        head: that head's weights, by name.
+        vocabulary: vocabulary of the head that comes with the weights; None without a head.
+        head: weights of that head, by name.
         note: where the weights come from, for the terminal.
     """
 
@@ -92,7 +92,7 @@ def build_model(
     """The model of a run, its vocabulary, and a note on where both come from.
 
     Args:
-        head: as model.head.
+        head: value of the option model.head.
 
     Raises:
         ValueError: model.head=keep, but the weights have no head.

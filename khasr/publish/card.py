@@ -71,12 +71,12 @@ class Card:
     """The contents of a card; lists may be empty, and fields that are None are left out.
 
     Attributes:
-        val_loss, val_wer: on val, which cards call the evaluation set.
-        greedy: on test, without a language model.
-        with_lm: on test, with a language model.
-        hyperparameters: by transformers' names, as strings.
+        val_loss, val_wer: loss and WER on val, which cards call the evaluation set.
+        greedy: rates on test without a language model.
+        with_lm: rates on test with a language model.
+        hyperparameters: values by the names of transformers.
         rows: the table of validations.
-        versions: by package name.
+        versions: versions by package name.
     """
 
     name: str

@@ -10,7 +10,15 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from khasr.config import Config, DecoderConfig, escape_interpolations, from_plain, read_plain_yaml, to_plain
+from khasr.config import (
+    Config,
+    DecoderConfig,
+    check_ranges,
+    escape_interpolations,
+    from_plain,
+    read_plain_yaml,
+    to_plain,
+)
 
 
 @dataclass(frozen=True)
@@ -176,15 +184,16 @@ class RunFolder:
         if not self.decoder.is_file():
             return None
         try:
-            options = OmegaConf.create(escape_interpolations(read_plain_yaml(self.decoder)))
-            return cast(
-                DecoderConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DecoderConfig), options))
-            )
+            plain = OmegaConf.create(escape_interpolations(read_plain_yaml(self.decoder)))
+            merged = OmegaConf.merge(OmegaConf.structured(DecoderConfig), plain)
+            options = cast(DecoderConfig, OmegaConf.to_object(merged))
+            check_ranges(options)
         except (ValueError, OmegaConfBaseException) as error:
             raise ValueError(
                 f"{self.decoder} does not hold decoder options: {_one_line(error)} Delete the file, or write it again "
                 f"with python -m khasr.tune run={self.path} lm=LM."
             ) from error
+        return options
 
     def write_decoder(self, options: DecoderConfig) -> None:
         """Writes decoder.yaml."""
@@ -204,7 +213,7 @@ class RunFolder:
             parts = [results.get(part) for part in ("val", "test", "train")]
             if any(part is not None and not isinstance(part, dict) for part in parts):
                 raise ValueError("val, test and train are objects or null.")
-        except ValueError as error:  # json's and Unicode's too
+        except (ValueError, RecursionError) as error:  # json's and Unicode's too
             raise ValueError(
                 f"{self.results} does not hold the results of a run: {_one_line(error)} If the run has "
                 f"checkpoints/last.ckpt, resume={self.path} writes the file again."

@@ -23,7 +23,7 @@ class Outcome:
 
     Attributes:
         status: as in results.json, or "not begun".
-        wer: what sweepers minimise; None if the run has none.
+        wer: the value that sweepers minimise; None if the run has none.
         code: the exit code of this run alone.
     """
 

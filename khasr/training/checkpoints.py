@@ -15,7 +15,7 @@ from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, StopSignals
 from khasr.training.module import CtcModule
 
-# What Lightning and khasr's callbacks restore.
+# The entries that Lightning and khasr's callbacks restore.
 _RESUMING = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step", "window")
 
 
@@ -53,7 +53,7 @@ class WholeFileIO(TorchCheckpointIO):
 
 
 def check_resumable(path: Path) -> None:
-    """Checks that a checkpoint has what resuming needs beside the weights; `load_start` checks the weights.
+    """Checks that a checkpoint has everything that resuming requires except the weights; `load_start` checks those.
 
     Raises:
         ValueError: it cannot be read, or lacks a part.

@@ -1,4 +1,4 @@
-"""Devices, precision and strategy of a run, and checks of what is not possible."""
+"""Devices, precision and strategy of a run, and checks that they are available."""
 
 from typing import Any
 
@@ -26,9 +26,7 @@ def check_devices(config: Config) -> int:
     options, model = config.trainer, config.model
     gpu = torch.cuda.is_available() and options.accelerator != "cpu"
     if options.accelerator == "gpu" and not gpu:
-        raise ValueError(
-            "trainer.accelerator=gpu, but torch finds no GPU. trainer.accelerator=auto uses what there is."
-        )
+        raise ValueError("trainer.accelerator=gpu, but torch finds no GPU. Use trainer.accelerator=auto.")
     if config.precision.name == "fp16" and not gpu:
         raise ValueError(
             "precision=fp16 needs a GPU, and this run uses the CPU. Use precision=fp32 (or bf16, which is slower on "

@@ -2,8 +2,10 @@
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -116,6 +118,7 @@ class StartWeights:
             own: the run's start.ckpt.
         """
         self._own = own
+        self._damaged: bool | None = None
         self._pretrained = [file for file in files if file.is_file()]
         probe = next(name for name, _ in model.encoder.named_parameters() if ".layers.0." in name)
         probe = probe.replace(".base_layer.", ".")
@@ -136,13 +139,16 @@ class StartWeights:
         partial = self._own.with_name(f"{self._own.name}.partial")
         torch.save(own, partial)
         partial.replace(self._own)
+        self._damaged = False
 
     @torch.no_grad()
     def drift(self, model: CtcModel) -> dict[str, float]:
         """The distance of each part from its start, |weights - start| / |start|, as "drift/layer_07" and so on.
 
-        Parts for which a file is missing are left out.
+        Parts for which a file is missing are left out; nothing is measured if start.ckpt is damaged, which is printed.
         """
+        if self._is_damaged():
+            return {}
         top_norm = bool(getattr(model.encoder.config, "do_stable_layer_norm", True))
         squares: dict[str, Tensor] = {}
         missing = set()
@@ -162,6 +168,17 @@ class StartWeights:
                 squares[part] = squares[part] + both if part in squares else both
         found = {part: pair.tolist() for part, pair in sorted(squares.items()) if part not in missing}
         return {f"drift/{part}": math.sqrt(moved / size) if size else 0.0 for part, (moved, size) in found.items()}
+
+    def _is_damaged(self) -> bool:
+        """Whether start.ckpt cannot be read; printed once."""
+        if self._damaged is None:
+            try:
+                self._damaged = self._own.is_file() and not isinstance(_open(self._own), Mapping)
+            except (RuntimeError, EOFError, UnpicklingError, ValueError, AttributeError, OSError):
+                self._damaged = True
+            if self._damaged:
+                print(f"{self._own} is damaged; the distance of the weights from it is not measured.", file=sys.stderr)
+        return self._damaged
 
     def _open_pretrained(self) -> list[Any]:
         return [_open(file) for file in self._pretrained]

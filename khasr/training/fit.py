@@ -4,8 +4,6 @@ import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +19,25 @@ from khasr.decoding.beam import check_decoder
 from khasr.decoding.decoder import build_decoder
 from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
-from khasr.model.feature_cache import build_feature_cache
 from khasr.model.finetune import apply_finetune
-from khasr.model.weights import build_model, check_weights, describe_model, load_start, start_files
+from khasr.model.weights import build_model, check_weights, load_start
 from khasr.optim.parameters import check_optimizer
-from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder, write_whole
 from khasr.run.interrupts import Interrupted, StopSignals, preempting_signals
 from khasr.run.learning_curve import draw_learning_curve
 from khasr.run.lock import lock_run
 from khasr.run.published import CARD_CURVE, is_published_recipe
-from khasr.run.results import new_results, peak_memory_gib
+from khasr.run.results import new_results
 from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.best import load_best, score_parts
-from khasr.training.callbacks import Diverged, TrainingMetrics
-from khasr.training.checkpoints import Checkpoints, check_resumable
-from khasr.training.devices import build_strategy, check_devices, is_first_process
-from khasr.training.diagnostics import StartWeights
-from khasr.training.instruments import Instruments
+from khasr.training.callbacks import Diverged
+from khasr.training.checkpoints import check_resumable
+from khasr.training.devices import check_devices, is_first_process
 from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard, close_loggers
-from khasr.training.module import CtcModule
-from khasr.training.progress import Progress
 from khasr.training.summary import describe_data, describe_length, print_summary, title
 from khasr.training.symptoms import diagnose, symbol_entropy
-from khasr.training.trainer import build_trainer
+from khasr.training.trainer import build_module, build_training, describe_training, run_length
 from khasr.training.wandb_run import log_best, log_checkpoint, log_utterances, mark_preempting
 
 
@@ -174,20 +166,20 @@ def _train_and_score(
     console.print(f"{describe_data(data)}\n{note}", soft_wrap=True)
 
     # 4. The length of the run.
-    length = _length(config, data)
+    length = run_length(config, data)
     console.print(
         describe_length(config.schedule, length.total_steps, length.steps_per_epoch, length.frozen_steps),
         soft_wrap=True,
     )
 
     # 5. Training.
-    module = _build_module(config, data, model, vocabulary, length)
+    module = build_module(config, data, model, vocabulary, length)
     if is_first_process():
         loggers.extend(build_loggers(config, folder))
         if resumed is not None:
             folder.write_config(config)
             _forget_rows_after(resumed, loggers)
-    training = _build_training(config, folder, module, length, stop, loggers)
+    training = build_training(config, folder, module, length, stop, loggers)
     results["train"] = (results.get("train") or {}) | {"planned_steps": length.total_steps}
     if is_first_process():
         folder.write_results(results)  # for a run that is killed
@@ -197,9 +189,9 @@ def _train_and_score(
         training.trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     finally:
         stop.training = False
-        results["train"] = _describe_training(training, module, length)
+        results["train"] = describe_training(training, module, length)
 
-    # 6. What went wrong, if the model did not learn.
+    # 6. A diagnosis, if the model did not learn.
     checkpoints = training.checkpoints
     if checkpoints.best is not None and module.validation:
         best = dict(zip(("wer", "cer", "loss"), checkpoints.best, strict=True))
@@ -267,100 +259,6 @@ def _build_model(config: Config, data: CorpusDataModule, resumed: Path | None) -
     set_allocator(model)
     trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
     return model, vocabulary, f"{origin}\n{trained}"
-
-
-@dataclass(frozen=True)
-class _Length:
-    """The length of a run, in optimizer steps.
-
-    Attributes:
-        frozen_steps: at the start, during which the encoder is frozen.
-        epoch_at: epochs after a number of steps.
-    """
-
-    total_steps: int
-    frozen_steps: int
-    steps_per_epoch: int
-    epoch_at: Callable[[int], float]
-
-
-def _length(config: Config, data: CorpusDataModule) -> _Length:
-    """The length of the run, which is given to `data` too."""
-    order = data.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
-    total_steps = config.trainer.max_steps or max(1, round(config.trainer.max_epochs * order.steps_per_epoch))
-    data.set_steps(total_steps)
-    frozen_steps = in_steps(config.finetune.freeze_encoder_steps, total_steps)
-    return _Length(total_steps, frozen_steps, order.steps_per_epoch, order.epoch_at)
-
-
-def _build_module(
-    config: Config, data: CorpusDataModule, model: CtcModel, vocabulary: Vocabulary, length: _Length
-) -> CtcModule:
-    # Under fsdp the feature encoder is whole only inside the model's own forward pass.
-    feature_cache = (
-        None
-        if config.trainer.strategy == "fsdp"
-        else build_feature_cache(model, config.model, config.data.augment, data.parts["train"].lengths)
-    )
-    return CtcModule(
-        model,
-        vocabulary,
-        config.optimizer,
-        config.schedule,
-        total_steps=length.total_steps,
-        seed=config.seed,
-        # Lightning divides by the number of batches.
-        loss_scale=config.trainer.accumulate_grad_batches if config.trainer.accumulated_loss == "sum" else 1.0,
-        frozen_steps=length.frozen_steps,
-        feature_cache=feature_cache,
-        description=describe_model(model, vocabulary, config.model, config.data.text),
-    )
-
-
-@dataclass(frozen=True)
-class _Training:
-    """A trainer, and the callbacks that are read after training."""
-
-    trainer: pl.Trainer
-    instruments: Instruments
-    metrics: TrainingMetrics
-    checkpoints: Checkpoints
-
-
-def _build_training(
-    config: Config, folder: RunFolder, module: CtcModule, length: _Length, stop: StopSignals, loggers: list[Logger]
-) -> _Training:
-    """The trainer of a run with its callbacks; writes start.ckpt unless the run is resumed."""
-    options = config.trainer
-    start_weights = StartWeights(start_files(config.model), folder.start, module.model)
-    if config.resume is None and is_first_process():
-        start_weights.write_own(module.model)
-    instruments = Instruments(options.log_every_steps, start_weights)
-    metrics = TrainingMetrics(options.log_every_steps, length.epoch_at, options.nonfinite_patience, instruments)
-    checkpoints = Checkpoints(
-        folder, stop, options.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
-    )
-    callbacks: list[pl.Callback] = [instruments, metrics, checkpoints]
-    if options.progress_bar and is_first_process():
-        callbacks.append(Progress(length.total_steps, metrics))
-    strategy = build_strategy(options, module.model, config.model.layerdrop > 0 or length.frozen_steps > 0)
-    trainer = build_trainer(config, folder, length.total_steps, callbacks, loggers, strategy)
-    return _Training(trainer, instruments, metrics, checkpoints)
-
-
-def _describe_training(training: _Training, module: CtcModule, length: _Length) -> dict[str, Any]:
-    """What results.json has about training, whether or not it was completed."""
-    trainer, metrics = training.trainer, training.metrics
-    return {
-        "planned_steps": length.total_steps,
-        "parameters": sum(p.numel() for p in module.model.parameters()),
-        "steps": trainer.global_step,
-        "epochs": length.epoch_at(trainer.global_step),
-        "seconds": metrics.train_seconds,
-        "audio_seconds": metrics.audio_seconds,
-        "audio_seconds_per_second": metrics.audio_seconds / max(metrics.train_seconds, 1e-9),
-        "peak_memory_gib": peak_memory_gib(),
-    } | training.instruments.totals()
 
 
 def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:

@@ -184,7 +184,7 @@ class CtcModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what loading the model and resuming its metrics needs."""
+        """Adds the data that loading the model and resuming its metrics require."""
         checkpoint.update(self._description)
         average = {} if self._average is None else self._average.weights
         if "optimizer_states" in checkpoint:

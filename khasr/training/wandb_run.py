@@ -1,4 +1,4 @@
-"""A run in wandb: its logger, and what is logged beside the metrics."""
+"""A run in wandb: its logger, and the data that is logged in addition to the metrics."""
 
 import contextlib
 import os

@@ -129,7 +129,7 @@ def test_learns(small: Small, tmp_path: Path) -> None:
 @pytest.mark.picture
 def test_nonfinite_loss(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends as diverged, and the message names the utterances."""
-    losses = fit_module.CtcModule.training_step
+    losses = CtcModule.training_step
 
     def spoiled(self: CtcModule, batch: Any, batch_idx: int) -> torch.Tensor:
         loss = losses(self, batch, batch_idx)
@@ -193,7 +193,7 @@ def test_gradient_checkpointing(small: Small, tmp_path: Path) -> None:
 
 
 def test_folder_of_other_run(finished: Path, small: Small) -> None:
-    """A new run does not overwrite the checkpoints of another."""
+    """A new run does not overwrite the checkpoints of an existing one."""
     before = read_results(finished)
     with pytest.raises(ValueError, match=r"already contains a run.*resume="):
         fit(small(), RunFolder(finished))
