@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# The counts of this folder's table, into results.csv.
+# The tables of README.md, into false_claims.csv and results.csv; continues where it was stopped.
 set -euo pipefail
 python=$(realpath -s "${PYTHON:-$(command -v python || command -v python3)}")
 cd "$(dirname "$0")"
-PYTHONPATH=../.. OMP_NUM_THREADS=1 "$python" count.py "$@"
+export PYTHONPATH=../.. OMP_NUM_THREADS=1
+"$python" false_claims.py
+"$python" count.py
