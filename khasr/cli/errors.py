@@ -17,7 +17,7 @@ from khasr.text.terminal import printable
 FAILED, MISTAKE = 1, 2
 """Exit codes: the run failed; a mistake in the options or in the input."""
 
-# Faults of the machine, whose own message is sufficient.
+# Faults of the machine, whose own message is sufficient; so is that of every fault of a path.
 _MACHINE = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
 # OmegaConf's position, Hydra's search path, and a hint that does not apply to a typed configuration.
 _NOISE = (
@@ -46,7 +46,7 @@ def report_error(error: Exception) -> int:
     if isinstance(error, HydraException | OmegaConfBaseException):
         _print(_composition_error(error))
         return MISTAKE
-    if isinstance(error, OSError) and error.errno in _MACHINE:
+    if isinstance(error, OSError) and error.errno and (error.filename or error.errno in _MACHINE):
         _print(f"{error.strerror}: {error.filename or 'while writing the run'}.")
         return FAILED
     frames = traceback.extract_tb(error.__traceback__)

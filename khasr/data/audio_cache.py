@@ -95,7 +95,9 @@ def _load_entry(entry: Path) -> tuple[datasets.Dataset, list[Fault]] | None:
             # datasets, unlike pyarrow, does not read an Arrow stream without a batch.
             return datasets.Dataset(datasets.table.InMemoryTable(_SCHEMA.empty_table())), faults
         audio = datasets.Dataset.from_file(str(arrow))
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, pa.ArrowException):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
         return None
     return (audio, faults) if len(audio) == made["utterances"] and audio.column_names == _SCHEMA.names else None
 

@@ -31,6 +31,9 @@ _LONGEST_SECONDS = 20 * 60
 # Values per block, all channels together: 1 MiB of float32.
 _BLOCK_VALUES = 2**18
 
+# Samples per channel of one read: what may be lost before a damaged place.
+_PIECE = 2**11
+
 
 class TruncatedAudioError(ValueError):
     """The audio is shorter, or longer, than its file states; raised after everything was decoded."""
@@ -259,19 +262,18 @@ def _stream_blocks(sound: soundfile.SoundFile, view: _View, stream: Stream) -> I
     stated = stream.frames
     count = 0
     while True:
-        # Not across the stated end: an error behind it would lose the block.
+        # Not across the stated end: an error behind it would lose the last piece.
         wanted = min(size, stated - count) if stated is not None and count < stated else size
         block = np.empty((wanted, channels), np.float32)
-        try:
-            found = sound.buffer_read_into(block.data.cast("B"), "float32")
-        except soundfile.LibsndfileError as error:
-            if view.error is not None:
-                raise view.error from None
-            if stated is None or count < stated:
-                yield f"it is damaged after {count / rate:.2f} s: {error.error_string.removeprefix('Error : ').strip()}"
-            return  # after the stated end there are tags, not audio
+        found, problem = _fill(sound, block)
         if view.error is not None:
             raise view.error
+        if problem:
+            if found:
+                yield block[:found]
+            if stated is None or count + found < stated:
+                yield f"it is damaged after {(count + found) / rate:.2f} s: {problem}"
+            return  # after the stated end there are tags, not audio
         if found == 0:
             break
         count += found
@@ -280,6 +282,23 @@ def _stream_blocks(sound: soundfile.SoundFile, view: _View, stream: Stream) -> I
         yield f"it is cut short: {count / rate:.2f} s of {stated / rate:.2f} s are there"
     elif sound.format not in ("MP3", "FLAC") and count < sound.frames < 2**62:
         yield f"it is cut short: {count / rate:.2f} s of {sound.frames / rate:.2f} s are there"
+
+
+def _fill(sound: soundfile.SoundFile, block: NDArray[np.float32]) -> tuple[int, str]:
+    """Reads into a block of (samples, channels); the number of samples, and an error behind them if there is one.
+
+    In pieces, because libsndfile returns nothing of a read that ends in an error.
+    """
+    found = 0
+    while found < len(block):
+        try:
+            read = sound.buffer_read_into(block[found : found + _PIECE].data.cast("B"), "float32")
+        except soundfile.LibsndfileError as error:
+            return found, error.error_string.removeprefix("Error : ").strip()
+        if read == 0:
+            break
+        found += read
+    return found, ""
 
 
 # -------------------------------------------------------------------------------------------------------------- ffmpeg

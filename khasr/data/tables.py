@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,9 +102,9 @@ def read_table(data: bytes, name: str, quoting: str = "literal") -> Table:
     if not records:
         return Table([], [], kind)
     columns = [column.strip() for column in records[0][1]]
-    repeated = [column for column in columns if columns.count(column) > 1]
-    if repeated:
-        raise ValueError(f"{name}:{records[0][0]}: column {printable(repeated[0], 40)} occurs twice.")
+    repeated = next((column for column, count in Counter(columns).items() if count > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{name}:{records[0][0]}: column '{printable(repeated, 40)}' occurs twice.")
     rows = [_row(number, fields, columns) for number, fields in records[1:]]
     quoted = 0 if "literal" not in kind else _count_quoted([fields for _, fields in records])
     return Table(columns, rows, kind, quoted)

@@ -54,13 +54,13 @@ def find_audio(names: Sequence[str]) -> AudioFiles:
     outputs: dict[str, Path] = {}
     for name in names:
         path = Path(name).expanduser()
-        if name == STDIN or not path.is_dir():
+        if name == STDIN or not _is_folder(path):
             outputs.setdefault(name if name == STDIN else str(path), Path("stdin" if name == STDIN else path.name))
             continue
         files = {file: _sort_in(found, file) for file in _files(path, found)}
         if not found.left_out and "audio" not in files.values():
             raise FileNotFoundError(
-                f"{name} contains no audio files. Expected {FORMATS}; with ffmpeg installed also m4a, aac, mp4 or webm."
+                f"{path} contains no audio files. Expected {FORMATS}; with ffmpeg installed also m4a, aac, mp4 or webm."
             )
         for file, kind in files.items():
             if kind == "audio":
@@ -68,6 +68,13 @@ def find_audio(names: Sequence[str]) -> AudioFiles:
     outputs = _distinct(outputs)
     found.paths, found.outputs = list(outputs), list(outputs.values())
     return found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long; opening the file gives the reason
+        return False
 
 
 def _files(folder: Path, found: AudioFiles) -> list[Path]:

@@ -1,5 +1,6 @@
 """Log-probabilities of audio of any length, in chunks with context, as transformers' pipeline computes them."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -27,8 +28,13 @@ def long_log_probs(
         stride_seconds: context at each end of a chunk; its output is discarded.
 
     Raises:
-        ValueError: chunks that consist of context only.
+        ValueError: chunks that consist of context only, or that are not finite.
     """
+    if not (stride_seconds >= 0 and chunk_seconds < math.inf):
+        raise ValueError(
+            f"chunk_seconds={chunk_seconds:g} with stride_seconds={stride_seconds:g}: expected finite numbers of "
+            "seconds that are not negative."
+        )
     chunk = int(chunk_seconds * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE
     stride = int(stride_seconds * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE
     step = chunk - 2 * stride

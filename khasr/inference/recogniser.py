@@ -114,6 +114,8 @@ def load_recogniser(run: str) -> Recogniser:
         config = run_folder.read_config()
         options, text = config.model, config.data.text
         options.checkpoint, weights = str(path), run_folder.weights
+        if weights != run_folder.best:
+            print(f"Note: {run_folder.best} does not exist; {weights.name} is used.", file=sys.stderr)
     elif path.is_dir() and not (path / "config.json").is_file():
         raise FileNotFoundError(
             f"run={run} contains neither checkpoints/best.ckpt (written by the first validation of a khasr run) nor "

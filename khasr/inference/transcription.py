@@ -21,6 +21,9 @@ from khasr.inference.subtitles import subtitles
 from khasr.run.folder import RunFolder
 from khasr.text.terminal import printable
 
+# More than the beam of any decoder here holds.
+_MOST_HYPOTHESES = 1000
+
 _ENDINGS = {"text": "txt", "json": "json", "srt": "srt"}
 
 
@@ -33,11 +36,13 @@ def transcribe(arguments: Namespace) -> int:
     Raises:
         FileNotFoundError, ValueError: a run or language model that cannot be used, or no audio files.
     """
+    if not 1 <= arguments.n_best <= _MOST_HYPOTHESES:
+        raise ValueError(f"--n-best {arguments.n_best}: expected a number from 1 to {_MOST_HYPOTHESES:,}.")
     files = find_audio(arguments.files)
     decoder = _decoder(arguments)
     check_decoder(decoder)
     recogniser = load_recogniser(arguments.run)
-    decode = n_best(decoder, recogniser.vocabulary, max(1, arguments.n_best))
+    decode = n_best(decoder, recogniser.vocabulary, arguments.n_best)
     failed = [*files.left_out]
     incomplete = 0
     for path, reason in failed:

@@ -245,8 +245,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a metrics.csv, each with the columns that have a value; rows cut short by a crash are left out."""
-    with path.open(encoding="utf-8", newline="") as file:
+    """The rows of a metrics.csv, each with the columns that have a value; rows that are cut or damaged are left out."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
         rows = [{k: v for k, v in row.items() if k and v} for row in csv.DictReader(file)]
     return [row for row in rows if row.get("step", "").isdigit() and all(map(_is_number, row.values()))]
 

@@ -25,11 +25,13 @@ def raised_in_khasr() -> Exception:
     [
         (raised_in_khasr, MISTAKE, f"data.root={SHOWN} is not a folder"),
         (lambda: PermissionError(errno.EACCES, "Permission denied", NAME), FAILED, f"Permission denied: {SHOWN}."),
+        (lambda: FileNotFoundError(errno.ENOENT, "No such file", NAME), FAILED, f"No such file: {SHOWN}."),
+        (lambda: OSError(errno.ENOSPC, "No space left"), FAILED, "No space left: while writing the run."),
         (lambda: HydraException(f"Could not override {NAME}"), MISTAKE, r"Could not override a\x1b[2J b\x07"),
         (lambda: KeyError(NAME), FAILED, "KeyError"),
         (lambda: RuntimeError(NAME), FAILED, r"RuntimeError: a\x1b[2J"),
     ],
-    ids=["khasr", "machine", "hydra", "bug", "bug with a message"],
+    ids=["khasr", "machine", "path", "full disk", "hydra", "bug", "bug with a message"],
 )
 def test_control_characters(make: object, code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No message sends control characters of a file name or an option to the terminal."""

@@ -54,6 +54,15 @@ def test_cut(container: str, subtype: str, share: float) -> None:
         decoded(data[: int(share * len(data))])
 
 
+def test_decoded_before_damage() -> None:
+    """What precedes the end of a cut FLAC file is decoded, as far as its frames go."""
+    data = written("FLAC", "PCM_16", np.tile(NOISE, 3))
+    blocks: list[np.ndarray] = []
+    with pytest.raises(TruncatedAudioError, match=r"it is damaged after 3\.\d\d s|of 7\.50 s are there"):
+        blocks.extend(decode_blocks(io.BytesIO(data[: len(data) // 2])))  # keeps what precedes the error
+    assert 3.2 * 16_000 < sum(map(len, blocks)) <= 3.75 * 16_000
+
+
 @pytest.mark.parametrize("container", REFUSED)
 def test_refused(container: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Formats in which a cut file would go unnoticed are refused, whole or not, with what converts them."""

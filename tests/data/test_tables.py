@@ -65,7 +65,7 @@ def test_large_field() -> None:
 
 
 def test_repeated_column() -> None:
-    with pytest.raises(ValueError, match=r"t\.tsv:1: column text occurs twice"):
+    with pytest.raises(ValueError, match=r"t\.tsv:1: column 'text' occurs twice"):
         read_table(b"audio\ttext\ttext\n", "t.tsv")
 
 

@@ -1,8 +1,10 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from khasr.inference.recogniser import load_recogniser
+from khasr.run.folder import RunFolder
 
 
 def test_missing_run(tmp_path: Path) -> None:
@@ -11,3 +13,13 @@ def test_missing_run(tmp_path: Path) -> None:
         load_recogniser(absent)
     with pytest.raises(FileNotFoundError, match=r"contains neither checkpoints/best\.ckpt .* nor config\.json"):
         load_recogniser(str(tmp_path))
+
+
+def test_without_best_checkpoint(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last checkpoint is used in place of a missing best one, with a note."""
+    run = RunFolder(Path(shutil.copytree(finished, tmp_path / "run")))
+    load_recogniser(str(run.path))
+    assert capsys.readouterr().err == ""
+    run.best.unlink()
+    load_recogniser(str(run.path))
+    assert capsys.readouterr().err == f"Note: {run.best} does not exist; last.ckpt is used.\n"

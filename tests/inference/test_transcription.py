@@ -118,7 +118,26 @@ def test_missing_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "absent.wav: it does not exist" in capsys.readouterr().err
 
 
-def test_chunk_of_context(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk_seconds": 4.0, "stride_seconds": 2.0}, "leaves no output"),
+        ({"chunk_seconds": float("inf")}, "chunk_seconds=inf with .* expected finite numbers"),
+        ({"chunk_seconds": float("nan")}, "chunk_seconds=nan with .* expected finite numbers"),
+        ({"stride_seconds": -1.0}, "stride_seconds=-1: expected finite numbers of seconds that are not negative"),
+        ({"n_best": 0}, "--n-best 0: expected a number from 1 to 1,000"),
+        ({"n_best": 10**9}, "--n-best 1000000000: expected"),
+    ],
+)
+def test_wrong_option(options: dict[str, Any], message: str, model: Path, tmp_path: Path) -> None:
     """A mistake in the options is not taken for a fault of the file."""
-    with pytest.raises(ValueError, match="leaves no output"):
-        run(model, good(tmp_path / "a.wav"), chunk_seconds=4.0, stride_seconds=2.0)
+    with pytest.raises(ValueError, match=message):
+        run(model, good(tmp_path / "a.wav"), **options)
+
+
+def test_long_name(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that no file can have is a fault of that file only."""
+    assert run(model, "x" * 5000, good(tmp_path / "a.wav")) == 1
+    printed = capsys.readouterr()
+    assert "File name too long" in printed.err
+    assert str(tmp_path / "a.wav") in printed.out

@@ -26,6 +26,8 @@ def test_decoder_round_trip(tmp_path: Path) -> None:
         ("alhpa: 0.5\n", "alhpa"),
         ("alpha: high\n", "alpha"),
         ("\x00", "special characters"),
+        ("alpha: .nan\n", "alpha=nan: expected a number"),
+        ("beam_width: 1000000000\n", "beam_width=1000000000: expected a number"),
         ("a: &a [1]\nb: [*a, *a]\n", "aliases"),
         ("alpha: 0.5" + " " * 1_000_001, "bytes"),
     ],
@@ -75,7 +77,18 @@ def test_damaged_config(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"status": "compl', "[]", "null", "{}", '{"status": 1}', '{"status": "completed", "val": 3}']
+    "text",
+    [
+        "",
+        "{",
+        '{"status": "compl',
+        "[]",
+        "null",
+        "{}",
+        '{"status": 1}',
+        '{"status": "completed", "val": 3}',
+        "[" * 100_000,
+    ],
 )
 def test_damaged_results(tmp_path: Path, text: str) -> None:
     folder = RunFolder(tmp_path)
@@ -106,3 +119,9 @@ def test_recover_checkpoints(tmp_path: Path, pending: set[str], best: str, last:
     folder.recover_checkpoints()
     assert (folder.best.read_text(), folder.last.read_text()) == (best, last)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_damaged_metrics(tmp_path: Path) -> None:
+    """Rows with bytes that are not UTF-8 are left out, the others are read."""
+    (tmp_path / "metrics.csv").write_bytes(b"step,val/wer\n1,0.5\n2,0.\xff\n\xfe3,0.3\n4,0.2\n")
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == ["1", "4"]

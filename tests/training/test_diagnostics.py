@@ -129,6 +129,16 @@ def test_drift(pretrained: ModelConfig, tmp_path: Path, kind: str) -> None:
     assert drift == pytest.approx(dict.fromkeys(drift, 0.25), rel=1e-4)
 
 
+@pytest.mark.parametrize("content", [b"", b"text", bytes(500)])
+def test_damaged_start(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A resumed run continues without the drift, and says so once."""
+    model = build()
+    (tmp_path / "start.ckpt").write_bytes(content)
+    start = StartWeights([], tmp_path / "start.ckpt", model)
+    assert [start.drift(model) for _ in range(2)] == [{}, {}]
+    assert capsys.readouterr().err.count("start.ckpt is damaged; the distance of the weights") == 1
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="only Linux lists mapped files")
 def test_start_weights_memory_mapped(pretrained: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build()

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from huggingface_hub.errors import (
     GatedRepoError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -151,6 +152,8 @@ def _open(options: HubConfig) -> _Source:
             f"written by save_to_disk, a Parquet file or a folder of them; got dataset={options.dataset}, "
             f"root={options.root}."
         )
+    if not options.files or options.files.startswith("/"):
+        raise ValueError(f"data.files={options.files}: expected a pattern relative to the dataset's folder.")
     if options.root is None:
         folder = _fetch(options)
         files = sorted(folder.glob(options.files))
@@ -169,7 +172,7 @@ def _open(options: HubConfig) -> _Source:
         splits = {known[name]: _Split(table, [0], [root]) for name, table in tables.items() if name in known}
         key = digest(stamps(sorted(root.rglob("*.arrow"))), *(root.rglob("*.json")))
         return _Source(options.root, splits, key, notes)
-    files = sorted(root.glob(options.files)) if root.is_dir() else []
+    files = sorted(path for path in root.glob(options.files) if path.is_file()) if root.is_dir() else []
     if not files:
         what = f"has no files {options.files}" if root.is_dir() else "does not exist"
         scripts = [f.name for f in root.glob("*.py")] if root.is_dir() else []
@@ -235,6 +238,8 @@ def _fetch(options: HubConfig) -> Path:
         raise ConnectionError(
             f"{source} is not on this machine, and the Hugging Face hub cannot be reached. data.root=PATH reads a copy."
         ) from None
+    except HFValidationError as error:
+        raise ValueError(f"data.dataset={source} is not the name of a dataset: {error}") from None
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise FileNotFoundError(
             f"The Hugging Face hub has no accessible dataset {source}, revision {options.revision or 'main'} "

@@ -90,6 +90,10 @@ def test_faults(tmp_path: Path) -> None:
     [
         (lambda p: HubConfig(), r"data\.dataset=ID"),
         (lambda p: HubConfig(root=str(p / "absent")), "does not exist"),
+        (lambda p: HubConfig(dataset="a/b/c"), "data.dataset=a/b/c is not the name of a dataset"),
+        (lambda p: HubConfig(root=str(p), files="/*"), r"data\.files=/\*: expected a pattern relative"),
+        (lambda p: HubConfig(root=str(p), files=""), r"data\.files=: expected a pattern relative"),
+        (lambda p: HubConfig(root=str(p.parent), files=f"{p.name}"), "has no files"),
         (lambda p: HubConfig(root=str(p)), r"has no files \*\*/\*\.parquet"),
         (
             lambda p: HubConfig(root=str(write_parquet(p / "a.parquet", 1)), text_column="t"),
