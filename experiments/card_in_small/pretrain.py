@@ -1,6 +1,6 @@
 """Pretrains a small wav2vec 2.0 on speech without its text, by BEST-RQ (Chiu et al. 2022).
 
-pretrain.py TWIN small OUT   trains on the train part of pretrain.tsv; OUT is a folder that model.checkpoint=OUT loads
+pretrain.py TWIN small OUT   trains on the train part of TWIN; OUT is a folder that model.checkpoint=OUT loads
 
 Each frame's log-mel features are projected at random and looked up in a random codebook, neither ever trained; the
 encoder reads the waveform with spans of frames masked and predicts the codes of the masked frames.
@@ -26,7 +26,6 @@ from khasr.model.encoders import encode_frames, frame_lengths, run_transformer
 from khasr.model.masks import draw_spans
 from khasr.model.weights import load_start
 
-HERE = Path(__file__).parent
 FRONT_END: dict[str, Any] = {
     "conv_kernel": [40, 8, 4],
     "conv_stride": [20, 4, 4],
@@ -96,7 +95,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    corpus = OpenslrKmConfig(root=options.twin, split=str(HERE / "pretrain.tsv"), batch_size=BATCH)
+    corpus = OpenslrKmConfig(root=options.twin, batch_size=BATCH)
     corpus.augment.speed = [0.9, 1.0, 1.1]
     data = CorpusDataModule(corpus, options.seed)
     data.prepare(progress=False)
