@@ -32,7 +32,7 @@ import khasr.report
 import khasr.training.fit
 from audio import recordings
 from case import PREPARE, Case
-from runs import run_folders
+from run_files import run_folders
 from tables import archives, manifests, tables
 from khasr import build_lm, evaluate, export, prepare, sweep, transcribe, tune
 from khasr.cli.run import guarded, plain_root, run

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 RATE, SAMPLES = 16_000, 40_000
 LETTERS = "កខគងច"
@@ -29,7 +30,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-def tones(text: str, seed: int) -> np.ndarray:
+def tones(text: str, seed: int) -> NDArray[np.float32]:
     """A text as sound: 100 ms of a tone for each letter, silence for a space, a little noise."""
     rng = np.random.default_rng(seed)
     times = np.arange(RATE // 10) / RATE

@@ -160,7 +160,7 @@ def archives(seed: int) -> Iterator[Case]:
         "name of 255 slashes": lambda d: d.replace(b"km_kh_male/wavs/khm_0001_003", b"/" * 28),
     }  # fmt: skip
     for name, damage in damages.items():
-        yield Case("zip", name, command, lambda f, d=damage: zipped(f, d), records=good.UTTERANCES)  # type: ignore[misc]
+        yield Case("zip", name, command, lambda f, d=damage: zipped(f, d), records=good.UTTERANCES)
 
     def parquet(folder: Path, damage: Damage) -> None:
         root = good.write_corpus(folder / "c")
@@ -176,4 +176,4 @@ def archives(seed: int) -> Iterator[Case]:
         "2 bits of its footer": lambda d: d[:-400] + flip(rng, 0, 392, 2)(d[-400:]), "joined": lambda d: d + d,
     }  # fmt: skip
     for name, damage in parquets.items():
-        yield Case("parquet", name, words, lambda f, d=damage: parquet(f, d), records=good.UTTERANCES)  # type: ignore[misc]
+        yield Case("parquet", name, words, lambda f, d=damage: parquet(f, d), records=good.UTTERANCES)

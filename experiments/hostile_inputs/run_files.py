@@ -48,7 +48,7 @@ def run_folders(seed: int, good_run: Path, lm: Path) -> Iterator[Case]:
     for file, uses in commands.items():
         damages = [*common.items(), *edits.get(file, [])]
         if file.endswith(".yaml"):
-            damages += [(name, lambda d, t=text: t) for name, text in yaml_edits.items()]  # type: ignore[misc]
+            damages += [(name, lambda d, t=text: t) for name, text in yaml_edits.items()]
         for number, (name, damage) in enumerate(damages):
             command = uses[number % len(uses)]
             same = command is EVALUATE and file not in ("config.yaml", "decoder.yaml")
