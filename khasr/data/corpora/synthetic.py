@@ -55,7 +55,10 @@ Lexicon = dict[str, list[str]]
 
 
 def read_synthetic(options: SyntheticConfig) -> Corpus:
-    """Phrases synthesised by espeak-ng, the same for the same options; no phrase of the grammar occurs twice.
+    """Phrases synthesised by espeak-ng; no phrase of the grammar occurs twice.
+
+    Texts, voices, pitch and pace are the same for the same options. The samples are the same only for the same order of
+    reading: espeak-ng keeps state between utterances that neither its seed nor a new start of the library resets.
 
     Raises:
         ModuleNotFoundError: the extra `synthetic` is not installed.
