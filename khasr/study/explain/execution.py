@@ -166,7 +166,7 @@ def _wait_for_runs(runs: Path) -> None:
     for folder in map(RunFolder, runs.iterdir() if runs.is_dir() else ()):
         if folder.lock.is_file():
             with FileLock(folder.lock):
-                folder.lock.unlink()
+                folder.lock.unlink(missing_ok=True)
 
 
 def check_device(plan: Plan) -> None:
