@@ -32,7 +32,9 @@ def read_instruments(design: Design) -> list[Instrument]:
     """Every logged metric except scores, for the best and the worst quarter of each model's runs."""
     groups: dict[tuple[str, str], list[str]] = {}
     for model in design.models:
-        ordered = list(design.of(model).dropna(subset=["score"]).sort_values(["score", "run"])["run"])
+        rows = design.of(model)
+        rows = rows[rows["score"].notna() & (rows["status"] != "interrupted")]
+        ordered = list(rows.sort_values(["score", "run"])["run"])
         quarter = max(1, len(ordered) // 4)
         if len(ordered) > 1:
             groups[model, "best"], groups[model, "worst"] = ordered[:quarter], ordered[-quarter:]
