@@ -16,6 +16,7 @@ from khasr.config import DecoderConfig
 from khasr.data.tables import decode_text
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
 from khasr.lm.arpa import arpa_words
+from khasr.lm.kenlm import file_digest
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
 
 # pyctcdecode's label of the unknown symbol, which is removed from the text. Its label of the blank is "".
@@ -196,21 +197,29 @@ def _described(lm: Path) -> dict[str, Any]:
         return {}
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # json's and Unicode's
+    except (ValueError, RecursionError) as error:  # json's and Unicode's
         raise ValueError(f"{path} is not complete ({error}). {_REBUILD}") from error
     if not isinstance(described, dict):
         raise ValueError(f"{path} contains {type(described).__name__}; expected an object. {_REBUILD}")
     return described
 
 
-def _check_size(lm: Path) -> None:
-    """Raises ValueError if a binary that build_lm wrote is truncated: KenLM reads files whose end is missing."""
-    size = _described(lm).get("bytes")
+def _check_files(lm: Path) -> None:
+    """Raises ValueError if files of build_lm are damaged: KenLM reads files whose end is missing, or crashes."""
+    described = _described(lm)
+    size = described.get("bytes")
     found = lm.stat().st_size
     if lm.name == "lm.binary" and size not in (None, found):
         raise ValueError(
             f"{lm} is not a complete KenLM model: it has {found:,} bytes; lm.json records {size}. {_REBUILD}"
         )
+    digests = described.get("xxh3")
+    if lm.name != "lm.binary" or not isinstance(digests, dict):
+        return
+    for name in ("lm.binary", "unigrams.txt"):
+        file = lm.parent / name
+        if file.is_file() and file_digest(file) != digests.get(name):
+            raise ValueError(f"{file} was damaged or replaced: it is not the file that lm.json describes. {_REBUILD}")
 
 
 def _labels(vocabulary: Vocabulary, of_symbols: bool) -> list[str]:
@@ -231,9 +240,9 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
     Raises:
         ValueError: the language model cannot be read.
     """
-    unigrams = None if lm is None else read_unigrams(lm)
     if lm is not None:
-        _check_size(lm)
+        _check_files(lm)
+    unigrams = None if lm is None else read_unigrams(lm)
     if lm is not None and not options.unigrams:
         if lm.suffix == ".arpa":
             raise ValueError(f"decoder.unigrams=false with {lm}: an ARPA file lists its words; pass the binary.")

@@ -14,7 +14,7 @@ from typing import Any
 from khasr.config import Config, TextConfig, to_plain
 from khasr.data.tables import read_lines
 from khasr.lm.arpa import interpolate, read_arpa, read_counts, tune_weight, write_arpa, write_unigrams
-from khasr.lm.kenlm import build_binary, build_ngrams, find_kenlm_command, measure
+from khasr.lm.kenlm import build_binary, build_ngrams, file_digest, find_kenlm_command, measure
 from khasr.lm.sources import Source, adapt_text_options, leave_out, normalised, read_source, spell
 from khasr.run.folder import read_config
 from khasr.text.syllables import split_clusters
@@ -106,6 +106,7 @@ def _write_folder(
         "bytes": (folder / BINARY).stat().st_size,
         "counts": read_counts(folder / ARPA),
         "words": write_unigrams(folder / ARPA, folder / UNIGRAMS),
+        "xxh3": {name: file_digest(folder / name) for name in (BINARY, UNIGRAMS)},
         "sources": [
             {"path": s.path, "sha256": s.sha256, "sentences": len(s.sentences), "words": s.words,
              "cut_into_words": s.segmented, "sentences_of": s.held_out}

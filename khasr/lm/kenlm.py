@@ -1,5 +1,6 @@
 """KenLM's lmplz and build_binary, and the perplexity of a model."""
 
+import hashlib
 import math
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import kenlm
+import xxhash
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ def build_binary(arpa: Path, binary: Path) -> None:
     done = _run_beside(binary, [str(find_kenlm_command("build_binary")), "trie", str(arpa), str(binary)])
     if done.returncode != 0:
         raise ValueError(f"build_binary could not read {arpa}: {_last_words(done.stderr)}")
+
+
+def file_digest(path: Path) -> str:
+    """The XXH3 digest of a file, of 128 bits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def measure(model_file: Path, sentences: Sequence[str]) -> Fit:
