@@ -10,7 +10,7 @@ from pathlib import Path
 import good
 import numpy as np
 import soundfile
-from case import PREPARE, Case, Damage, flip
+from case import READ, Case, Damage, flip
 
 
 def _with_length(container: str, value: int, data: bytes) -> bytes:
@@ -76,7 +76,7 @@ def recordings(seed: int) -> Iterator[Case]:
     for ending in (".raw", ".mp3", ".m4a", ".txt"):
         yield _recording(f"headerless bytes as {ending}", rng.randbytes(20_000), whole, ending)
     bomb = "8 channels at 96 kHz, 4 minutes of silence"
-    yield Case("audio", bomb, PREPARE, lambda f: _with_recording(f, _bomb(), ".flac"), whole)
+    yield Case("audio", bomb, READ, lambda f: _with_recording(f, _bomb(), ".flac"), whole)
     yield Case(
         "audio", bomb, ["transcribe", "GOOD/run", "FOLDER/a.flac"], lambda f: (f / "a.flac").write_bytes(_bomb())
     )
@@ -98,7 +98,7 @@ def _with_recording(folder: Path, data: bytes, ending: str) -> None:
 
 
 def _recording(name: str, data: bytes, seconds: float, ending: str) -> Case:
-    return Case("audio", name, PREPARE, lambda f: _with_recording(f, data, ending), seconds, good.UTTERANCES + 1)
+    return Case("audio", name, READ, lambda f: _with_recording(f, data, ending), seconds, good.UTTERANCES + 1)
 
 
 def _transcribed(name: str, data: bytes) -> Case:

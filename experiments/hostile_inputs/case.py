@@ -11,6 +11,8 @@ PREPARE = [
     "prepare", "data=folder", "data.root=FOLDER/c", "data.cache_dir=FOLDER/cache", "data.on_error=skip",
     "progress_bar=false", "hydra.run.dir=FOLDER/out",
 ]  # fmt: skip
+# The same, without composing the options.
+READ = ["read", *PREPARE[1:]]
 
 # A YAML file whose aliases expand to 9^9 values.
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

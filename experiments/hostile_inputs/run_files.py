@@ -64,7 +64,7 @@ def run_folders(seed: int, good_run: Path, lm: Path) -> Iterator[Case]:
     for name, (file, damage) in report.items():
         words = ["report", "FOLDER/run", "--out", "FOLDER/report"]
         yield Case("run", name, words, _damaged(good_run, "run", file, damage))
-    cached = next((good_run / "log_probs").glob("*.npz")).relative_to(good_run)
+    cached = next((good_run / "log_probs").glob("log_probs-val-*.npz")).relative_to(good_run)
     tune = ["tune", "run=FOLDER/run", "lm=GOOD/lm", "trials=1"]
     for name, damage in common.items():
 

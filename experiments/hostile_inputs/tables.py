@@ -12,7 +12,7 @@ from pathlib import Path
 import good
 import pyarrow as pa
 import pyarrow.parquet as pq
-from case import PREPARE, Case, Damage, flip
+from case import PREPARE, READ, Case, Damage, flip
 
 INSERTED = [
     b"\t", b"\n", b"\r", b"\r\n", b"\0", b'"', b'""', b"'", b",", b"\\", b"\x0b", b"\x0c", b"\x1b[2J", b"\x1c", b"\xff",
@@ -91,7 +91,7 @@ def _table(ending: str, name: str, content: bytes) -> Case:
             (root / f"t.{ending}").write_bytes(content)
 
     return Case(
-        "table", f"{ending}: {name}", [*PREPARE, f"data.table=t.{ending}"], make, records=_records(ending, content)
+        "table", f"{ending}: {name}", [*READ, f"data.table=t.{ending}"], make, records=_records(ending, content)
     )
 
 
