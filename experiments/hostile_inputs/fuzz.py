@@ -295,7 +295,8 @@ def attempt(case: Case, folder: Path, good_folder: Path, wer: float) -> Row:
     code, seconds, mebibytes = in_fork(words, folder)
     outcome = classify(case, code, seconds, mebibytes, folder, wer)
     message = next(iter(reversed((folder / "stderr").read_text("utf-8", "replace").strip().splitlines())), "")
-    message = message.replace(str(folder), "FOLDER").replace(str(good_folder), "GOOD")[:300]
+    message = message.replace(str(folder), "FOLDER").replace(str(good_folder), "GOOD")
+    message = message.replace(str(Path(khasr.__file__).parents[1]), "KHASR")[:300]
     if outcome not in ("whole", "reported"):
         keep = os.environ.get("KEEP_FAULTY")
         if keep:
