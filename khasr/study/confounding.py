@@ -1,4 +1,4 @@
-"""The recipes of confounded models in words, and the arguments of `khasr.explain` that separate size from settings."""
+"""The options in which confounded models differ, and the arguments of `khasr.explain` that separate their effects."""
 
 import shlex
 
@@ -8,7 +8,7 @@ from khasr.study.wording import say
 
 def recipe_text(design: Design, model: str) -> str:
     """The values of the confounded options of a model, such as `optimizer.lr = 5e-05, schedule.warmup = 1000`."""
-    return ", ".join(f"{name} = {' or '.join(values)}" for name, values in _values(design, model).items())
+    return ", ".join(f"{name} = {' or '.join(values)}" for name, values in confounded_values(design, model).items())
 
 
 def explain_arguments(design: Design) -> tuple[str, str]:
@@ -22,11 +22,14 @@ def _argument(design: Design, model: str) -> str:
     if len(folders):
         return shlex.quote(str(folders.iloc[0]))
     name = str(rows["model.name"].iloc[0]) if "model.name" in rows else model
-    overrides = [f"{option}={values[0]}" for option, values in _values(design, model).items()]
+    overrides = [f"{option}={values[0]}" for option, values in confounded_values(design, model).items()]
+    if design.runs.by != "model.name":
+        overrides.insert(0, f"{design.runs.by}={rows[design.runs.by].iloc[0]}")
     return shlex.quote(" ".join([f"model={name}", *overrides]))
 
 
-def _values(design: Design, model: str) -> dict[str, list[str]]:
-    rows = design.of(model)
+def confounded_values(design: Design, model: str) -> dict[str, list[str]]:
+    """The values of each confounded option in the runs of a model."""
     columns = [column for name in design.confounded for column in name.split(" & ")]
-    return {column: [say(value) for value in sorted(rows[column].dropna().unique(), key=str)] for column in columns}
+    rows = design.of(model)
+    return {c: sorted({say(None if v != v else v) for v in rows[c]}) for c in columns}

@@ -1,4 +1,4 @@
-"""What a study compares: two models, the settings that vary, the settings to start from, and which runs count."""
+"""The design of a study: its models, the settings that vary, the reference settings, and the runs that count."""
 
 import dataclasses
 import math
@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from khasr import config as options
-from khasr.study.runs import Runs
+from khasr.study.groups import SCORED, scored_on
+from khasr.study.runs import UNKNOWN_MODEL, Runs
 from khasr.study.wandb_files import flatten
 from khasr.study.wording import say
 
@@ -18,7 +19,7 @@ LEARNED_BELOW = 0.95
 
 
 UNFINISHED = ("interrupted", "failed")
-"""Statuses that say nothing about whether a run's settings work."""
+"""Statuses from which it is not known whether a run's settings work."""
 
 
 # Options that do not change what is learned, or that are seeds, or that are the model's own shape.
@@ -34,20 +35,13 @@ _NO_SETTING = (
 _OF_THE_MODEL = ("model.checkpoint", "model.init", "model.language")
 
 
-# What runs must share for their scores to be of the same utterances and texts.
-_SCORED = (
-    "data.name", "data.root", "data.split", "data.split_seed", "data.test_share", "data.val_share", "data.utterances",
-    "data.corpus_seed", "data.voices", "data.sentences", "data.text.", "data.min_seconds", "data.max_seconds",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Setting:
     """One option that varies, or several that always change together.
 
     Attributes:
         columns: of the table of runs.
-        values: as tried, in order; a tuple each, one for each column.
+        values: the values tried, in order; each a tuple with an element for each column.
         numeric: one column of more than two positive numbers.
     """
 
@@ -67,15 +61,15 @@ class Setting:
 
 @dataclass
 class Design:
-    """The comparison.
+    """The comparison, or the runs of one model: `large` is then `small`.
 
     Attributes:
         table: the runs that are compared, with `cell` (the settings in words), `learned` and `score`: the WER on val,
             1.0 where nothing was learned.
-        reference: the value of each setting that the comparison starts from.
-        reference_from: in words, where it is from.
-        fixed: options that differ between the models and never within one; they cannot be told from the model.
-        left_out: why runs are in no comparison, and how many, in words.
+        reference: the value of each setting from which effects are measured.
+        reference_from: the source of the reference, as text.
+        fixed: options that differ between the models and never within one; their effect is not separable from size.
+        left_out: the number of runs in no comparison, with the reason; a phrase each.
         disjoint: settings of which the models share no value, with the values of each; also confounded with the model.
     """
 
@@ -96,9 +90,9 @@ class Design:
         return [*self.fixed, *self.disjoint]
 
     @property
-    def models(self) -> tuple[str, str]:
-        """The smaller one and the larger one."""
-        return self.small, self.large
+    def models(self) -> tuple[str, ...]:
+        """The smaller and the larger model, or the only one."""
+        return (self.small,) if self.small == self.large else (self.small, self.large)
 
     def of(self, model: str) -> pd.DataFrame:
         """A model's runs."""
@@ -110,7 +104,7 @@ class Design:
         return self.cell(self.reference)
 
     def cell(self, values: dict[str, tuple[Any, ...]]) -> str:
-        """A combination of settings in words: what differs from the reference."""
+        """The name of a combination of settings: its differences from the reference."""
         parts = [
             f"{_short(column)}={say(value)}"
             for setting in self.settings
@@ -126,21 +120,25 @@ class Design:
 def build_design(
     runs: Runs, small: str | None = None, large: str | None = None, reference: dict[str, Any] | None = None
 ) -> Design:
-    """The comparison of two models: those named, else the smallest and the largest that have runs.
+    """The comparison of two models, by default the smallest and the largest; of one model, its runs.
 
     The reference is what is given, else the defaults of khasr (the card's recipe) where both models tried them, else
     each setting's most common value.
 
     Raises:
-        ValueError: a model or a setting that no run has.
+        ValueError: a model or a setting that no run has, or it is not known which of two models is the larger.
     """
     table = runs.table[runs.table["status"] != "unreadable"].copy()
     left_out = []
     if unreadable := len(runs.table) - len(table):
         left_out.append(f"{unreadable} unreadable")
+    unnamed = table["model"] == UNKNOWN_MODEL
+    if 0 < unnamed.sum() < len(table):
+        left_out.append(f"{unnamed.sum()} without the name of a model")
+        table = table[~unnamed]
     table, other = _same_utterances(table)
     if other:
-        left_out.append(f"{other} scored on other utterances or texts than the rest ({', '.join(_SCORED[:5])} ...)")
+        left_out.append(f"{other} scored on other utterances or texts than the rest ({', '.join(SCORED[:5])} ...)")
     small, large = _pick(table, small, large)
     third = int((~table["model"].isin([small, large])).sum())
     if third:
@@ -159,7 +157,7 @@ def build_design(
     design = Design(runs, small, large, table, settings, starts, origin, fixed, left_out)
     for setting in settings:
         tried = [setting.of(design.of(m)[~design.of(m)["status"].isin(UNFINISHED)]) for m in design.models]
-        if all(tried) and not any(in_common(setting, *tried)[0]):
+        if len(tried) > 1 and all(tried) and not any(in_common(setting, *tried)[0]):
             design.disjoint.append(setting.name)
     columns = {s.name: s.of(table) for s in settings}
     design.table["cell"] = [design.cell({n: column[i] for n, column in columns.items()}) for i in range(len(table))]
@@ -167,7 +165,7 @@ def build_design(
 
 
 def _mark_outcomes(table: pd.DataFrame) -> list[str]:
-    """Adds `learned` and `score` to the table; returns what was left out or is counted in a special way, in words.
+    """Adds `learned` and `score` to the table; returns notes on runs that are left out or judged differently.
 
     A run that failed was stopped by the machine or by a mistake, which says nothing about its settings: its score is
     missing. A run that diverged after it had learned is judged by its best checkpoint.
@@ -206,7 +204,7 @@ def in_common(setting: Setting, small: list[Any], large: list[Any]) -> tuple[lis
 def common_support(
     design: Design, rows: list[pd.DataFrame], ignored: tuple[str, ...] = (), seed: int = 0
 ) -> tuple[list[pd.DataFrame], str]:
-    """Each model's runs at values that both models tried, and what was left out or why nothing is left, in words.
+    """Each model's runs at values that both models tried, and the values that one model lacks, as text.
 
     Where the models share combinations of settings, equally many runs of each combination are kept, drawn at random,
     so that neither more runs nor a different mixture of settings can pass for a better model.
@@ -238,33 +236,40 @@ def common_support(
 
 
 def _same_utterances(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The largest group of runs that were scored on the same utterances, and how many are in none or another."""
-    columns = [c for c in table.columns if c.startswith(_SCORED)]
-    if not columns or table.empty:
+    """The largest group of runs scored on the same utterances, and the number of other runs."""
+    if table.empty:
         return table, 0
-    keys = table[columns].map(lambda v: str(_plain(v))).agg("|".join, axis=1)
+    _, keys = scored_on(table)
     most = keys.value_counts().index[0]
     return table[keys == most].copy(), int((keys != most).sum())
 
 
 def _pick(table: pd.DataFrame, small: str | None, large: str | None) -> tuple[str, str]:
+    """The names of the smaller and of the larger model; twice the same name if there is one model."""
     sizes = table.groupby("model")["parameters"].median().sort_values()
     names = list(sizes.index)
+    if not names:
+        raise ValueError("None of the runs can be read; the reasons are printed above.")
     for given in (small, large):
         if given is not None and given not in names:
             raise ValueError(f"No run of a model named {given!r}. There are: {', '.join(names)}.")
-    if len(names) < 2:
-        raise ValueError(
-            f"Runs of one model alone ({', '.join(names) or 'none'}); the report compares two. Give runs of both."
-        )
+    if len(names) == 1:
+        return names[0], names[0]
+    if small is not None and large is not None:
+        return small, large
+    state = f"State both: --small NAME --large NAME. There are: {', '.join(names)}."
     unknown = [n for n in names if not sizes[n] > 0]
-    if unknown and (small is None or large is None):
+    if unknown:
         raise ValueError(
-            f"The number of parameters of {', '.join(unknown)} is not known, so that the larger model is not either. "
-            f"State both: --small NAME --large NAME. There are: {', '.join(names)}."
+            f"The number of parameters of {', '.join(unknown)} is not known, so the larger model is not either. {state}"
         )
     small = small or next(n for n in names if n != large)
     large = large or next(n for n in reversed(names) if n != small)
+    if sizes[small] == sizes[large]:
+        raise ValueError(
+            f"{small} and {large} have the same number of parameters, so neither is the larger. Differences are "
+            f"reported as the large model's WER minus the small one's. {state}"
+        )
     return small, large
 
 
@@ -273,7 +278,7 @@ def _settings(runs: Runs, table: pd.DataFrame) -> tuple[list[Setting], list[str]
     found: dict[tuple[int, ...], list[str]] = {}
     fixed = []
     for column in runs.options:
-        if column.startswith(_NO_SETTING) or column.startswith(_SCORED):
+        if column == runs.by or column.startswith(_NO_SETTING) or column.startswith(SCORED):
             continue
         values = [_plain(v) for v in table[column]]
         codes, distinct = pd.factorize(pd.Series([repr(v) for v in values]))
@@ -326,8 +331,8 @@ def _reference(
             common = counts[counts == counts.max()].index
             reference[setting.name], origin = min(common, key=_order), "the most common value"
         origins[origin] += 1
-    said = "; ".join(f"{origin} ({count} setting{'s' * (count > 1)})" for origin, count in origins.items() if count)
-    return reference, said or "nothing varies"
+    sources = "; ".join(f"{origin} ({count} setting{'s' * (count > 1)})" for origin, count in origins.items() if count)
+    return reference, sources or "nothing varies"
 
 
 def _defaults() -> dict[str, Any]:
@@ -351,7 +356,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """None for what is missing, one type for numbers: 1 and 1.0 are the same value of an option."""
+    """An option's value with one type for numbers, so that 1 and 1.0 are equal; None if it is missing."""
     if value is None or value != value:
         return None
     if isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool":
@@ -368,5 +373,5 @@ def _order(value: tuple[Any, ...]) -> list[tuple[int, float, str]]:
 
 
 def _short(column: str) -> str:
-    """An option's name without its section, where that says enough."""
+    """An option's name, without its section where the name is clear."""
     return column.split(".", 1)[-1] if column.startswith(("optimizer.", "trainer.", "model.", "data.")) else column

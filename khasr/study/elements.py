@@ -1,4 +1,4 @@
-"""The elements of the page: tables and their cells, pictures, sections."""
+"""The elements of the page: tables, cells, pictures and sections."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from khasr.study.wording import amount_of, points, say
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column; numbers stand to the right."""
+    """A column of a table; numbers are aligned to the right."""
 
     name: str
     number: bool = False
@@ -22,11 +22,12 @@ class Column:
 
 @dataclass(frozen=True)
 class TableCell:
-    """What a cell shows, what it is sorted by, and its class."""
+    """The text of a cell, the value it is sorted by, its classes and the address it links to."""
 
     text: str
     sort: str
     kind: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture within the page."""
+    """A picture embedded in the page."""
 
     uri: str
     alt: str
@@ -49,7 +50,7 @@ class Picture:
 
 @dataclass
 class Section:
-    """A part of the page."""
+    """A section of the page; `short` is its name in the navigation."""
 
     id: str
     short: str
@@ -64,7 +65,7 @@ class Section:
 
 
 def columns_of(*names: str) -> list[Column]:
-    """Columns by name; with # before it, of numbers."""
+    """Columns by name; a name that starts with # is one of numbers."""
     return [Column(name.removeprefix("#"), name.startswith("#")) for name in names]
 
 
@@ -99,17 +100,18 @@ def needed_cell(count: int | None, known: int) -> TableCell:
 
 
 class Pictures:
-    """Draws pictures once, as PNG files and into the page as SVG."""
+    """Draws each picture as a PNG file and as SVG for the page."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, prefix: str = "") -> None:
         self._folder = folder
+        self._prefix = prefix
         self.written: list[Path] = []
 
     def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
-        path = self._folder / f"{name}.png"
+        path = self._folder / f"{self._prefix}{name}.png"
         figure.savefig(path)
         self.written.append(path)
         drawn = io.BytesIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None})
-        # As an image, in which no script runs and nothing is fetched.
+        # As an image, in which no script runs and nothing is loaded.
         return Picture(f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}", alt, caption)

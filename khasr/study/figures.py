@@ -1,10 +1,12 @@
-"""The study's pictures, each a matplotlib figure; Khmer stays out of them, since matplotlib does not shape it."""
+"""The pictures of a study as matplotlib figures. They contain no Khmer, which matplotlib cannot shape."""
 
 import math
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -17,7 +19,7 @@ from khasr.study.equal_footing import LR
 from khasr.study.importance import Importance
 from khasr.study.instruments import Instrument, telling
 from khasr.study.statistics import best_of_n_band, expected_best
-from khasr.study.wording import say
+from khasr.study.wording import counted, say
 
 SMALL, LARGE, GREY, CARD = "#1f4e79", "#b5532a", "#8a8a8a", "#3a7d44"
 
@@ -28,13 +30,16 @@ _MARKERS = {SMALL: "o", LARGE: "s"}
 _CARD_STEPS = 5475
 
 
+_MOST_COLOURS = 8
+
+
 _WIDTH, _HEIGHT = 6.0, 3.9
 
 
 def _figure(
     height: float = _HEIGHT, columns: int = 1, rows: int = 1, heights: list[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    # Figure, not pyplot: nothing stays in memory after it, whatever backend there is.
+    # Figure instead of pyplot, which keeps figures in memory and needs a backend.
     figure = Figure(figsize=(_WIDTH, height), dpi=150, layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(rows, columns, height_ratios=heights)).flat)
     for each in axes:
@@ -44,7 +49,7 @@ def _figure(
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Few labels on a logarithmic axis, also where it spans less than a decade, where matplotlib's run together."""
+    """Few labels on a logarithmic axis; matplotlib's overlap where the axis spans less than a decade."""
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
     axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)))
@@ -53,47 +58,91 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _narrow(label: str) -> str:
-    """A label in lines, so that it leaves room for what it is the label of."""
+    """A long label in several lines, so that the axes keep their width."""
     return "\n".join(textwrap.wrap(label, 36, break_long_words=False))
 
 
 def _height_of(labels: list[str]) -> float:
-    """Inches that so many rows take, each as high as its label."""
+    """The height in inches of rows with these labels."""
     return sum(max(0.3, 0.14 * (1 + label.count("\n"))) for label in labels)
 
 
 def _sides(design: Design) -> list[tuple[str, str]]:
-    return [(design.small, SMALL), (design.large, LARGE)]
+    return list(zip(design.models, (SMALL, LARGE), strict=False))
+
+
+def _shifted(design: Design) -> list[tuple[str, str, float]]:
+    """Each model with its colour and the shift of its points within a row."""
+    shifts = (-0.14, 0.14) if len(design.models) > 1 else (0.0,)
+    return [(model, colour, shift) for (model, colour), shift in zip(_sides(design), shifts, strict=True)]
+
+
+def _legend_above(figure: Figure, axes: Axes, columns: int = 1) -> None:
+    """A legend above the axes, where it covers no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=8)
 
 
 def learning_curves(design: Design, best: dict[str, str]) -> Figure:
-    """WER on val against the share of the run, every run thin, the reference and the best setting bold; the card's."""
-    figure, (axes,) = _figure()
+    """WER on val against the share of the run: every run thin, means over seeds bold.
+
+    Of one model with few settings each setting has its colour; else the reference and each model's best setting are
+    bold. Runs with a single validation are points.
+    """
+    figure, (axes,) = _figure(_HEIGHT + 0.6)
     curves = design.runs.curves[design.runs.curves["metric"] == "val/wer"]
     rows = curves.merge(design.table[["run", "model", "cell", "steps"]], on="run")
     rows["share"] = 100 * rows["step"] / rows["steps"]
-    grid = np.linspace(0, 100, 101)
-    for model, colour in _sides(design):
-        of_model = rows[rows["model"] == model]
-        for _, run in of_model.groupby("run"):
-            axes.plot(run["share"], 100 * run["value"], color=colour, lw=0.6, alpha=0.25)
-        cells = {design.reference_cell: "--", best.get(model, design.reference_cell): "-"}
-        for cell, style in cells.items():
-            runs = [r.sort_values("share") for _, r in of_model[of_model["cell"] == cell].groupby("run")]
-            runs = [r for r in runs if len(r) > 1]
-            if runs:
-                low = max(float(r["share"].iloc[0]) for r in runs)
-                high = min(float(r["share"].iloc[-1]) for r in runs)
-                at = grid[(grid >= low) & (grid <= high)]
-                mean = np.mean([np.interp(at, r["share"], r["value"]) for r in runs], axis=0)
-                label = f"{model}, {'reference' if cell == design.reference_cell else 'best: ' + cell} ({len(runs)})"
-                axes.plot(at, 100 * mean, color=colour, ls=style, lw=2, label=label)
-    shares = [100 * row.step / _CARD_STEPS for row in CARD_CURVE]
-    axes.plot(shares, [100 * row.wer for row in CARD_CURVE], ":", color=CARD, marker=".", label="the card's XLS-R 1B")
+    cells = list(dict.fromkeys([design.reference_cell, *sorted(design.table["cell"].unique())]))
+    if len(design.models) == 1 and len(cells) <= _MOST_COLOURS:
+        cells = sorted(cells, key=lambda cell: _order_of_cell(design, cell))
+        for place, cell in enumerate(cells):
+            colour = colormaps["viridis"](0.92 * place / max(1, len(cells) - 1))
+            _draw_runs(axes, rows[rows["cell"] == cell], colour, {cell: ("-", cell)}, cell)
+    else:
+        for model, colour in _sides(design):
+            bold = {design.reference_cell: ("--", f"{model}, reference")}
+            if model in best and best[model] != design.reference_cell:
+                bold[best[model]] = ("-", f"{model}, best: {best[model]}")
+            elif model in best:
+                bold = {design.reference_cell: ("-", f"{model}, reference, which is its best")}
+            _draw_runs(axes, rows[rows["model"] == model], colour, bold, model)
+    if "data.name" in design.table and (design.table["data.name"] == "openslr_km").all():
+        shares = [100 * row.step / _CARD_STEPS for row in CARD_CURVE]
+        wers = [100 * row.wer for row in CARD_CURVE]
+        axes.plot(shares, wers, ":", color=CARD, marker=".", label="model card of XLS-R 1B")
     axes.set(xlabel="share of the run, %", ylabel="WER on val, %", xlim=(0, 102))
     axes.set_ylim(0, min(110, axes.get_ylim()[1]))
-    axes.legend(frameon=False, fontsize=8)
+    _legend_above(figure, axes, 2 if len(axes.get_legend_handles_labels()[0]) > 5 else 1)
     return figure
+
+
+def _order_of_cell(design: Design, cell: str) -> list[int]:
+    row = design.table[design.table["cell"] == cell].head(1)
+    return [setting.values.index(setting.of(row)[0]) for setting in design.settings] if len(row) else [-1]
+
+
+def _draw_runs(axes: Axes, rows: pd.DataFrame, colour: Any, bold: dict[str, tuple[str, str]], of: str) -> None:
+    """Every run thin, the mean of the runs of each bold cell, and runs with one validation as points."""
+    single = []
+    for _, run in rows.groupby("run"):
+        if len(run) > 1:
+            axes.plot(run["share"], 100 * run["value"], color=colour, lw=0.6, alpha=0.3)
+        else:
+            single.append((float(run["share"].iloc[0]), 100 * float(run["value"].iloc[0])))
+    for cell, (style, label) in bold.items():
+        runs = [r.sort_values("share") for _, r in rows[rows["cell"] == cell].groupby("run") if len(r) > 1]
+        if not runs:
+            continue
+        low = max(float(r["share"].iloc[0]) for r in runs)
+        high = min(float(r["share"].iloc[-1]) for r in runs)
+        at = np.linspace(low, high, 101)
+        mean = np.mean([np.interp(at, r["share"], r["value"]) for r in runs], axis=0)
+        axes.plot(at, 100 * mean, color=colour, ls=style, lw=2, label=f"{label} ({counted(len(runs), 'run')})")
+    if single:
+        label = f"{of}: {counted(len(single), 'run')} with one validation"
+        axes.plot(*zip(*single, strict=True), "D", color=colour, ms=5, alpha=0.8, label=label)
 
 
 def best_of_n(design: Design, seed: int = 0) -> Figure:
@@ -110,7 +159,7 @@ def best_of_n(design: Design, seed: int = 0) -> Figure:
         axes.plot(n, 100 * expected_best(scores), color=colour, lw=2, marker=_MARKERS[colour], ms=3, label=model)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trials", ylabel="expected best WER on val, %")
-    axes.legend(frameon=False)
+    _legend_above(figure, axes, 2)
     return figure
 
 
@@ -133,11 +182,11 @@ def importance(shares: dict[str, list[Importance]]) -> Figure:
 
 
 def main_effects(design: Design, effects: list[Effect]) -> Figure:
-    """What each value does to the WER of each model, against the reference."""
+    """The WER of each model at each value minus that at the reference."""
     keys = list(dict.fromkeys((e.setting, e.value) for e in effects))
     labels = [_narrow(f"{setting} = {' & '.join(map(say, value))}") for setting, value in keys]
     figure, (axes,) = _figure(1.2 + _height_of(labels))
-    for (model, colour), shift in zip(_sides(design), (-0.14, 0.14), strict=True):
+    for model, colour, shift in _shifted(design):
         for place, key in enumerate(keys):
             for effect in (e for e in effects if e.model == model and (e.setting, e.value) == key):
                 value, low, high = (100 * v for v in (effect.estimate.value, effect.estimate.low, effect.estimate.high))
@@ -148,7 +197,7 @@ def main_effects(design: Design, effects: list[Effect]) -> Figure:
     axes.axvline(0, color="#444444", lw=0.8)
     axes.set_yticks(range(len(keys)), labels, fontsize=8)
     axes.set_ylim(len(keys) - 0.5, -0.5)
-    axes.set_xlabel("WER less that at the reference, points")
+    axes.set_xlabel("WER minus that at the reference, points")
     handles = [axes.plot([], [], _MARKERS[c], color=c, label=m)[0] for m, c in _sides(design)]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
@@ -160,19 +209,19 @@ def seeds(design: Design) -> Figure:
     repeated = rows.groupby(["model", "cell"]).size()
     cells = sorted(
         {cell for (_, cell), n in repeated.items() if n > 1},
-        key=lambda c: (rows[rows["cell"] == c]["score"].min(), c),  # the same order each time
+        key=lambda c: (rows[rows["cell"] == c]["score"].min(), c),
     )[:16]
     if not cells:
         cells = list(rows.groupby("cell")["score"].min().sort_values().index[:16])
     labels = [_narrow(cell if len(cell) < 105 else cell[:102] + "...") for cell in cells]
     figure, (axes,) = _figure(1.2 + _height_of(labels))
-    for (model, colour), shift in zip(_sides(design), (-0.14, 0.14), strict=True):
+    for model, colour, shift in _shifted(design):
         for place, cell in enumerate(cells):
             here = rows[(rows["model"] == model) & (rows["cell"] == cell)]["score"]
             axes.plot(100 * here, [place + shift] * len(here), _MARKERS[colour], color=colour, ms=4, alpha=0.75)
     axes.set_yticks(range(len(cells)), labels, fontsize=8)
     axes.set_ylim(len(cells) - 0.5, -0.5)
-    axes.set_xlabel("WER on val, % (100: nothing learned)")
+    axes.set_xlabel("WER on val, % (100: did not learn)")
     handles = [axes.plot([], [], _MARKERS[c], color=c, label=m)[0] for m, c in _sides(design)]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure
@@ -189,12 +238,12 @@ def against_lr(design: Design) -> Figure:
         axes.plot(lowest.index, 100 * lowest, color=colour, lw=1.5, label=f"{model}, lowest")
     axes.set(xscale="log", xlabel="peak lr", ylabel="WER on val, %")
     _plain_ticks(axes.xaxis)
-    axes.legend(frameon=False)
+    _legend_above(figure, axes, 2)
     return figure
 
 
 def along_the_run(design: Design, rows: pd.DataFrame, axis: str, label: str) -> Figure:
-    """WER of each run as it goes along the axis, and the lowest of all runs by then."""
+    """WER of each run along the axis, and the lowest of all runs up to there."""
     figure, (axes,) = _figure()
     for model, colour in _sides(design):
         of_model = rows[rows["model"] == model]
@@ -207,19 +256,19 @@ def along_the_run(design: Design, rows: pd.DataFrame, axis: str, label: str) -> 
             where="post",
             color=colour,
             lw=2,
-            label=f"{model}, lowest by then",
+            label=f"{model}, lowest so far",
         )
     at = min(float(rows[rows["model"] == m][axis].max()) for m in design.models)
     axes.axvline(at, color=GREY, lw=1, ls=":", label="compared here")
     axes.set(xlabel=label, ylabel="WER on val, %", xscale="log")
     axes.set_ylim(top=min(110, axes.get_ylim()[1]))
     _plain_ticks(axes.xaxis)
-    axes.legend(frameon=False, fontsize=8)
+    _legend_above(figure, axes, 3)
     return figure
 
 
 def instruments(design: Design, found: list[Instrument]) -> Figure:
-    """The most telling instruments over the run, for the best and the worst runs of each model."""
+    """The instruments that separate the best from the worst runs most, over the run."""
     shown = telling(found, 8)
     rows = (len(shown) + 1) // 2
     figure, axes = _figure(0.5 + 1.9 * rows, columns=2, rows=rows)

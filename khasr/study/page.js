@@ -1,5 +1,5 @@
 "use strict";
-// A click on a column's heading sorts its table: numbers as numbers, what is missing last, equal rows as they were.
+// A click on the heading of a column sorts its table: numbers by value, empty cells last, equal rows in their order.
 function sortBy(heading) {
   const table = heading.closest("table"), body = table.tBodies[0];
   const column = Array.prototype.indexOf.call(heading.parentNode.children, heading);

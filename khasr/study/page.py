@@ -1,31 +1,43 @@
-"""The study's page: one HTML file that holds all it needs, and the same pictures as PNGs."""
+"""The page of a study: one self-contained HTML file, with its pictures also as PNG files."""
 
 import base64
 import hashlib
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from khasr import __version__
+from khasr.run.folder import write_whole
 from khasr.study.claims import RULES
-from khasr.study.design import Design
-from khasr.study.elements import (
-    Pictures,
-    Section,
-)
-from khasr.study.sections import (
-    best_section,
+from khasr.study.comparison import (
     claims_table,
-    curves_section,
-    describe_reference,
-    describe_runs,
+    compared_seeds_section,
+    compared_settings_section,
+    compared_trials_section,
     errors_section,
     footings_section,
+    footings_table,
+)
+from khasr.study.confounding import confounded_values
+from khasr.study.design import Design, build_design
+from khasr.study.elements import Pictures, Section, Table, TableCell, columns_of, number_cell, percent_cell, text_cell
+from khasr.study.overview import Overview, best_sentence, edge_sentences
+from khasr.study.runs import Runs
+from khasr.study.sections import (
+    count_statuses,
+    curves_section,
+    describe_reference,
     instruments_section,
     runs_section,
+    runs_table,
     seeds_section,
     settings_section,
+    trials_section,
+    tried_section,
+    worst_section,
 )
 from khasr.study.utterances import compare_errors
 from khasr.study.verdict import Verdict
@@ -33,51 +45,162 @@ from khasr.study.verdict import Verdict
 _HERE = Path(__file__).parent
 
 
-def write_page(design: Design, verdict: Verdict, folder: Path, count: int = 10, audio: bool = True) -> list[Path]:
-    """Writes index.html and the PNGs; returns their paths.
+@dataclass
+class _Opening:
+    """The first section of the page.
+
+    Attributes:
+        heading: also its name in the navigation.
+        kind: class of the box: verdict or confounded.
+        reference: the reference settings; empty if the page has none.
+        rules: by which the verdict is made.
+    """
+
+    heading: str
+    kind: str
+    overview: Overview
+    not_shown: list[str] = field(default_factory=list)
+    reference: str = ""
+    tables: list[Table] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+
+
+def write_page(
+    design: Design, verdict: Verdict, overview: Overview, folder: Path, count: int = 10, audio: bool = True
+) -> list[Path]:
+    """Writes index.html and the PNG files; returns their paths.
+
+    If the two models are confounded, the page describes each model's runs separately and compares nothing.
 
     Args:
-        count: utterances in each of the two lists of errors.
-        audio: whether to put their recordings into the page.
+        count: utterances in each list of errors.
+        audio: embed their recordings in the page.
     """
+    about = count_statuses(design.runs.table)
+    if design.confounded:
+        opening = _Opening("The models cannot be compared", "confounded", overview, verdict.not_shown)
+        opening.tables.append(_confounding_table(design))
+        sections, written = _each_model(design, folder, count, audio)
+        title = f"Runs of {design.small} and {design.large}"
+    elif len(design.models) == 1:
+        opening = _Opening("The result", "verdict", overview, reference=describe_reference(design))
+        pictures = Pictures(folder)
+        sections, written = _one_model(design, pictures, count, audio), pictures.written
+        sections.append(runs_section(design, design.runs.table))
+        title = f"Runs of {design.small}"
+    else:
+        opening = _Opening(
+            "The verdict", "verdict", overview, verdict.not_shown, describe_reference(design),
+            [footings_table(design, verdict), claims_table(verdict)], RULES,
+        )  # fmt: skip
+        sections, written = _comparison(design, verdict, folder, count, audio)
+        title = f"{design.large} against {design.small}"
+        about = f"{about}. Compared: {design.large} (the larger) minus {design.small}."
+    if sections and design.runs.notes:
+        sections[-1].words += [f"Not read: {note}" for note in design.runs.notes]
+    path = folder / "index.html"
+    write_whole(path, _render(title, about, opening, sections))
+    return [path, *written]
+
+
+def write_index(pages: dict[str, Runs], folder: Path) -> Path:
+    """Writes an index.html that links to the page of each group of runs, in the folder of its name."""
+    rows = []
+    for name, runs in pages.items():
+        lowest = runs.table["wer"].min()
+        models = ", ".join(sorted(runs.table["model"].unique()))
+        link = TableCell(name, name, "", f"{name}/index.html")
+        rows.append([link, number_cell(len(runs.table), 0), text_cell(models, "wide"), percent_cell(lowest)])
+    columns = columns_of("runs scored on", "#runs", "models", "#lowest WER on val, %")
+    overview = Overview(
+        f"The runs were scored on {len(pages)} different sets of utterances or references, and a WER on one cannot be "
+        "compared with a WER on the other, so each set has its own page."
+    )
+    opening = _Opening("Pages", "verdict", overview, tables=[Table("One page per set", columns, rows)])
+    total = sum(len(runs.table) for runs in pages.values())
+    path = folder / "index.html"
+    write_whole(path, _render(f"{total} runs on {len(pages)} sets of utterances", "", opening, []))
+    return path
+
+
+def _confounding_table(design: Design) -> Table:
+    values = [confounded_values(design, model) for model in design.models]
+    rows = [[text_cell(option, "wide"), *(text_cell(" or ".join(of[option])) for of in values)] for option in values[0]]
+    return Table("Options that differ between the models in every run", columns_of("option", *design.models), rows)
+
+
+def _comparison(
+    design: Design, verdict: Verdict, folder: Path, count: int, audio: bool
+) -> tuple[list[Section], list[Path]]:
     pictures = Pictures(folder)
+    errors = compare_errors(design, count, audio)
     sections = [
-        Section("verdict", "Verdict", ""),
+        tried_section(design),
         curves_section(design, pictures),
-        best_section(design, verdict, pictures),
+        compared_trials_section(design, verdict, pictures),
+        compared_settings_section(design, pictures),
+        compared_seeds_section(design, errors, pictures),
+        footings_section(design, pictures),
+        instruments_section(design, pictures),
+        errors_section(design, errors),
+        runs_section(design, design.runs.table),
+    ]
+    return sections, pictures.written
+
+
+def _one_model(design: Design, pictures: Pictures, count: int, audio: bool) -> list[Section]:
+    return [
+        tried_section(design),
+        curves_section(design, pictures),
+        trials_section(design, pictures),
         settings_section(design, pictures),
         seeds_section(design, pictures),
-        footings_section(design, verdict, pictures),
         instruments_section(design, pictures),
+        worst_section(design, count, audio),
     ]
-    errors = compare_errors(design, count, audio)
-    sections += [errors_section(design, errors), runs_section(design)]
+
+
+def _each_model(design: Design, folder: Path, count: int, audio: bool) -> tuple[list[Section], list[Path]]:
+    """The sections of each model's runs, one model after the other."""
+    sections: list[Section] = []
+    written: list[Path] = []
+    for place, model in enumerate(design.models):
+        name = re.sub(r"[^\w.-]+", "_", model)
+        pictures = Pictures(folder, f"{name}_")
+        alone = build_design(design.runs.where(design.runs.table["model"] == model))
+        own = _one_model(alone, pictures, count, audio)
+        own[0].words[:0] = [best_sentence(alone), *edge_sentences(alone)]
+        own.append(runs_section(alone, alone.runs.table))
+        for section in own:
+            section.id, section.short = f"{section.id}-{place + 1}", f"{model}: {section.short.lower()}"
+            section.heading = f"{model}: {section.heading[0].lower()}{section.heading[1:]}"
+        sections += own
+        written += pictures.written
+    rest = design.runs.table[~design.runs.table["model"].isin(design.models)]
+    if len(rest):
+        shown = ["run", "status", "model"]
+        sections.append(Section("rest", "Other runs", "Other runs", tables=[runs_table(rest, shown)]))
+    return sections, written
+
+
+def _render(title: str, about: str, opening: _Opening, sections: list[Section]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     style, script = _style(), (_HERE / "page.js").read_text(encoding="utf-8")
-    page = environment.get_template("page.html.j2").render(
-        title=f"{design.large} against {design.small}",
-        about=describe_runs(design),
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        about=about,
+        opening=opening,
         sections=sections,
-        words=verdict.words,
-        not_shown=verdict.not_shown,
-        reference=describe_reference(design),
-        claims=claims_table(verdict),
-        rules=RULES,
         version=__version__,
-        # Ours, and nothing of the runs: only these two are not escaped, and only they may run (the page's policy).
+        # Only these two are not escaped, contain nothing from the runs, and may run (the page's policy).
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
-    path = folder / "index.html"
-    partial = path.with_name(".index.html.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
-    return [path, *pictures.written]
 
 
 def _style() -> str:

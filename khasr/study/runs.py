@@ -1,16 +1,16 @@
-"""A study's runs as one tidy table: from run folders, wandb's offline folders and its exported tables."""
+"""The runs of a study as one table, read from run folders, wandb's offline folders and exported CSV tables."""
 
 import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from khasr.config import read_plain_yaml
 from khasr.data.audio import FRAMES_PER_SECOND
 from khasr.run.folder import RunFolder, read_metrics
 from khasr.scoring.error_rates import word_edits
@@ -20,11 +20,14 @@ from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
 STATUSES = ("completed", "interrupted", "diverged", "failed", "unreadable")
 
 
-# The table's columns beside the options (which have a dot in their names, or are `seed`).
+# The columns of the table that are not options (an option has a dot in its name, or is `seed`).
 COLUMNS = (
     "run", "source", "folder", "status", "error", "model", "parameters", "wer", "cer", "best_step", "test_wer",
-    "test_cer", "steps", "audio_seconds", "train_seconds", "lr_area", "flops",
+    "test_cer", "steps", "audio_seconds", "train_seconds", "lr_area", "flops", "val_utterances",
 )  # fmt: skip
+
+
+HYPOTHESES = ["run", "part", "id", "speaker", "reference", "hypothesis", "edits", "words", "seconds"]
 
 
 _MODEL = "model.name"
@@ -33,18 +36,24 @@ _MODEL = "model.name"
 _SHAPE = "model.architecture."
 
 
+UNKNOWN_MODEL = "?"
+"""The label of runs whose options do not name a model."""
+
+
 @dataclass
 class Runs:
-    """What was found.
+    """The runs that were found.
 
     Attributes:
-        table: a row a run. `wer` and `cer` are val's, fractions, of the run's best checkpoint with its own decoder;
-            where a run did not get so far, the lowest on its way. `lr_area` is the sum of the lr over optimizer steps.
-            `flops` are 6 x parameters x frames seen in training (Kaplan 2020, sec. 2.1), an estimate.
+        table: one row per run. `wer` and `cer` are fractions on val, of the best checkpoint with the run's own decoder
+            or, if the run ended before it was scored, the lowest of its validations. `lr_area` is the sum of the lr
+            over optimizer steps. `flops` is 6 x parameters x frames seen in training (Kaplan 2020, sec. 2.1), an
+            estimate.
         curves: run, step, metric, value.
-        hypotheses: run, part, id, reference, hypothesis, edits, words, seconds; of run folders alone.
-        configs: each run folder's options as they lie in config.yaml.
-        notes: what could not be read, and why.
+        hypotheses: run, part, id, speaker, reference, hypothesis, edits, words, seconds; from run folders only.
+        configs: the options of each run folder as in its config.yaml.
+        notes: files that could not be read, with the reason.
+        by: the option whose values are compared as models.
     """
 
     table: pd.DataFrame
@@ -52,11 +61,19 @@ class Runs:
     hypotheses: pd.DataFrame
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    by: str = _MODEL
 
     @property
     def options(self) -> list[str]:
         """The columns that are options."""
         return [c for c in self.table.columns if c not in COLUMNS]
+
+    def where(self, kept: "pd.Series[bool]") -> "Runs":
+        """The runs of those rows of the table."""
+        table = self.table[kept].reset_index(drop=True)
+        names = set(table["run"])
+        curves, hypotheses = (rows[rows["run"].isin(names)] for rows in (self.curves, self.hypotheses))
+        return replace(self, table=table, curves=curves, hypotheses=hypotheses)
 
     def write(self, folder: Path) -> list[Path]:
         """Writes runs.parquet, runs.csv, curves.parquet and curves.csv."""
@@ -75,7 +92,7 @@ class Runs:
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before texts, other than numbers, that a spreadsheet would run as formulas."""
+    """The table with an apostrophe before each text that a spreadsheet would evaluate as a formula."""
     return table.map(_without_formula).rename(columns=_without_formula)
 
 
@@ -90,14 +107,14 @@ def _without_formula(cell: Any) -> Any:
 
 
 def read_runs(places: list[Path]) -> Runs:
-    """Every run below the places: run folders as training leaves them, wandb's offline folders, exported CSV tables.
+    """Every run below the places: folders written by khasr.train, wandb's offline folders, exported CSV tables.
 
-    Nothing is left out in silence: a run that failed, diverged or was cut short is a row with that status, a folder
-    that cannot be read is a row `unreadable` with the reason, and a note.
+    A run that failed, diverged or was interrupted is a row with that status. A folder that cannot be read is a row
+    with status `unreadable` and the reason, and is listed in the notes.
 
     Raises:
-        FileNotFoundError: a place that does not exist, or no run below any of them.
-        ValueError: a file that is not an exported table.
+        FileNotFoundError: a place does not exist, or there is no run below any of them.
+        ValueError: a file is not an exported table.
     """
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
@@ -108,7 +125,7 @@ def read_runs(places: list[Path]) -> Runs:
     for place in places:
         if not place.exists():
             raise FileNotFoundError(
-                f"{place} does not exist. Expected the folder of a run, of runs, or an exported CSV."
+                f"{place} does not exist. Expected the folder of a run, a folder of runs, or a CSV exported from wandb."
             )
     seen = {path.read_text().strip() for place in places for path in place.rglob("wandb/id")}
     for place in places:
@@ -117,7 +134,7 @@ def read_runs(places: list[Path]) -> Runs:
             row = {"run": name, "source": found.source, "folder": str(found.path)}
             try:
                 read = _READERS[found.source](found)
-            except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 notes.append(f"{found.path}: {error}")
                 rows.append(row | {"status": "unreadable", "error": f"{type(error).__name__}: {error}"})
                 continue
@@ -129,12 +146,15 @@ def read_runs(places: list[Path]) -> Runs:
                 configs[name] = read.config
     if not rows:
         raise FileNotFoundError(
-            f"No run in {', '.join(map(str, places))}. Expected folders with a results.json, as `python -m "
-            "khasr.train` leaves them, wandb's offline-run-* folders, or a CSV exported from wandb."
+            f"No run in {', '.join(map(str, places))}. Expected folders with a results.json, as written by `python -m "
+            "khasr.train`, wandb's offline-run-* folders, or a CSV exported from wandb."
         )
     table = pd.DataFrame(rows)
     table = table.reindex(columns=[*COLUMNS, *sorted(c for c in table.columns if c not in COLUMNS)])
-    numbers = ("wer", "cer", "test_wer", "test_cer", "best_step", "steps", "audio_seconds", "train_seconds", "lr_area")
+    numbers = (
+        "wer", "cer", "test_wer", "test_cer", "best_step", "steps", "audio_seconds", "train_seconds", "lr_area",
+        "val_utterances",
+    )  # fmt: skip
     for column in (*numbers, "parameters"):
         table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
     table["model"] = _labels(table)
@@ -142,18 +162,18 @@ def read_runs(places: list[Path]) -> Runs:
     return Runs(
         table,
         pd.DataFrame(curves, columns=["run", "step", "metric", "value"]),
-        pd.DataFrame(hypotheses, columns=["run", "part", "id", "reference", "hypothesis", "edits", "words", "seconds"]),
+        pd.DataFrame(hypotheses, columns=HYPOTHESES),
         configs,
         notes,
     )
 
 
-# ------------------------------------------------------------------------------------------------------- what is where
+# ------------------------------------------------------------------------------------------------------ search of files
 
 
 @dataclass
 class _Found:
-    """A run that has been found, not yet read: its offline folders, or its row of a table, where it has such."""
+    """A run that was found but not yet read: its folder, wandb's offline folders, or its row of an exported table."""
 
     source: str
     name: str
@@ -172,7 +192,7 @@ class _Read:
 
 
 def _find(place: Path, seen: set[str]) -> Iterator[_Found]:
-    """The runs below a place, in the order of their names; offline folders of runs that are seen are not run twice."""
+    """The runs below a place, ordered by name; offline folders of runs that have a run folder are skipped."""
     if place.is_file():
         for run in read_export(place):
             yield _Found("wandb_csv", run.name, place, exported=run)
@@ -180,7 +200,7 @@ def _find(place: Path, seen: set[str]) -> Iterator[_Found]:
     resumed: dict[str, _Found] = {}
     folders = [place, *sorted(p for p in place.rglob("*") if p.is_dir() and not p.is_symlink())]
     run_folders = [f for f in folders if RunFolder(f).results.is_file() or RunFolder(f).is_run]
-    # A wandb folder has its own config.yaml, in files/.
+    # A wandb folder has its own config.yaml in files/.
     run_folders = [f for f in run_folders if "wandb" not in f.relative_to(place).parts and f.name != "files"]
     for folder in run_folders:
         yield _Found("folder", folder.name if folder == place else str(folder.relative_to(place)), folder)
@@ -210,17 +230,18 @@ def _read_folder(found: _Found) -> _Read:
     config: dict[str, Any] = {}
     notes: list[str] = []
     if folder.is_run:
-        config = yaml.safe_load(folder.config.read_text(encoding="utf-8")) or {}
-        if not isinstance(config, dict):
-            raise ValueError(f"config.yaml holds a {type(config).__name__}, not options.")
-    results: dict[str, Any] = {"status": "failed", "error": "it left no results.json"}
+        try:
+            config = read_plain_yaml(folder.config)
+        except ValueError as error:
+            raise ValueError(f"config.yaml: {error}") from None
+    results: dict[str, Any] = {"status": "failed", "error": "no results.json"}
     if folder.results.is_file():
         results = json.loads(folder.results.read_text(encoding="utf-8"))
         if not isinstance(results, dict):
-            raise ValueError(f"results.json holds a {type(results).__name__}, not results.")
+            raise ValueError(f"results.json contains a {type(results).__name__}. Expected results by name.")
     status = str(results.get("status"))
     if status not in STATUSES:
-        notes.append(f"status {status!r} is not one of {', '.join(STATUSES)}; taken as failed")
+        notes.append(f"status {status!r} is not one of {', '.join(STATUSES)}; counted as failed")
         status = "failed"
     rows = _metric_rows(folder.metrics)
     options = flatten(config)
@@ -232,11 +253,12 @@ def _read_folder(found: _Found) -> _Read:
     row |= {f"test_{key}": test.get(key) for key in ("wer", "cer")}
     row |= {key: train[key] for key in ("steps", "parameters", "audio_seconds") if train.get(key) is not None}
     row["train_seconds"] = train.get("seconds")
+    row["val_utterances"] = val.get("utterances")
     hypotheses: list[dict[str, Any]] = []
     if folder.hypotheses.is_file():
         hypotheses, cut = _hypotheses(folder.hypotheses)
         if cut:
-            notes.append(f"hypotheses.tsv: {cut} lines have not the columns of the first; left out")
+            notes.append(f"hypotheses.tsv: {cut} lines do not have the columns of the header; left out")
     return _Read(row, _points(rows), hypotheses, config, notes)
 
 
@@ -249,7 +271,7 @@ _READERS = {"folder": _read_folder, "wandb_offline": _read_wandb, "wandb_csv": _
 
 
 def _row(options: dict[str, Any], rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Options, and what the metrics tell where there is no results.json."""
+    """The options, and the columns that follow from the metrics; results.json, where there is one, overrides them."""
     row: dict[str, Any] = {key: value for key, value in options.items() if key not in COLUMNS}
     scored = [r for r in rows if math.isfinite(r.get("val/wer", math.nan))]
     if scored:
@@ -264,7 +286,7 @@ def _row(options: dict[str, Any], rows: list[dict[str, float]]) -> dict[str, Any
 
 
 def lr_areas(rows: list[dict[str, float]]) -> list[tuple[float, float]]:
-    """The area under the lr at each step that has one: the sum over optimizer steps, by the trapezoid rule."""
+    """The sum of the lr over optimizer steps up to each logged step (trapezoid rule)."""
     points = [(r["step"], r["train/lr"]) for r in rows if "train/lr" in r]
     areas, area, before = [], 0.0, (0.0, 0.0)
     for step, lr in points:
@@ -300,6 +322,7 @@ def _hypotheses(path: Path) -> tuple[list[dict[str, Any]], int]:
                 {
                     "part": part or "val",
                     "id": h.id,
+                    "speaker": h.speaker,
                     "reference": h.reference,
                     "hypothesis": h.hypothesis,
                     "edits": edits.total,
@@ -314,11 +337,11 @@ def _hypotheses(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _labels(table: pd.DataFrame) -> pd.Series:
-    """A name for each model: the choice's, with its size where one choice came in several; fills in `parameters`."""
+    """The label of each run's model: its name, with the size if one name has several; fills in `parameters`."""
     names = table[_MODEL].astype(object) if _MODEL in table else pd.Series([None] * len(table), table.index, object)
     shape_columns = [c for c in table.columns if c.startswith(_SHAPE)]
     shapes = table[shape_columns].map(str).agg("|".join, axis=1) if shape_columns else names.map(str)
-    # A run that stopped before its model was built has no count: it is taken from similar runs, or from the shape.
+    # A run that stopped before its model was built has no count of parameters: taken from runs of the same shape.
     for rows in table.groupby([names.map(str), shapes]).groups.values():
         known = table.loc[rows, "parameters"].median()
         table.loc[rows, "parameters"] = table.loc[rows, "parameters"].fillna(
@@ -327,20 +350,20 @@ def _labels(table: pd.DataFrame) -> pd.Series:
     labels = names.copy()
     for name in names.dropna().unique():
         of_name = names == name
-        sizes = table.loc[of_name, "parameters"].map(lambda n: _size(n) if n > 0 else "?")
+        sizes = table.loc[of_name, "parameters"].map(lambda n: _size(n) if n > 0 else None)
         if sizes.nunique() > 1:
-            labels[of_name] = name + " " + sizes
-    return labels.fillna("?")
+            labels[of_name] = name + " " + sizes.fillna("?")
+    return labels.fillna(UNKNOWN_MODEL)
 
 
 def _transformer_parameters(row: "pd.Series[Any]") -> float:
-    """About how many parameters a model of that shape has: attention and feed-forward of each layer."""
+    """The approximate number of parameters of a model of that shape: attention and feed-forward of each layer."""
     layers, width, inner = (row.get(f"{_SHAPE}{k}", math.nan) for k in ("layers", "hidden_size", "intermediate_size"))
     return float(layers * (4 * width**2 + 2 * width * inner))
 
 
 def _size(parameters: float) -> str:
-    """A count of parameters in two digits: a vocabulary more or less does not make another model."""
+    """A number of parameters in two digits, so that a slightly different vocabulary is not a different model."""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if parameters >= unit:
             return f"{float(f'{parameters / unit:.2g}'):g}{name}"
@@ -348,7 +371,7 @@ def _size(parameters: float) -> str:
 
 
 def _one_type(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with each column of one type, as Parquet wants it: text where types are mixed."""
+    """The table with one type per column, as Parquet requires: text if types are mixed."""
     fixed = table.copy()
     for column in [c for c in fixed.columns if pd.api.types.is_object_dtype(fixed[c])]:
         kinds = {type(v) for v in fixed[column] if v is not None and v == v}

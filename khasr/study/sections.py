@@ -1,18 +1,18 @@
-"""The sections of the page, each from a study's design."""
+"""The sections of the page that describe runs, of one model or of two."""
 
 import math
 
 import pandas as pd
 
 from khasr.study import figures
-from khasr.study.claims import fails_more
-from khasr.study.design import Design
+from khasr.study.design import LEARNED_BELOW, UNFINISHED, Design
 from khasr.study.effects import Effect, main_effects
 from khasr.study.elements import (
+    Picture,
     Pictures,
     Section,
     Table,
-    amount_cell,
+    TableCell,
     columns_of,
     digits_cell,
     needed_cell,
@@ -20,225 +20,213 @@ from khasr.study.elements import (
     percent_cell,
     text_cell,
 )
-from khasr.study.equal_footing import AXES, LR, along, best_cells, noises
+from khasr.study.equal_footing import LR, best_cells, noises
 from khasr.study.importance import Importance, importances
-from khasr.study.instruments import Instrument, read_instruments
-from khasr.study.statistics import expected_best, seeds_needed, utterances_needed
-from khasr.study.utterances import Errors, compare_errors
-from khasr.study.verdict import Verdict
-from khasr.study.wording import interval, say
+from khasr.study.instruments import Instrument, read_instruments, telling
+from khasr.study.overview import by_cell, edges, outcomes, tried_values
+from khasr.study.statistics import Array, expected_best, seeds_needed
+from khasr.study.wording import counted, say
+from khasr.study.worst_utterances import worst_utterances
 
-_DIFFERENCES = (0.005, 0.01, 0.02, 0.05, 0.1)  # of WER
+DIFFERENCES = (0.005, 0.01, 0.02, 0.05, 0.1)
+"""Differences of WER for which seeds and utterances are counted."""
+
+
+HYPOTHESES_ARE_IN = "Run folders contain them (hypotheses.tsv); tables and offline folders of wandb do not."
 
 
 _MOST_ROWS = 2000
 
 
-# ------------------------------------------------------------------------------------------------------------- sections
-
-
-def curves_section(design: Design, pictures: "Pictures") -> Section:
-    best = {m: c[0] for m, c in zip(design.models, best_cells(design), strict=True) if c is not None}
-    section = Section("curves", "Learning curves", "1. Learning curves, by model and setting")
-    figure = figures.learning_curves(design, best)
-    section.pictures.append(
-        pictures.add("learning_curves", figure, "WER on val against the share of the run, for each model",
-                     "Each run thin; the mean over the seeds of the reference (dashed) and of each model's best "
-                     "setting (solid); dotted, the model card's 13 rows, of the card's validation part.")
-    )  # fmt: skip
-    rows = design.table.groupby(["model", "cell"])
-    table = [
-        [text_cell(model), text_cell(cell, "wide"), number_cell(len(r), 0),
-         percent_cell(r["score"].mean()), percent_cell(r["score"].min()),
-         percent_cell(r["score"].max()), number_cell(int((~r["learned"] & (r["status"] != "interrupted")).sum()), 0)]
-        for (model, cell), r in rows
+def tried_section(design: Design) -> Section:
+    """What was run and what was not, how runs ended, and best values at an edge."""
+    section = Section("tried", "Runs tried", "What was run")
+    tried = tried_values(design)
+    if tried:
+        rows = [
+            [text_cell(t.setting, "wide"), text_cell(t.value)]
+            + [cell for runs, scores in zip(t.runs, t.scores, strict=True) for cell in _count_and_mean(runs, scores)]
+            for t in tried
+        ]
+        names = [f"#{m}: {what}" for m in design.models for what in ("runs", "mean WER, %")]
+        title = "Runs at each value of each setting, all other settings taken together"
+        section.tables.append(Table(title, columns_of("setting", "value", *names), rows))
+    else:
+        section.words.append("No setting varies within a model.")
+    counts = [
+        [text_cell(o.model), *(number_cell(n, 0) for n in (o.runs, o.learned, o.not_learned, o.diverged)),
+         *(number_cell(n, 0) for n in (o.diverged_late, o.failed, o.interrupted))]
+        for o in outcomes(design)
     ]  # fmt: skip
-    columns = columns_of("model", "setting", "#runs", "#WER, %", "#lowest", "#highest", "#not learned")
-    section.tables.append(Table("Each setting: WER on val, mean over its runs", columns, table))
+    columns = columns_of(
+        "model", "#runs", "#learned", f"#WER {100 * LEARNED_BELOW:.0f} % or more", "#diverged",
+        "#diverged after learning", "#failed (error, lost machine)", "#interrupted",
+    )  # fmt: skip
+    section.tables.append(Table("How the runs ended", columns, counts))
+    found = edges(design)
+    if found:
+        rows = [
+            [text_cell(e.model), text_cell(e.option, "wide"), digits_cell(e.low), digits_cell(e.high),
+             number_cell(e.count, 0), digits_cell(e.best), text_cell(e.end or "no", "bad" if e.end else "soft")]
+            for e in found
+        ]  # fmt: skip
+        columns = columns_of("model", "option", "#lowest tried", "#highest tried", "#values", "#best", "at the edge")
+        section.tables.append(Table("Where each model's best setting is within the values tried", columns, rows))
     return section
 
 
-def best_section(design: Design, verdict: Verdict, pictures: "Pictures") -> Section:
-    section = Section("trials", "Best of n", "2. Best WER against the number of trials")
+def _count_and_mean(runs: int, scores: Array) -> list[TableCell]:
+    if not runs:
+        return [TableCell("not run", "0", "n bad"), TableCell("", "", "n")]
+    return [number_cell(runs, 0), percent_cell(float(scores.mean()) if len(scores) else math.nan)]
+
+
+def curves_section(design: Design, pictures: Pictures) -> Section:
+    """Learning curves, and the WER of each combination of settings."""
+    best = {m: c[0] for m, c in zip(design.models, best_cells(design), strict=True) if c is not None}
+    section = Section("curves", "Learning curves", "Learning curves")
+    caption = "WER on val along the run. Each thin line is a run, each bold one the mean over the runs of one setting."
+    figure = figures.learning_curves(design, best)
+    section.pictures.append(pictures.add("learning_curves", figure, "WER on val against the share of the run", caption))
+    rows = []
+    for cell, at in by_cell(design):
+        cells = [text_cell(cell, "wide")]
+        for runs in at:
+            scores = runs["score"].dropna().to_numpy(float)
+            unlearned = int((~runs["learned"] & ~runs["status"].isin(UNFINISHED)).sum())
+            cells += [*_count_and_mean(len(runs), scores), *(percent_cell(v) for v in _ends(scores))]
+            cells.append(number_cell(unlearned, 0) if len(runs) else TableCell("", "", "n"))
+        rows.append(cells)
+    what = ("runs", "mean WER, %", "lowest", "highest", "not learned")
+    names = [f"#{m}: {w}" if len(design.models) > 1 else f"#{w}" for m in design.models for w in what]
+    section.tables.append(Table("WER on val of each combination of settings", columns_of("setting", *names), rows))
+    return section
+
+
+def _ends(scores: Array) -> tuple[float, float]:
+    return (float(scores.min()), float(scores.max())) if len(scores) else (math.nan, math.nan)
+
+
+def trials_section(design: Design, pictures: Pictures) -> Section:
+    """The expected best WER against the number of trials."""
+    section = Section("trials", "Best of n", "Best WER against the number of trials")
     section.pictures.append(
         pictures.add("best_of_n", figures.best_of_n(design), "Expected best WER against the number of trials",
-                     "The expected lowest WER of n of the trials, without bias (Tang et al. 2020); bands: 80 and 95 % "
-                     "under resampling of the trials, too narrow towards the right end, where few runs decide.")
+                     "The expected lowest WER of n trials, unbiased (Tang et al. 2020). Bands: 80 and 95 % when the "
+                     "trials are resampled; too narrow at the right end, where few runs decide.")
     )  # fmt: skip
     curves = [expected_best(design.of(m)["score"].dropna().to_numpy(float)) for m in design.models]
     n = min(map(len, curves))
     if n:
-        below = curves[1][:n] < curves[0][:n]
-        first = int(below.argmax()) + 1
-        if not below.any():
-            said = f"On the trials that were made {design.large} does not overtake {design.small} within {n} trials."
-        elif below.all():
-            said = f"{design.large}'s expected best is lower at every number of trials up to {n}."
-        elif below[first - 1 :].all():
-            said = f"{design.large} overtakes {design.small} after {first} trials."
-        else:
-            said = f"The curves cross more than once; {design.large} is first lower at {first} trials."
-        claim = next((c for c in verdict.claims if c.key == "best_of_n"), None)
-    if n and claim is not None:
-        section.words.append(f"{said} Whether that is more than chance: {claim.answer or claim.why_not} "
-                             f"({'shown' if claim.shown else 'not shown'}).")  # fmt: skip
-        table = [[number_cell(i + 1, 0), *(percent_cell(c[i]) for c in curves)] for i in range(n)]
-        section.tables.append(
-            Table("Expected best WER on val, %", columns_of("#trials", *(f"#{m}" for m in design.models)), table)
-        )
+        rows = [[number_cell(i + 1, 0), *(percent_cell(c[i]) for c in curves)] for i in range(n)]
+        columns = columns_of("#trials", *(f"#{m}" for m in design.models))
+        section.tables.append(Table("Expected best WER on val, %", columns, rows))
     return section
 
 
-def settings_section(design: Design, pictures: "Pictures") -> Section:
-    section = Section("settings", "Settings", "3. Which setting matters")
+def settings_section(design: Design, pictures: Pictures) -> Section:
+    """The importance of the settings and the effect of each value."""
+    section = Section("settings", "Settings", "Which settings matter")
     if not design.settings:
         section.words.append("No setting varies within a model.")
         return section
+    if len(design.models) == 1 and LR in design.table and design.table[LR].gt(0).any():
+        section.pictures.append(lr_picture(design, pictures))
     shares: dict[str, list[Importance]] = {m: importances(design, m) for m in design.models}
-    shares["both, with size"] = importances(design, None)
+    if len(design.models) > 1:
+        shares["both, with size"] = importances(design, None)
     if any(shares.values()):
         section.pictures.append(
             pictures.add("importance", figures.importance(shares), "Share of the variance of WER by setting",
                          "Functional ANOVA of a random forest (Hutter et al. 2014) over all combinations of the values "
-                         "tried, over the runs that learned; size × setting: what only the two together explain.")
+                         "tried, from the runs that learned.")
         )  # fmt: skip
         rows = [
-            [
-                text_cell(name),
-                text_cell(i.setting),
-                number_cell(100 * i.share, 1),
-                number_cell(100 * i.low, 1),
-                number_cell(100 * i.high, 1),
-            ]
+            [text_cell(name), text_cell(i.setting), *(number_cell(100 * v, 1) for v in (i.share, i.low, i.high))]
             for name, found in shares.items()
             for i in found
         ]
         columns = columns_of("runs of", "setting", "#share, %", "#lowest refit", "#highest refit")
         section.tables.append(Table("Share of the variance explained", columns, rows))
     else:
-        section.words.append("Importance needs 8 runs of a model; there are fewer.")
+        section.words.append("The importance of settings needs 8 runs of a model that learned; there are fewer.")
     effects = main_effects(design)
     if effects:
         section.pictures.append(
             pictures.add("main_effects", figures.main_effects(design, effects), "Main effect of each value",
-                         "The WER at a value less that at the reference, all else as it was: least squares over the "
-                         "runs that learned, 95 % t intervals, not corrected for their number.")
+                         "WER at a value minus that at the reference, all other settings equal: least squares over the "
+                         "runs that learned, 95 % t intervals, not corrected for the number of values.")
         )  # fmt: skip
-        section.tables.append(effects_table(effects))
-    fails = fails_more(design)
-    section.words.append(f"Whether runs learn at all: {fails.answer or fails.why_not}.")
+        section.tables.append(_effects_table(effects))
     return section
 
 
-def effects_table(effects: list[Effect]) -> Table:
+def lr_picture(design: Design, pictures: Pictures) -> Picture:
+    """The WER of each run against its peak lr."""
+    caption = "Each point is a run; the line joins the lowest WER at each lr."
+    return pictures.add("equal_lr", figures.against_lr(design), "WER against peak lr", caption)
+
+
+def _effects_table(effects: list[Effect]) -> Table:
     rows = [
         [text_cell(e.model), text_cell(e.setting), text_cell(" & ".join(map(say, e.value))), number_cell(e.runs, 0),
          *(number_cell(100 * v, 1) for v in (e.estimate.value, e.estimate.low, e.estimate.high))]
         for e in effects
     ]  # fmt: skip
-    return Table(
-        "Main effects, points of WER",
-        columns_of("model", "setting", "value", "#runs", "#effect", "#low", "#high"),
-        rows,
-    )
+    columns = columns_of("model", "setting", "value", "#runs", "#effect", "#low", "#high")
+    return Table("Main effects, points of WER", columns, rows)
 
 
-def seeds_section(design: Design, pictures: "Pictures") -> Section:
-    section = Section("seeds", "Seeds", "4. Spread over seeds, and what it takes to tell a difference")
+def seeds_section(design: Design, pictures: Pictures) -> Section:
+    """The spread over seeds, and the number of seeds that a difference takes."""
+    section = Section("seeds", "Seeds", "Spread over seeds")
+    figure = figures.seeds(design)
     section.pictures.append(
         pictures.add(
-            "seeds", figures.seeds(design), "WER of each run by setting", "Each point a run; the best settings first."
+            "seeds", figure, "WER of each run by setting", "Each point is a run; the best settings are on top."
         )
     )
     noise = noises(design)
-    rows = []
+    spread, rows = [], []
     for model in design.models:
         level = design.of(model)["score"].min()
         n = noise[model]
         if n.df:
-            section.words.append(
-                f"{model}: runs of one setting differ by their seeds by {100 * n.share:.1f} % of the WER (standard "
-                f"deviation, 95 % interval {100 * n.low:.1f} to {100 * n.high:.1f}, {n.df} degrees of freedom)."
-            )
-        for difference in _DIFFERENCES:
-            needed = seeds_needed(n.share * level, difference) if n.df and n.share > 0 else None
-            at_most = seeds_needed(n.high * level, difference) if n.df and n.high > 0 else None
-            rows.append(
-                [
-                    text_cell(model),
-                    number_cell(100 * difference, 1),
-                    needed_cell(needed, n.df),
-                    needed_cell(at_most, n.df),
-                ]
-            )
+            values = (n.share, n.low, n.high, n.share * level)
+            spread.append([text_cell(model), *(number_cell(100 * v, 1) for v in values), number_cell(n.df, 0)])
+        for difference in DIFFERENCES:
+            counts = [seeds_needed(s * level, difference) if n.df and s > 0 else None for s in (n.share, n.high)]
+            cells = [needed_cell(count, n.df) for count in counts]
+            rows.append([text_cell(model), number_cell(100 * difference, 1), *cells])
+    if spread:
+        columns = columns_of(
+            "model", "#standard deviation, % of the WER", "#low", "#high", "#in points, at the best WER",
+            "#degrees of freedom",
+        )  # fmt: skip
+        section.tables.append(Table("Differences between runs of one setting, with 95 % intervals", columns, spread))
+    else:
+        section.words.append("No setting has two runs that learned, so the noise between seeds is not known.")
     columns = columns_of(
-        "model, at its best WER", "#difference, points", "#seeds for each side", "#by the noise's upper end"
+        "model, at its best WER", "#difference, points", "#seeds per side", "#with the noise's upper end"
     )
-    section.tables.append(Table("Seeds needed (two-sided t test at 5 %, power 80 %)", columns, rows))
-    both = compare_errors(design, 1, audio=False)
-    if both is not None:
-        edits = (both.table["edits_large"] - both.table["edits_small"]).to_numpy(float)
-        words = both.table["words"].to_numpy(float)
-        lines = [[number_cell(100 * d, 1), needed_cell(utterances_needed(edits, words, d), 1)] for d in _DIFFERENCES]
-        title = (
-            f"Utterances needed (paired, 5 %, power 80 %), from {both.runs[0]} and {both.runs[1]} "
-            f"on {len(words)} of {both.part}"
-        )
-        section.tables.append(Table(title, columns_of("#difference, points", "#utterances"), lines))
-    else:
-        section.words.append("Utterances needed: not known without the hypotheses of a run of each model.")
+    section.tables.append(
+        Table("Seeds needed to detect a difference (two-sided t test at 5 %, power 80 %)", columns, rows)
+    )
     return section
 
 
-def footings_section(design: Design, verdict: Verdict, pictures: "Pictures") -> Section:
-    section = Section("footings", "Equal footing", "5. The two models on equal footing")
-    section.words.append(
-        "Along a run, WER is read off on the way, before its schedule has ended; that is the same for both models, "
-        "and no run as it would have been had it been planned to end there."
-    )
-    if LR in design.table and design.table[LR].gt(0).any():
-        section.pictures.append(
-            pictures.add(
-                "equal_lr",
-                figures.against_lr(design),
-                "WER against peak lr",
-                "Equal lr: each run, and the lowest at each lr.",
-            )
-        )
-    rows = along(design)
-    if rows is not None:
-        for axis, label in AXES.items():
-            picture = figures.along_the_run(design, rows, axis, label)
-            section.pictures.append(
-                pictures.add(f"equal_{axis}", picture, f"WER against {label}", f"Equal {label}; thin: runs.")
-            )
-    else:
-        section.words.append("The metrics lack audio seconds or lr, so that only equal lr can be looked at.")
-    table = [
-        [text_cell(f.name), amount_cell(f.at), text_cell(f.how),
-         percent_cell(f.small), percent_cell(f.large), text_cell(interval(f.gap))]
-        for f in verdict.footings
-    ]  # fmt: skip
-    columns = columns_of("equal", "#at", "compared", f"#{design.small}, %", f"#{design.large}, %", "gap")
-    section.tables.append(Table("Expected best WER on each footing", columns, table))
-    return section
-
-
-def instruments_section(design: Design, pictures: "Pictures") -> Section:
-    section = Section("instruments", "Instruments", "6. The instruments of the winners and the losers")
+def instruments_section(design: Design, pictures: Pictures) -> Section:
+    """The instruments of the best and the worst runs."""
+    section = Section("instruments", "Instruments", "Instruments of the best and the worst runs")
     found = read_instruments(design)
     if not found:
         section.words.append("The runs logged no instruments.")
         return section
     section.words.append("The best and the worst quarter of each model's runs, by WER on val.")
-    section.pictures.append(
-        pictures.add(
-            "instruments",
-            figures.instruments(design, found),
-            "Instruments over the run",
-            "Solid: best runs; dotted: worst.",
-        )
-    )
+    if telling(found, 1):
+        caption = "Solid: best runs; dotted: worst."
+        figure = figures.instruments(design, found)
+        section.pictures.append(pictures.add("instruments", figure, "Instruments over the run", caption))
     groups = [(m, g) for m in design.models for g in ("best", "worst")]
     section.tables.append(_instrument_table(found, groups))
     return section
@@ -246,55 +234,51 @@ def instruments_section(design: Design, pictures: "Pictures") -> Section:
 
 def _instrument_table(found: list[Instrument], groups: list[tuple[str, str]]) -> Table:
     rows = [
-        [
-            text_cell(i.name),
-            *(digits_cell(i.median.get(g, math.nan)) for g in groups),
-            *(digits_cell(i.last.get(g, math.nan)) for g in groups),
-        ]
+        [text_cell(i.name), *(digits_cell(of.get(g, math.nan)) for of in (i.median, i.last) for g in groups)]
         for i in found
     ]
     names = [f"#{m}, {g}: {what}" for what in ("median", "last") for m, g in groups]
-    return Table(
-        "Instruments: median over the run, and at its end (medians over runs)", columns_of("instrument", *names), rows
-    )
+    title = "Instruments: median over the run, and at its end (medians over runs)"
+    return Table(title, columns_of("instrument", *names), rows)
 
 
-def errors_section(design: Design, errors: Errors | None) -> Section:
-    section = Section("errors", "Errors", "7. Errors: the worst and the most changed utterances")
-    if errors is None:
-        section.words.append(
-            "There are no hypotheses of both models on the same utterances: run folders have them (hypotheses.tsv), "
-            "tables and offline folders of wandb do not."
-        )
+def worst_section(design: Design, count: int, audio: bool) -> Section:
+    """The worst utterances of one model's best run."""
+    section = Section("errors", "Errors", "The worst utterances")
+    found = worst_utterances(design, count, audio)
+    if found is None:
+        section.words.append(f"There are no hypotheses of a run. {HYPOTHESES_ARE_IN}")
         return section
-    d, s = errors.difference, errors.segments
     section.words.append(
-        f"The best run of each model, {errors.runs[0]} and {errors.runs[1]}, on {len(errors.table)} utterances of "
-        f"{errors.part}. These two runs differ by {100 * d.value:+.1f} points of WER [{100 * d.low:+.1f}, "
-        f"{100 * d.high:+.1f}] (paired bootstrap over utterances, p = {d.p:.2g}; matched pairs, p = {s.p:.2g} over "
-        f"{s.segments} segments). That is of two runs, each picked as its model's best, and not of the models: "
-        "seeds are in the verdict."
+        f"The utterances with the highest WER of the best run, {found.run}, out of {found.count:,} of {found.part}."
     )
-    if errors.why_no_audio:
-        section.words.append(f"No audio: {errors.why_no_audio}.")
-    section.utterances = [("The worst", errors.worst), ("The most changed", errors.changed)]
-    if not errors.changed:
-        section.words.append("No utterance has more edits in the one run than in the other.")
-        section.utterances.pop()
+    if found.why_no_audio:
+        section.words.append(f"No audio: {found.why_no_audio}.")
+    if found.shown:
+        section.utterances = [("The worst", found.shown)]
+    else:
+        section.words.append("No utterance has an error.")
     return section
 
 
-def runs_section(design: Design) -> Section:
-    runs = design.runs
+def runs_section(design: Design, table: pd.DataFrame) -> Section:
+    """Every run of the table, those included that are in no comparison."""
     section = Section("runs", "Runs", "All runs")
-    section.words.append(f"{count_statuses(runs.table)}. The whole table: runs.parquet and runs.csv beside this page.")
+    section.words.append(f"{count_statuses(table)}. The complete table is in runs.parquet and runs.csv.")
     if design.left_out:
-        section.words.append(f"In no comparison, or not in all: {'; '.join(design.left_out)}.")
-    section.words += [f"Not read: {note}" for note in runs.notes]
+        section.words.append(f"Left out of some or all comparisons: {'; '.join(design.left_out)}.")
     varied = [c for s in design.settings for c in s.columns]
-    shown = [c for c in ("run", "status", "model", "seed", *varied) if c in runs.table]
+    shown = [c for c in ("run", "status", "model", "seed", *varied) if c in table]
+    section.tables.append(runs_table(table, shown))
+    if len(table) > _MOST_ROWS:
+        section.words.append(f"The table shows the first {_MOST_ROWS:,} of {len(table):,} runs.")
+    return section
+
+
+def runs_table(table: pd.DataFrame, shown: list[str]) -> Table:
+    """Runs with those columns, their scores and their errors."""
     rows = []
-    for row in runs.table.head(_MOST_ROWS).to_dict("records"):
+    for row in table.head(_MOST_ROWS).to_dict("records"):
         status = str(row["status"])
         cells = [
             text_cell(row[c]) if c != "status" else text_cell(status, "" if status == "completed" else "bad")
@@ -305,32 +289,16 @@ def runs_section(design: Design) -> Section:
         rows.append(cells)
     names = [c if c in ("run", "status", "model") else f"#{c}" for c in shown]
     columns = columns_of(*names, "#val WER, %", "#val CER, %", "#test WER, %", "#steps", "error")
-    section.tables.append(Table("Every run that was found", columns, rows))
-    if len(runs.table) > _MOST_ROWS:
-        section.words.append(f"The table shows the first {_MOST_ROWS:,} of {len(runs.table):,} runs.")
-    return section
-
-
-def claims_table(verdict: Verdict) -> Table:
-    rows = [
-        [text_cell(c.question, "wide"), text_cell("shown" if c.shown else "not shown", "" if c.shown else "soft"),
-         text_cell(interval(c.estimate) if c.estimate.value == c.estimate.value else "-"),
-         digits_cell(c.estimate.p), digits_cell(c.corrected), text_cell(c.why_not or c.answer, "wide")]
-        for c in verdict.claims
-    ]  # fmt: skip
-    columns = columns_of("question", "answer", "gap, or its change", "#p", "#p after Holm", "seen")
-    return Table("All claims that were tested, one family", columns, rows)
-
-
-def describe_runs(design: Design) -> str:
-    return f"{count_statuses(design.runs.table)}. Compared: {design.large} (the larger) less {design.small}."
+    return Table("Every run that was found", columns, rows)
 
 
 def count_statuses(table: pd.DataFrame) -> str:
+    """The number of runs by status."""
     by_status = table["status"].value_counts()
-    return f"{len(table)} runs: {', '.join(f'{count} {status}' for status, count in by_status.items())}"
+    return f"{counted(len(table), 'run')}: {', '.join(f'{count} {status}' for status, count in by_status.items())}"
 
 
 def describe_reference(design: Design) -> str:
+    """The reference settings, and where they are from."""
     values = ", ".join(f"{name} = {' & '.join(map(say, value))}" for name, value in design.reference.items())
     return f"{values} ({design.reference_from})" if values else "nothing varies"

@@ -1,4 +1,4 @@
-"""Utterances side by side: what each model made of them, aligned, with their audio; and what utterances can tell."""
+"""Hypotheses of both models compared by utterance: alignments, audio, and the error from sampling utterances."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from khasr.study.design import Design
 
 @dataclass(frozen=True)
 class Cell:
-    """A place of an alignment: equal, replace, delete or insert; a side without a word is empty."""
+    """A position of an alignment: equal, replace, delete or insert; a side without a word is empty."""
 
     kind: str
     reference: str
@@ -38,7 +38,7 @@ class Shown:
     """An utterance as the page shows it.
 
     Attributes:
-        audio: as a data: URI; empty where it is not to be had.
+        audio: as a data: URI; empty if it is not available.
     """
 
     id: str
@@ -55,8 +55,8 @@ class Errors:
     Attributes:
         runs: their names.
         part: val or test.
-        why_no_audio: in words, where there is none.
-        difference: of WER, the large model's run less the small one's; `segments` the matched-pairs test of the same.
+        why_no_audio: the reason, if there is none.
+        difference: of WER, the large model's run minus the small one's; `segments` is the matched-pairs test of it.
     """
 
     runs: tuple[str, str]
@@ -70,7 +70,7 @@ class Errors:
 
 
 def align_words(reference: str, hypothesis: str) -> list[Cell]:
-    """The words of both, one under the other."""
+    """The alignment of the words of both."""
     cells = []
     for pair in align(reference.split(), hypothesis.split()):
         for i in range(max(len(pair.reference), len(pair.hypothesis))):
@@ -80,7 +80,7 @@ def align_words(reference: str, hypothesis: str) -> list[Cell]:
 
 
 def compare_errors(design: Design, count: int = 10, audio: bool = True) -> Errors | None:
-    """The worst and the most changed utterances of each model's best run; None where hypotheses of both are lacking."""
+    """The worst and the most changed utterances of each model's best run; None if a model has no hypotheses."""
     table = design.runs.hypotheses
     runs = []
     for model in design.models:
@@ -102,7 +102,7 @@ def compare_errors(design: Design, count: int = 10, audio: bool = True) -> Error
     sounds: dict[str, str] = {}
     why_no_audio = "left out by --no-audio"
     if audio:
-        sounds, why_no_audio = _recordings(design.runs.configs.get(runs[0], {}), [*worst["id"], *changed["id"]])
+        sounds, why_no_audio = recordings(design.runs.configs.get(runs[0], {}), [*worst["id"], *changed["id"]])
     shown = [[_show(row, design.models, sounds) for row in rows.to_dict("records")] for rows in (worst, changed)]
     small, large, words = (both[c].to_numpy(float) for c in ("edits_small", "edits_large", "words"))
     texts = zip(both["reference"], both["hypothesis_large"], both["hypothesis_small"], strict=True)
@@ -115,7 +115,7 @@ def compare_errors(design: Design, count: int = 10, audio: bool = True) -> Error
 
 
 def utterance_error(design: Design, cell: str) -> float:
-    """Squared error of the gap at a setting from its utterances being a sample; 0 where hypotheses are lacking.
+    """Squared error of the gap at a setting from the sampling of utterances; 0 if a model has no hypotheses.
 
     The edits of each model's runs are averaged, utterance by utterance, and the pairs resampled.
     """
@@ -140,7 +140,7 @@ def _side_by_side(table: pd.DataFrame, small: str, large: str) -> pd.DataFrame:
     return both.rename(columns={"reference_small": "reference", "words_small": "words", "seconds_small": "seconds"})
 
 
-def _show(row: dict[str, Any], models: tuple[str, str], sounds: dict[str, str]) -> Shown:
+def _show(row: dict[str, Any], models: tuple[str, ...], sounds: dict[str, str]) -> Shown:
     sides = [
         Side(model, int(row[f"edits_{side}"]), align_words(row["reference"], row[f"hypothesis_{side}"]))
         for model, side in zip(models, ("small", "large"), strict=True)
@@ -148,8 +148,8 @@ def _show(row: dict[str, Any], models: tuple[str, str], sounds: dict[str, str]) 
     return Shown(row["id"], float(row["seconds"]), int(row["words"]), sides, sounds.get(row["id"], ""))
 
 
-def _recordings(config: dict[str, Any], ids: Sequence[str]) -> tuple[dict[str, str], str]:
-    """The audio of utterances as data: URIs (MP3, which every browser plays), and why there is none."""
+def recordings(config: dict[str, Any], ids: Sequence[str]) -> tuple[dict[str, str], str]:
+    """The audio of utterances as data: URIs (MP3, which every browser plays), and the reason if there is none."""
     import soundfile
     from omegaconf import OmegaConf
 
@@ -160,7 +160,7 @@ def _recordings(config: dict[str, Any], ids: Sequence[str]) -> tuple[dict[str, s
 
     wanted = set(ids)
     try:
-        # The corpus's own section: what else an older or newer khasr wrote there does not matter here.
+        # Only the section of the corpus: other sections may be of an older or newer version.
         options = cast(DataConfig, OmegaConf.to_object(from_plain({"data": config["data"]}).data))
         audio, _ = load_audio(read_corpus(options), cache_folder(options), progress=False)
         found = {}
@@ -169,6 +169,6 @@ def _recordings(config: dict[str, Any], ids: Sequence[str]) -> tuple[dict[str, s
             file = io.BytesIO()
             soundfile.write(file, np.asarray(row["waveform"], np.int16), SAMPLE_RATE, format="MP3")
             found[str(row["id"])] = "data:audio/mpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    except Exception as error:  # a page without audio is better than none, and says why
+    except Exception as error:  # the page is written without audio, with the reason
         return {}, f"the corpus could not be read here: {' '.join(str(error).split())[:300]}"
     return found, "" if found else "the corpus as it is here has none of these utterances"

@@ -1,4 +1,4 @@
-"""What wandb leaves on disk: offline folders, and the table that its pages export as CSV."""
+"""Files of wandb: offline folders, and the CSV table that a project's page exports."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ _RECORD_HEADER = 7  # checksum (4), length (2), kind (1)
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
-# The states of wandb's pages in khasr's words.
+# khasr's status for each state of wandb.
 _STATUS = {"finished": "completed", "failed": "failed", "crashed": "interrupted", "killed": "interrupted"}
 
 
@@ -42,11 +42,11 @@ _ABOUT = {
 
 @dataclass
 class WandbRun:
-    """A run as wandb has it.
+    """A run as recorded by wandb.
 
     Attributes:
         options: by dotted name.
-        rows: of metrics, each with its step.
+        rows: metrics, one row per step, with `step`.
     """
 
     name: str
@@ -56,19 +56,19 @@ class WandbRun:
 
 
 def read_offline(folders: list[Path]) -> WandbRun:
-    """One run from its offline folders, several where it was resumed, oldest first.
+    """A run from its offline folders, of which a resumed run has several.
 
-    A file that a crash cut short gives the records before the cut; without an exit record the run was interrupted.
+    Of a file truncated by a crash, the records before the end are read. A run without an exit record is interrupted.
 
     Raises:
-        ValueError: a folder without a wandb file, or a file that is not one.
+        ValueError: a folder has no .wandb file, or the file is not one.
     """
     run = WandbRun(name=folders[-1].name.rsplit("-", 1)[-1], status="interrupted")
     by_step: dict[int, dict[str, float]] = {}
     for folder in sorted(folders):
         files = sorted(folder.glob("run-*.wandb"))
         if not files:
-            raise ValueError(f"{folder}: no run-*.wandb in it. Expected an offline folder as wandb leaves it.")
+            raise ValueError(f"{folder}: no file run-*.wandb. Expected an offline folder of wandb.")
         run.status = "interrupted"
         for record in read_records(files[0]):
             kind = record.WhichOneof("record_type")
@@ -90,17 +90,17 @@ def read_offline(folders: list[Path]) -> WandbRun:
 
 
 def read_export(path: Path) -> list[WandbRun]:
-    """The runs of a table exported from wandb's page: a row each, with the last value of each metric.
+    """The runs of a table exported from a project's page: one row per run, with the last value of each metric.
 
     Raises:
-        ValueError: not such a table.
+        ValueError: the file is not such a table.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"Name", "State"} <= set(rows[0]):
         raise ValueError(
-            f"{path}: not a table exported from wandb. Expected columns Name and State, then options (optimizer.lr) "
-            "and metrics (val/wer): on the project's page, Runs, Export, CSV."
+            f"{path}: not a table exported from wandb. Expected the columns Name and State, options (optimizer.lr) and "
+            "metrics (val/wer). Export it on the project's page: Runs, Export, CSV."
         )
     runs = []
     for row in rows:
@@ -116,7 +116,7 @@ def read_export(path: Path) -> list[WandbRun]:
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options by dotted name; lists as JSON, so that each is one value."""
+    """Options by dotted name; lists as JSON text."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict) and value:
@@ -145,14 +145,14 @@ def _value(text: str) -> Any:
 
 
 def read_records(path: Path) -> Iterator[Any]:
-    """The protocol buffers of a .wandb file, a log of records in blocks as LevelDB's (its log_format.md)."""
-    # wandb's Python package has had no reader since its core became a binary.
+    """The records of a .wandb file, a log in blocks with the format of LevelDB's (its log_format.md)."""
+    # wandb's Python package has no reader since its core is a binary.
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     data = path.read_bytes()
     if data[:4] != b":W&B":
-        raise ValueError(f"{path}: not a file of wandb's: it begins with {data[:4]!r}. Expected b':W&B'.")
+        raise ValueError(f"{path}: not a file of wandb: it begins with {data[:4]!r}. Expected b':W&B'.")
     at, whole = _FILE_HEADER, b""
     while at + _RECORD_HEADER <= len(data):
         left = _BLOCK - at % _BLOCK
@@ -163,7 +163,7 @@ def read_records(path: Path) -> Iterator[Any]:
         piece = data[at + _RECORD_HEADER : at + _RECORD_HEADER + length]
         at += _RECORD_HEADER + length
         if len(piece) < length or kind not in (_FULL, _FIRST, _MIDDLE, _LAST):
-            return  # cut short
+            return  # truncated
         whole = piece if kind in (_FULL, _FIRST) else whole + piece
         if kind in (_FULL, _LAST):
             record = Record()

@@ -1,20 +1,21 @@
-"""Numbers, values and differences of WER in words."""
+"""Numbers, values and differences of WER as text."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from khasr.study.statistics import Estimate
 
 
 def say(value: Any) -> str:
-    """A value as one writes it."""
+    """A value of an option as text."""
     if value is None:
         return "unset"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def points(value: float) -> str:
-    """WER as percent."""
+    """A WER in percent, without the sign."""
     return f"{100 * value:.1f}"
 
 
@@ -26,13 +27,20 @@ def interval(estimate: Estimate) -> str:
 
 
 def counted(count: int, what: str) -> str:
+    """A number and a noun, in the plural where it is not 1."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def amount_of(value: float) -> str:
-    """So much of an axis."""
+    """A number with few digits."""
     return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"
 
 
 def value_text(value: tuple[object, ...]) -> str:
+    """The values of a setting of one or several options."""
     return " & ".join(map(say, value))
+
+
+def joined(items: Sequence[str]) -> str:
+    """The items with commas and `and`."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

@@ -1,4 +1,4 @@
-"""The study's pictures: what they choose to show, and whether their axes can be read."""
+"""The pictures of a study: what they show, and whether their axes can be read."""
 
 from matplotlib.figure import Figure
 
@@ -16,20 +16,22 @@ def instrument(name: str, best: float, worst: float) -> Instrument:
     return Instrument(name, ends, dict(ends), {})
 
 
-def test_the_picture_has_the_instruments_that_tell_winners_from_losers() -> None:
+def test_instruments_shown() -> None:
+    """Those in which the best and the worst runs differ most, of each family in turn."""
     found = [
         instrument("drift/feature_encoder", 0.0, 0.0),  # frozen
         instrument("drift/head", 5.0, 5.5),
         instrument("drift/layer_00", 0.2, 0.02),
         instrument("drift/layer_01", 0.2, 0.03),
-        instrument("time/forward", 1.0, 9.0),  # another machine's
+        instrument("time/forward", 1.0, 9.0),  # depends on the machine
         instrument("train/loss", 0.5, 1.0),
     ]
     assert [i.name for i in telling(found, 8)] == ["drift/layer_00", "train/loss", "drift/layer_01", "drift/head"]
     assert len(telling(found, 2)) == 2
 
 
-def test_a_logarithmic_axis_of_less_than_a_decade_has_few_labels() -> None:
+def test_short_logarithmic_axis() -> None:
+    """An axis of less than a decade has few labels."""
     runs, _ = simulate(Plan(seeds=2), "cause", 0)
     design = build_design(runs)
     design.table["optimizer.lr"] = [2e-4 + 1e-5 * (i % 80) for i in range(len(design.table))]
@@ -43,7 +45,8 @@ def test_a_logarithmic_axis_of_less_than_a_decade_has_few_labels() -> None:
     assert sum(low <= float(label) <= high for label in labels) <= 5
 
 
-def test_long_names_of_settings_leave_room_for_what_they_did() -> None:
+def test_long_names() -> None:
+    """Long names of settings leave room for the axes."""
     runs, _ = simulate(Plan(seeds=2), "cause", 0)
     design = build_design(runs)
     together = "model.activation_dropout & model.mask_feature_prob & model.mask_time_prob"

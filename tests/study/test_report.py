@@ -1,4 +1,4 @@
-"""python -m khasr.report: the page as a reader meets it, in a browser where there is one."""
+"""python -m khasr.report: its page of a comparison, in a browser if there is one."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folders of a simulated study, with a corpus of sounds, and hostile text wherever a run can bring text."""
+    """Run folders of a simulated study with a corpus, and hostile text wherever a run can contain text."""
     root = tmp_path_factory.mktemp("study")
     runs, _ = simulate(Plan(seeds=2), "cause", 0)
     write_folders(runs, root / "runs", hypotheses=8)
@@ -76,11 +76,11 @@ def report(study: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -
     return out
 
 
-def test_the_page_is_whole_and_by_itself(report: Path) -> None:
+def test_self_contained(report: Path) -> None:
     page = (report / "index.html").read_text(encoding="utf-8")
     for picture in ("learning_curves", "best_of_n", "importance", "main_effects", "seeds", "equal_lr", "equal_audio"):
         assert (report / f"{picture}.png").read_bytes()[:4] == b"\x89PNG"
-    assert page.count("<h2>") == 9
+    assert page.count("<h2>") == 10
     addresses = re.findall(r"""<[^>]*?\b(?:src|href)="([^"]{1,20})""", page)
     assert len(addresses) > 20
     assert all(address.startswith(("#", "data:")) for address in addresses)
@@ -88,9 +88,9 @@ def test_the_page_is_whole_and_by_itself(report: Path) -> None:
     assert "script-src 'sha256-" in page
 
 
-def test_text_of_runs_is_text(report: Path) -> None:
+def test_hostile_text(report: Path) -> None:
+    """Text of the runs is escaped: one script and one style, both ours, and no tag of a run."""
     page = (report / "index.html").read_text(encoding="utf-8")
-    # One script and one style, both ours; nothing of the runs opens a tag.
     assert len(re.findall(r"<script\b", page)) == len(re.findall(r"<style\b", page)) == 1
     for tag in ("<img src=x", "<svg", "<iframe"):
         assert tag not in page
@@ -98,7 +98,7 @@ def test_text_of_runs_is_text(report: Path) -> None:
     assert "49 ${" not in page
 
 
-def test_every_run_is_on_the_page_and_in_the_table(report: Path, study: Path) -> None:
+def test_every_run_is_listed(report: Path, study: Path) -> None:
     with (report / "runs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(list((study / "runs").iterdir()))
@@ -108,7 +108,7 @@ def test_every_run_is_on_the_page_and_in_the_table(report: Path, study: Path) ->
     assert "results.json" in page or "Expecting value" in page
 
 
-def test_mistakes_are_told_in_a_paragraph(tmp_path: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(tmp_path: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda: main([str(tmp_path), "--out", str(tmp_path / "out")])) == 2
     assert "No run in" in capsys.readouterr().err
     assert guarded(lambda: main([str(study / "runs"), "--out", str(tmp_path / "out"), "--large", "huge"])) == 2
@@ -118,19 +118,20 @@ def test_mistakes_are_told_in_a_paragraph(tmp_path: Path, study: Path, capsys: p
     assert exit_.value.code == 2
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_without_torch() -> None:
     code = "import sys; sys.argv[1:] = ['--help']; import khasr.report as r\ntry: r.main()\nexcept SystemExit: pass\n"
     code += "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "--reference" in done.stdout
+    assert "--by OPTION" in done.stdout
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        # Root has no sandbox in a container; the page is ours.
+        # The sandbox does not work for root in a container.
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
@@ -138,36 +139,37 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, report: Path) -> Iterator[Any]:
-    """The page, opened; what the console said and what was asked of a network are kept with it."""
+    """The page, opened, with the messages of its console and the requests that it made."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.said, opened.asked = [], []
-    opened.on("console", lambda message: opened.said.append(message.text))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("dialog", lambda dialog: (opened.said.append("dialog"), dialog.dismiss()))
-    opened.on("request", lambda request: opened.asked.append(request.url))
+    opened.messages, opened.requests = [], []
+    opened.on("console", lambda message: opened.messages.append(message.text))
+    opened.on("pageerror", lambda error: opened.messages.append(str(error)))
+    opened.on("dialog", lambda dialog: (opened.messages.append("dialog"), dialog.dismiss()))
+    opened.on("request", lambda request: opened.requests.append(request.url))
     opened.goto((report / "index.html").as_uri())
     yield opened
     opened.close()
 
 
 @needs_browser
-def test_the_browser_has_nothing_to_complain_about_and_nothing_to_fetch(page: Any) -> None:
+def test_console_and_requests(page: Any) -> None:
     page.wait_for_timeout(300)
-    assert page.said == []
-    assert [url for url in page.asked if not url.startswith(("file:", "data:"))] == []
+    assert page.messages == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
 
 
 @needs_browser
-def test_text_injected_past_the_escaping_would_not_run_either(page: Any) -> None:
+def test_content_security_policy(page: Any) -> None:
+    """A handler that were injected past the escaping would not run."""
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked=1\">')")
     page.wait_for_timeout(200)
     assert page.evaluate("window.hacked") is None
 
 
 @needs_browser
-def test_khmer_is_set_in_the_embedded_font(page: Any) -> None:
+def test_khmer_font(page: Any) -> None:
     page.evaluate("document.fonts.ready.then(() => 0)")
     loaded = page.evaluate("[...document.fonts].filter(f => f.status === 'loaded').map(f => f.family)")
     assert any("Noto Sans Khmer khasr" in family for family in loaded)
@@ -178,7 +180,7 @@ def test_khmer_is_set_in_the_embedded_font(page: Any) -> None:
 
 
 @needs_browser
-def test_sorting_sorts_by_click_and_by_keyboard(page: Any) -> None:
+def test_sorting(page: Any) -> None:
     table = page.locator("#runs table")
     heading = table.locator("th", has_text="val WER")
     column = heading.evaluate("th => th.cellIndex")
@@ -191,7 +193,7 @@ def test_sorting_sorts_by_click_and_by_keyboard(page: Any) -> None:
     numbers = [float(v) for v in values if v]
     assert len(numbers) > 10
     assert numbers == sorted(numbers)
-    assert values[len(numbers) :] == [""] * (len(values) - len(numbers))  # what is missing stands last
+    assert values[len(numbers) :] == [""] * (len(values) - len(numbers))  # missing values are last
     assert heading.get_attribute("aria-sort") == "ascending"
     heading.locator("button").focus()
     page.keyboard.press("Enter")
@@ -203,7 +205,7 @@ def test_sorting_sorts_by_click_and_by_keyboard(page: Any) -> None:
 
 
 @needs_browser
-def test_the_player_plays_and_one_at_a_time(page: Any) -> None:
+def test_players(page: Any) -> None:
     players = page.locator("audio")
     assert players.count() >= 2
     for i in range(2):
@@ -211,13 +213,13 @@ def test_the_player_plays_and_one_at_a_time(page: Any) -> None:
         page.wait_for_function("i => document.querySelectorAll('audio')[i].currentTime > 0.05", arg=i, timeout=10_000)
     assert players.nth(0).evaluate("player => player.paused")
     assert players.nth(1).evaluate("player => player.duration") == pytest.approx(1.0, abs=0.15)
-    assert page.said == []
+    assert page.messages == []
 
 
 @needs_browser
-def test_a_keyboard_reaches_everything_and_nothing_is_cut_off_on_a_phone(page: Any) -> None:
+def test_keyboard_and_phone(page: Any) -> None:
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "To the verdict"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the result"
     assert page.evaluate("[...document.querySelectorAll('.scroll')].every(e => e.tabIndex === 0 && e.ariaLabel)")
     assert page.evaluate("[...document.images].every(image => image.alt)")
     page.set_viewport_size({"width": 390, "height": 844})

@@ -1,4 +1,4 @@
-"""Reading runs: folders in every state, wandb's offline folders and its exported table."""
+"""Reading runs: folders in every state, offline folders of wandb and its exported table."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,8 @@ def row(runs: Runs, name: str) -> pd.Series:
     return runs.table.set_index("run").loc[name]
 
 
-def test_a_run_folder_is_a_row_with_its_options_scores_and_curves(tmp_path: Path) -> None:
+def test_run_folder(tmp_path: Path) -> None:
+    """A row with its options and scores, its curves and its hypotheses."""
     folder = write_run(tmp_path / "sweep" / "0")
     header = "id\treference\thypothesis\tedits\tseconds\tpart\n"
     (folder / "hypotheses.tsv").write_text(header + 'u1\tក "ខ\tក\t1\t1.000\tval\nu2\tcut\n', encoding="utf-8")
@@ -40,15 +41,16 @@ def test_a_run_folder_is_a_row_with_its_options_scores_and_curves(tmp_path: Path
     assert found["lr_area"] == pytest.approx(10 * 0.0005 + 10 * 0.001 + 10 * 0.0005)
     assert found["flops"] == 6 * 1000 * 150 * 50
     assert runs.hypotheses.iloc[0].to_dict() == {
-        "run": "sweep/0", "part": "val", "id": "u1", "reference": 'ក "ខ', "hypothesis": "ក", "edits": 1, "words": 2,
+        "run": "sweep/0", "part": "val", "id": "u1", "speaker": "", "reference": 'ក "ខ', "hypothesis": "ក", "edits": 1, "words": 2,
         "seconds": 1.0,
     }  # fmt: skip
-    assert any("1 lines have not the columns" in note for note in runs.notes)
+    assert any("1 lines do not have the columns of the header" in note for note in runs.notes)
     wers = runs.curves[runs.curves["metric"] == "val/wer"]
     assert list(zip(wers["step"], wers["value"], strict=True)) == [(20, 0.9), (30, 0.5)]
 
 
-def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
+def test_damaged_runs(tmp_path: Path) -> None:
+    """Each is a row with its status, and what could not be read is in the notes."""
     write_run(tmp_path / "diverged", status="diverged", val=None, error="Diverged: not finite")
     write_run(tmp_path / "odd", status="exploded")
     (write_run(tmp_path / "killed") / "results.json").unlink()
@@ -57,7 +59,7 @@ def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
     runs = read_runs([tmp_path])
     assert len(runs.table) == 5
     assert row(runs, "diverged")["status"] == "diverged"
-    assert row(runs, "diverged")["wer"] == 0.5  # the lowest on its way
+    assert row(runs, "diverged")["wer"] == 0.5  # the lowest of its validations
     assert row(runs, "killed")["status"] == "failed"
     assert row(runs, "odd")["status"] == "failed"
     for name in ("cut", "listed"):
@@ -65,7 +67,7 @@ def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
     assert sum("exploded" in n or "cut" in n or "listed" in n for n in runs.notes) == 3
 
 
-def test_the_table_is_the_same_as_parquet_and_csv(tmp_path: Path) -> None:
+def test_written_tables(tmp_path: Path) -> None:
     for i in range(3):
         write_run(tmp_path / "runs" / str(i), status="failed" if i else "completed", error="x" if i else None)
     runs = read_runs([tmp_path / "runs"])
@@ -90,7 +92,8 @@ def test_formulas(cell: object, written: object) -> None:
     assert found.iloc[0, 0] == written
 
 
-def test_models_of_one_name_and_several_sizes_are_told_apart(tmp_path: Path) -> None:
+def test_sizes_of_one_name(tmp_path: Path) -> None:
+    """Models of one name and several sizes have the size in their labels."""
     for i, parameters in enumerate((1_200_000, 1_203_000, 4_800_000)):
         write_run(
             tmp_path / str(i), train={"steps": 30, "parameters": parameters, "audio_seconds": 1.0, "seconds": 1.0}
@@ -98,7 +101,7 @@ def test_models_of_one_name_and_several_sizes_are_told_apart(tmp_path: Path) -> 
     assert list(read_runs([tmp_path]).table["model"]) == ["tiny 1.2M", "tiny 1.2M", "tiny 4.8M"]
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_runs([tmp_path / "nowhere"])
     with pytest.raises(FileNotFoundError, match=r"No run in .* Expected folders with a results.json"):
@@ -108,14 +111,14 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         read_runs([tmp_path / "a.csv"])
 
 
-def test_the_area_under_the_lr_is_its_sum_over_steps() -> None:
+def test_lr_area() -> None:
     rows = [{"step": float(s), "train/lr": s / 100} for s in range(1, 101)]
     assert lr_areas(rows)[-1][1] == pytest.approx(sum(r["train/lr"] for r in rows), rel=0.02)
 
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of wandb's own, offline, with a value long enough to span the file's blocks."""
+    """An offline run of wandb with a value long enough to span several blocks of its file."""
     folder = tmp_path_factory.mktemp("offline")
     config = {"model": {"name": "tiny", "architecture": {"layers": 2, "hidden_size": 8, "intermediate_size": 16}}}
     config |= {"optimizer": {"lr": 1e-3, "betas": [0.9, 0.98]}, "seed": 3, "note": "x" * 100_000}
@@ -125,11 +128,11 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run.log({"train/lr": 1e-3, "train/audio_seconds": 5.0 * step, "trainer/global_step": step})
         run.log({"val/wer": 1 - step / 50, "trainer/global_step": step})
     run.finish()
-    wandb.teardown()  # its service writes the last block when it ends
+    wandb.teardown()  # its service writes the last block at its end
     return folder
 
 
-def test_an_offline_run_of_wandbs_is_a_row(offline: Path) -> None:
+def test_offline_run(offline: Path) -> None:
     runs = read_runs([offline])
     assert len(runs.table) == 1
     found = runs.table.iloc[0]
@@ -139,7 +142,8 @@ def test_an_offline_run_of_wandbs_is_a_row(offline: Path) -> None:
     assert found["parameters"] == 2 * (4 * 64 + 2 * 8 * 16)
 
 
-def test_an_offline_run_that_was_cut_short_is_interrupted(offline: Path, tmp_path: Path) -> None:
+def test_truncated_offline_run(offline: Path, tmp_path: Path) -> None:
+    """It is interrupted; a file that is not wandb's is unreadable."""
     whole = next(offline.rglob("run-*.wandb"))
     folder = tmp_path / "offline-run-20260101_000000-abc"
     folder.mkdir()
@@ -152,7 +156,8 @@ def test_an_offline_run_that_was_cut_short_is_interrupted(offline: Path, tmp_pat
     assert list(read_runs([tmp_path]).table["status"]) == ["unreadable"]
 
 
-def test_a_run_with_its_own_folder_is_not_read_twice(offline: Path, tmp_path: Path) -> None:
+def test_run_folder_with_wandb(offline: Path, tmp_path: Path) -> None:
+    """A run with a run folder and an offline folder is read once."""
     run = write_run(tmp_path / "run")
     inside = next(offline.rglob("offline-run-*"))
     (run / "wandb").mkdir()
@@ -161,7 +166,7 @@ def test_a_run_with_its_own_folder_is_not_read_twice(offline: Path, tmp_path: Pa
     assert list(read_runs([tmp_path, offline]).table["source"]) == ["folder"]
 
 
-def test_an_exported_table_is_rows(tmp_path: Path) -> None:
+def test_exported_table(tmp_path: Path) -> None:
     path = tmp_path / "export.csv"
     path.write_text(
         '"Name","State","Notes","Created","optimizer.lr","model.name","seed","val/wer","trainer/global_step"\n'
