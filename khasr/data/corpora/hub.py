@@ -270,7 +270,7 @@ def _read_parquet(
         table = _quietly(
             lambda: datasets.load_dataset("parquet", data_files=names, split="train", cache_dir=cache), ", ".join(names)
         )
-        rows = [pq.ParquetFile(path).metadata.num_rows for path in paths]
+        rows = _quietly(lambda: [pq.ParquetFile(path).metadata.num_rows for path in paths], ", ".join(names))
         return _Split(table, np.cumsum([0, *rows[:-1]]).tolist(), [path.parent for path in paths])
 
     return {split: read(paths) for split, paths in by_split.items()}, notes
@@ -294,7 +294,13 @@ def _quietly(read: Callable[[], Any], source: str) -> Any:
     datasets.disable_progress_bars()
     try:
         return read()
-    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError, ValueError) as error:
+    except (
+        datasets.exceptions.DatasetGenerationError,
+        datasets.exceptions.DatasetNotFoundError,
+        ValueError,
+        OSError,
+    ) as error:
+        # Arrow's errors of damaged files are an OSError without a number.
         why = str(error.__cause__ or error).strip().splitlines()
         if any(isinstance(e, OSError) and e.errno for e in (error, error.__cause__)):
             raise

@@ -112,10 +112,17 @@ def test_loading_script(tmp_path: Path) -> None:
         read_corpus(HubConfig(root=str(tmp_path)))
 
 
-def test_bad_parquet(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as a dataset"):
-        read_corpus(HubConfig(root=str(tmp_path / "a.parquet")))
+@pytest.mark.parametrize("damage", ["text", "footer", "cut"])
+def test_bad_parquet(damage: str, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", 3)
+    data = bytearray(path.read_bytes())
+    if damage == "footer":
+        start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        data[start : start + 20] = bytes(20)
+    path.write_bytes({"text": b"PAR1 no", "footer": bytes(data), "cut": bytes(data[: len(data) // 2])}[damage])
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as a dataset") as caught:
+        read_corpus(HubConfig(root=str(path)))
+    assert "\n" not in str(caught.value)
 
 
 class Hub:
