@@ -60,7 +60,7 @@ def tried_section(design: Design) -> Section:
     ]  # fmt: skip
     columns = columns_of(
         "model", "#runs", "#learned", f"#WER {100 * LEARNED_BELOW:.0f} % or more", "#diverged",
-        "#diverged after learning", "#failed (error, lost machine)", "#interrupted",
+        "#diverged late", "#failed", "#interrupted",
     )  # fmt: skip
     section.tables.append(Table("How the runs ended", columns, counts))
     found = edges(design)
