@@ -13,6 +13,7 @@ from khasr.study.elements import (
     Section,
     Table,
     TableCell,
+    amount_cell,
     columns_of,
     digits_cell,
     needed_cell,
@@ -66,8 +67,8 @@ def tried_section(design: Design) -> Section:
     found = edges(design)
     if found:
         rows = [
-            [text_cell(e.model), text_cell(e.option, "wide"), digits_cell(e.low), digits_cell(e.high),
-             number_cell(e.count, 0), digits_cell(e.best), text_cell(e.end or "no", "bad" if e.end else "soft")]
+            [text_cell(e.model), text_cell(e.option, "wide"), amount_cell(e.low), amount_cell(e.high),
+             number_cell(e.count, 0), amount_cell(e.best), text_cell(e.end or "no", "bad" if e.end else "soft")]
             for e in found
         ]  # fmt: skip
         columns = columns_of("model", "option", "#lowest tried", "#highest tried", "#values", "#best", "at the edge")
