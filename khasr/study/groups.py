@@ -74,6 +74,8 @@ def split_by_utterances(runs: Runs) -> dict[str, Runs]:
         kept = (keys == key) & readable | (~readable if place == 0 else False)
         first = runs.table[(keys == key) & readable].iloc[0]
         differing = [c for c in columns if runs.table.loc[readable, c].map(_text).nunique() > 1]
+        if "data.name" in differing and runs.table.loc[readable, "data.name"].map(_text).nunique() == len(groups):
+            differing = ["data.name"]
         words = [str(first[c]).rstrip("/").rsplit("/", 1)[-1] for c in differing if first[c] == first[c]]
         name = re.sub(r"[^\w.-]+", "_", "_".join(words))[:60].strip("._") or "unknown"
         found[name if name not in found else f"{name}_{place + 1}"] = runs.where(kept)
