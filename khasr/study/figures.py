@@ -98,8 +98,8 @@ def learning_curves(design: Design, best: dict[str, str]) -> Figure:
     if len(design.models) == 1 and len(cells) <= _MOST_COLOURS:
         cells = sorted(cells, key=lambda cell: _order_of_cell(design, cell))
         for place, cell in enumerate(cells):
-            colour = colormaps["viridis"](0.92 * place / max(1, len(cells) - 1))
-            _draw_runs(axes, rows[rows["cell"] == cell], colour, {cell: ("-", cell)}, cell)
+            shade = colormaps["viridis"](0.92 * place / max(1, len(cells) - 1))
+            _draw_runs(axes, rows[rows["cell"] == cell], shade, {cell: ("-", cell)}, cell)
     else:
         for model, colour in _sides(design):
             bold = {design.reference_cell: ("--", f"{model}, reference")}

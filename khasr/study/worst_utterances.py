@@ -41,7 +41,8 @@ def worst_utterances(design: Design, count: int = 10, audio: bool = True) -> Wor
     order = pd.DataFrame({"rate": lines["edits"] / lines["words"].clip(lower=1), "id": lines["id"]})
     order = order[lines["edits"] > 0].sort_values(["rate", "id"], ascending=[False, True]).head(count)
     worst = lines.loc[order.index].to_dict("records")
-    sounds, why_no_audio = {}, "left out by --no-audio"
+    sounds: dict[str, str] = {}
+    why_no_audio = "left out by --no-audio"
     if audio:
         sounds, why_no_audio = recordings(design.runs.configs.get(run, {}), [row["id"] for row in worst])
     shown = [

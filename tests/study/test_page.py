@@ -20,13 +20,14 @@ from tests.simulated_study import Plan, simulate
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are composed and not drawn, which takes most of a page's time."""
+    """Pictures are composed and not drawn, and no forests are fitted: these take most of a page's time."""
 
     def add(self: Pictures, name: str, figure: Figure, alt: str, caption: str) -> Picture:
         legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         return Picture("data:,", alt, f"{caption} Legend: {', '.join(legends)}")
 
     monkeypatch.setattr(Pictures, "add", add)
+    monkeypatch.setattr("khasr.study.sections.importances", lambda design, model: [])
 
 
 def sections(design: Design, folder: Path) -> dict[str, str]:
