@@ -34,7 +34,12 @@ def test_second_process(tmp_path: Path) -> None:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
-        with pytest.raises(ValueError, match=r"in use: a running process trains, tunes, evaluates or exports this run") as caught, lock_run(folder):
+        with (
+            pytest.raises(
+                ValueError, match=r"in use: a running process trains, tunes, evaluates or exports this run"
+            ) as caught,
+            lock_run(folder),
+        ):
             pass
         assert "\n" not in str(caught.value)
     finally:
