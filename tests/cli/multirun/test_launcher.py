@@ -195,6 +195,7 @@ def test_real_runs(corpus: Path, tmp_path: Path, launcher: str, seeds: str) -> N
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    outcomes = [read_outcome(folder) for folder in tmp_path.glob("sweep/seed-*")]
-    assert [outcome.status for outcome in outcomes if outcome] == ["completed"] * len(seeds.split(","))
-    assert f"{len(outcomes)} completed\n" in done.stdout
+    outcomes = [read_outcome(folder) for folder in tmp_path.glob("sweep/*/")]
+    statuses = [outcome.status for outcome in outcomes if outcome]
+    assert statuses == ["completed"] * len(seeds.split(","))
+    assert f"{len(statuses)} completed\n" in done.stdout
