@@ -18,6 +18,7 @@ if [ -f why/explain.json ]; then
     exec "$python" -m khasr.explain why --jobs 2 "$@"
 fi
 common="$(tr '\n' ' ' <"$here/common.txt") data.split=./study.tsv"
-a="model.name=small model.checkpoint=starts/small optimizer.lr=$(cat "$here/lr.txt") schedule.warmup=0.25 trainer.max_steps=600"
-b="model.name=large model.checkpoint=starts/large optimizer.lr=$(cat "$here/lr_fifth.txt") schedule.warmup=0.365 trainer.max_steps=900"
-exec "$python" -m khasr.explain "$common $a" "$common $b" --out why --seeds 6 --jobs 2 "$@"
+a="model.name=small model.checkpoint=starts/small optimizer.lr=1.4e-2 schedule.warmup=0.25 trainer.max_steps=600 trainer.val_every_steps=200"
+b="model.name=large model.checkpoint=starts/large optimizer.lr=2.8e-3 schedule.warmup=0.365 trainer.max_steps=900 trainer.val_every_steps=300"
+exec "$python" -m khasr.explain "$common $a" "$common $b" --out why --seeds 6 --jobs 2 \
+    --group length=trainer.max_steps,trainer.val_every_steps "$@"
