@@ -1,5 +1,7 @@
 """A corpus, a model and a run, all small, made for the tests: no network, no GPU."""
 
+import copy
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -98,10 +100,11 @@ SMALL = [
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., object]:
-    """Typed options from overrides, as the command line would give them."""
+    """Typed options from overrides, as the command line would give them. Composed once: many tests want the same."""
     from khasr.config import compose
 
-    return compose
+    once = functools.cache(compose)
+    return lambda *overrides: copy.deepcopy(once(*overrides))
 
 
 @pytest.fixture
