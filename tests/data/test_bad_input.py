@@ -92,6 +92,12 @@ TABLES: list[tuple[str, bytes, str | None, str]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are those of a machine without ffmpeg."""
+    monkeypatch.setattr("shutil.which", lambda name: None)
+
+
 def scene(root: Path) -> Path:
     root.mkdir()
     for i in range(GOOD):
