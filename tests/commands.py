@@ -11,7 +11,7 @@ from typing import Any
 
 # Reads a request per line and forks; the child runs the module as `python -m` would, and its exit code is the answer.
 _SERVER = """
-import io, json, os, runpy, sys, traceback
+import gc, io, json, os, runpy, sys, traceback
 
 def as_main(module, words, environment, cwd):
     os.environ.clear()
@@ -37,6 +37,7 @@ def as_main(module, words, environment, cwd):
 
 for name in sys.argv[1].split(","):
     __import__(name)
+gc.freeze()
 answers = os.fdopen(os.dup(1), "w")
 for line in sys.stdin:
     request = json.loads(line)

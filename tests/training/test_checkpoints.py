@@ -55,13 +55,13 @@ print(f"{kills} kills, {midway} while a file was being written, {kills} whole ch
 
 def test_kill_while_writing(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KILLS, str(tmp_path), "12"],
+        [sys.executable, "-c", KILLS, str(tmp_path), "20"],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "12 whole checkpoints" in done.stdout
+    assert "20 whole checkpoints" in done.stdout
     midway = int(done.stdout.split(", ")[1].split()[0])
-    assert midway >= 3, f"most of the time goes to writing, and so should most kills: {done.stdout}"
+    assert midway >= 5, f"most of the time goes to writing, and so should most kills: {done.stdout}"
     print(done.stdout)
 
 

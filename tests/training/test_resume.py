@@ -182,9 +182,9 @@ def test_resume_without_checkpoint(small: Small, tmp_path: Path) -> None:
 def test_kills_at_random_moments() -> None:
     """Killed at random moments with an average of weights and a frozen encoder, runs equal an uninterrupted one."""
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "experiments/resume/kills.py", "2"]
+    command = [sys.executable, "experiments/resume/kills.py", "3"]
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 kills" in done.stdout
+    assert "3 kills" in done.stdout
     assert "all equal" in done.stdout

@@ -16,6 +16,7 @@ from khasr.cli.multirun.launcher import ResumingLauncher
 from khasr.cli.multirun.sweep import Sweep, folder_name
 from khasr.run.outcome import Outcome, read_outcome
 from tests.cli.multirun.conftest import LAUNCHERS, ROOT, STAND_IN, runs
+from tests.commands import Commands
 from tests.conftest import SMALL
 
 
@@ -185,17 +186,19 @@ def test_describe() -> None:
     assert sweep.describe().endswith("Repeat the command to run the unfinished runs.")
 
 
-@pytest.mark.parametrize(("launcher", "seeds"), [("joblib", "1,2"), ("submitit_local", "1")])
-def test_real_runs(corpus: Path, tmp_path: Path, launcher: str, seeds: str) -> None:
-    """Real runs in processes of a launcher."""
-    words = [*SMALL, f"data.root='{corpus}'", "trainer.max_steps=2", "trainer.val_every_steps=2", f"seed={seeds}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "khasr.train", "-m", *words, *LAUNCHERS[launcher], "hydra.sweep.dir=sweep"],
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_real_runs(corpus: Path, command: Commands, tmp_path: Path, launcher: str) -> None:
+    """Real runs in processes of a launcher; a second start runs none."""
+    words = [*SMALL, f"data.root='{corpus}'", "trainer.max_steps=2", "trainer.val_every_steps=2", "seed=1,2"]
+    words = ["-m", *words, *LAUNCHERS[launcher], "hydra.sweep.dir=sweep"]
+    first = subprocess.run(
+        [sys.executable, "-m", "khasr.train", *words],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    outcomes = [read_outcome(folder) for folder in tmp_path.glob("sweep/*/")]
-    statuses = [outcome.status for outcome in outcomes if outcome]
-    assert statuses == ["completed"] * len(seeds.split(","))
-    assert f"{len(statuses)} completed\n" in done.stdout
+    second = command("khasr.train", *words, cwd=tmp_path)
+    for done, before in ((first, "2 completed\n"), (second, "2 of them had finished before")):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert before in done.stdout
+    outcomes = [read_outcome(folder) for folder in tmp_path.glob("sweep/seed-*")]
+    assert [outcome.status for outcome in outcomes if outcome] == ["completed"] * 2
