@@ -92,6 +92,11 @@ class DataConfig:
     """Share of all utterances in test."""
     val_share: float = share(0.1)
     """Share of the utterances outside test that go to val; 81/9/10 % in total, as the card's."""
+    train_hours: float | None = limited(None, above=0)
+    """Train on a part of the training utterances, of at most this many hours, spread over the speakers. With one
+    subset_seed, a smaller part is within a larger one. Unset: all. For curves of WER against hours."""
+    subset_seed: int | None = limited(None, 0, LARGEST_SEED)
+    """Seed of the choice of train_hours; `seed` if unset."""
     min_seconds: float = limited(0.1, 0)
     """Shortest utterance, in seconds; shorter ones are faults (see on_error)."""
     max_seconds: float = limited(30.0, above=0)

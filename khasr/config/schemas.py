@@ -76,7 +76,10 @@ def to_config(composed: DictConfig) -> Config:
     Raises:
         omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have (`+key=` gets past Hydra).
     """
-    return cast(Config, to_options(composed, Config))
+    config = cast(Config, to_options(composed, Config))
+    if config.data.train_hours is not None and config.data.subset_seed is None:
+        config.data.subset_seed = config.seed  # evaluate and build_lm read the same subset, without the run's seed
+    return config
 
 
 def to_options(composed: DictConfig, root: type) -> Any:

@@ -21,6 +21,7 @@ from khasr.data.corpora.files import cache_folder
 from khasr.data.corpora.mix import Member, corpora_of
 from khasr.data.parts import Part, PartDataset
 from khasr.data.splits import PARTS, Row, is_manifest, read_manifest, split
+from khasr.data.subset import Spoken, nested_subset
 from khasr.text.normalise import transcript
 from khasr.text.terminal import printable
 from khasr.text.vocabulary import Vocabulary, describe_symbol
@@ -86,10 +87,14 @@ class CorpusDataModule(pl.LightningDataModule):
         self.whole = Part("all", audio.with_format("numpy"), texts, lengths, weights)
         if not needed:
             return
-        for part, members in split(about, self._options, needed).items():
+        split_parts = split(about, self._options, needed)
+        beyond = self._limit_training(split_parts, about, lengths)
+        for part, members in split_parts.items():
             self.parts[part] = self.whole.select(part, [row_of[id_] for id_ in members])
             for id_ in members:
                 del row_of[id_]
+        for id_ in beyond:
+            del row_of[id_]
         reason = f"in no part of data.split={self._options.split}"
         self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in row_of]
         if is_manifest(self._options.split):
@@ -99,6 +104,25 @@ class CorpusDataModule(pl.LightningDataModule):
                     f"data.split={self._options.split} names {len(missing):,} utterances that the corpus does not "
                     f"have, or that were left out (the first is {printable(min(missing), 80)})."
                 )
+
+    def _limit_training(self, parts: dict[str, list[str]], about: Sequence[Row], lengths: Sequence[int]) -> list[str]:
+        """Shortens the training part to data.train_hours; returns the ids that are left out."""
+        options = self._options
+        if options.train_hours is None:
+            return []
+        members = set(parts["train"])
+        spoken = [
+            Spoken(row.id, row.speaker, samples / SAMPLE_RATE)
+            for row, samples in zip(about, lengths, strict=True)
+            if row.id in members
+        ]
+        seed = self._seed if options.subset_seed is None else options.subset_seed
+        chosen = nested_subset(spoken, options.train_hours, seed)
+        beyond = [id_ for id_ in parts["train"] if id_ not in chosen]
+        parts["train"] = [id_ for id_ in parts["train"] if id_ in chosen]
+        reason = f"beyond data.train_hours={options.train_hours:g}"
+        self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in beyond]
+        return beyond
 
     def _note(self, note: str) -> None:
         self.notes.append(note)

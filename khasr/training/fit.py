@@ -189,7 +189,7 @@ def _train_and_score(
         training.trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     finally:
         stop.training = False
-        results["train"] = describe_training(training, module, length)
+        results["train"] = describe_training(training, module, length, data.parts["train"].hours)
 
     # 6. A diagnosis, if the model did not learn.
     checkpoints = training.checkpoints

@@ -107,11 +107,16 @@ def build_training(
     return Training(trainer, instruments, metrics, checkpoints)
 
 
-def describe_training(training: Training, module: CtcModule, length: Length) -> dict[str, Any]:
-    """What results.json has about training, whether or not it was completed."""
+def describe_training(training: Training, module: CtcModule, length: Length, hours: float) -> dict[str, Any]:
+    """What results.json has about training, whether or not it was completed.
+
+    Args:
+        hours: of audio in the training part.
+    """
     trainer, metrics = training.trainer, training.metrics
     return {
         "planned_steps": length.total_steps,
+        "hours": hours,
         "parameters": sum(p.numel() for p in module.model.parameters()),
         "steps": trainer.global_step,
         "epochs": length.epoch_at(trainer.global_step),
