@@ -1,4 +1,4 @@
-"""One run of a sweep: its budget, its outcome, and requeueing by submitit."""
+"""One run of a sweep: its budget and its outcome."""
 
 import contextlib
 import dataclasses
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from khasr.cli.errors import FAILED, report_error
+from khasr.cli.multirun.requeue import requeue
 from khasr.cli.multirun.sweep import for_sweep
 from khasr.config import Config, check_ranges
 from khasr.run.folder import RunFolder
-from khasr.run.interrupts import Interrupted, preempting_signals
+from khasr.run.interrupts import Interrupted
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
 
 Task = Callable[[Any, Path], float | None]
@@ -54,7 +55,7 @@ def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sho
             traceback.print_exc()
         code = report_error(error)
         if isinstance(error, Interrupted):
-            if not _requeue(error.signum):  # pickles `codes` as they are
+            if not requeue(error.signum):  # pickles `codes` as they are
                 code = FAILED  # for this run only, so that the sweep starts the others
             with contextlib.suppress(OSError):
                 folder.rmdir()  # only if nothing was written to it
@@ -92,25 +93,6 @@ def budget(until: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _requeue(signum: int) -> bool:
-    """Requeues the run if this is a process of submitit; the run then resumes from its checkpoint.
-
-    Returns:
-        False if submitit refuses because the run timed out too often. Ends the process if the run is requeued.
-    """
-    handler = signal.getsignal(signum)
-    if "SUBMITIT_EXECUTOR" not in os.environ or signum not in preempting_signals() or not callable(handler):
-        return True
-    from submitit.core.utils import UncompletedJobError
-
-    try:
-        handler(signum, None)
-    except UncompletedJobError as refused:
-        print(f"{refused} The run is saved (hydra.launcher.max_num_timeout allows more).", file=sys.stderr)
-        return False
-    return True
 
 
 def _write_failure(run: RunFolder, config: Config, error: Exception) -> None:
