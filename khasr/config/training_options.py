@@ -106,8 +106,8 @@ class TrainerConfig:
     """Batches per optimizer step, on each device."""
     gradient_clip_norm: float = limited(1.0, 0)
     """Largest norm of the gradient; larger ones are scaled down. 0: no clipping."""
-    val_every_steps: int = limited(400, 1)
-    """Optimizer steps between two validations; the last step is always validated."""
+    val_every_steps: float = limited(400, above=0)
+    """Optimizer steps between two validations, or a share of the run if below 1; the last step is always validated."""
     log_every_steps: int = limited(10, 1)
     """Optimizer steps between two rows of training metrics."""
     nonfinite_patience: int = limited(10, 1)
@@ -124,6 +124,9 @@ class TrainerConfig:
     each."""
     num_nodes: int = limited(1, 1, 65_536)
     """Number of machines, each with that many devices, started by torchrun or Slurm."""
+    keep_last: Literal["auto", "always", "never"] = "auto"
+    """Keep last.ckpt, which only resuming needs, of a completed run. auto: not in a sweep or under a wandb agent; a
+    single run keeps it and can be extended."""
     deterministic: bool = False
     """Use only deterministic kernels (slower on GPUs; those on a CPU already are)."""
     progress_bar: bool = True
@@ -175,5 +178,23 @@ class SweepConfig:
     max_hours: float | None = limited(None, above=0, most=1e6)
     """Time budget of the sweep, in hours: afterwards no run starts, and running ones stop at the next optimizer step,
     saved; the same command continues. Without -m, the budget of the single run."""
+    pruner: Literal["none", "median", "asha", "hyperband"] = "none"
+    """Stop bad trials of a search by Optuna early. median: a trial whose best WER on val is above the median of the
+    completed trials at the same share of the run. asha: successive halving (Li 2018), without waiting for other trials.
+    hyperband: the same with several first decisions, some of them later (Li 2017)."""
+    grace: float | None = limited(None, 0, below=1)
+    """Share of a run before which it is not pruned. Unset: 0.1, or the end of the run's own warm-up or of its frozen
+    steps, whichever is latest."""
+    reduction_factor: int = limited(2, 2, 1000)
+    """For asha and hyperband: one trial of this many continues at each decision, and the share of the run at which the
+    next decision is made is this multiple of the last; the first is at `grace`, or at 0.1."""
+    keep_pruned: bool = False
+    """Keep the checkpoints of pruned runs, so that they can be evaluated, or continued with resume=RUN."""
     until: float | None = limited(None, 0)
     """End of the budget, in seconds since 1970; set by the sweep for its runs."""
+    trial: int | None = limited(None, 0)
+    """Number of the trial in the study; set by a search with a pruner for its runs, as are the next two."""
+    study: str | None = None
+    """Name of the study."""
+    storage: str | None = None
+    """URL of the study's storage."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -134,6 +135,16 @@ class RunFolder:
             last.replace(self.last)
         best.unlink(missing_ok=True)
 
+    def drop_checkpoints(self, keep: tuple[Path, ...] = ()) -> None:
+        """Deletes the checkpoints of a run that is finished, except those given."""
+        for path in self.checkpoints.glob("*.ckpt*"):
+            if path in keep:
+                continue
+            if path.is_dir():  # sharded
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def kept(self, step: int) -> Path:
         """The weights of a step that is kept for averaging at the end of the run."""
         return self.checkpoints / f"kept_{step}.ckpt"
@@ -173,7 +184,10 @@ class RunFolder:
     def write_config(self, config: Config) -> None:
         """Writes config.yaml; creates the folder if it does not exist."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.config, yaml.safe_dump(to_plain(config), allow_unicode=True, sort_keys=False))
+        plain = to_plain(config)
+        if config.sweep.trial is not None:
+            plain["sweep"] = asdict(type(config.sweep)())  # of the search, whose storage can have a password in its URL
+        write_whole(self.config, yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
 
     def read_decoder(self) -> DecoderConfig | None:
         """The tuned decoder options; None if the run has not been tuned.

@@ -1,5 +1,6 @@
 """How a run ended, and whether a folder holds an unfinished run with given options."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,35 @@ from typing import Any
 from khasr.config import Config, to_plain
 from khasr.run.folder import RunFolder
 
-DIVERGED_WER = 1.0
-"""The WER that sweepers get for a diverged run: that of an empty output, so that they avoid its region."""
+DIVERGED_WER = math.inf
+"""The value that sweepers get for a diverged run: a WER has no upper bound, and every real one is better."""
 
 # Options that may differ between two starts of the same run.
 _NOT_THE_RUN = (
     "logger.", "sweep.", "resume", "score_test", "data.num_workers", "data.cache_dir", "trainer.progress_bar",
-    "trainer.devices", "trainer.num_nodes",
+    "trainer.devices", "trainer.num_nodes", "trainer.keep_last",
 )  # fmt: skip
+
+
+class Pruned(Exception):  # noqa: N818 - an outcome of a run, not an error of the program
+    """The pruner of a search stopped the run.
+
+    Attributes:
+        scores: what results.json records: the step and the share of the run, and the best validation so far.
+    """
+
+    def __init__(self, pruner: str, scores: dict[str, float]) -> None:
+        super().__init__(pruner, scores)
+        self.pruner = pruner
+        self.scores = scores
+
+    def __str__(self) -> str:
+        """The step, and the best WER."""
+        s = self.scores
+        return (
+            f"Pruned by sweep.pruner={self.pruner} at step {s['step']:,} ({s['share']:.0%} of the run): the best WER "
+            f"on val so far is {s['wer']:.2%}, at step {s['best_step']:,}."
+        )
 
 
 @dataclass(frozen=True)
@@ -23,13 +45,18 @@ class Outcome:
 
     Attributes:
         status: as in results.json, or "not begun".
-        wer: the value that sweepers minimise; None if the run has none.
+        wer: the value that sweepers minimise, for a pruned run its best so far; None if the run has none.
         code: the exit code of this run alone.
     """
 
     status: str
     wer: float | None
     code: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to run: a repeated sweep skips the run."""
+        return self.status in ("completed", "diverged", "pruned")
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -41,6 +68,8 @@ def read_outcome(folder: Path) -> Outcome | None:
     status = results["status"]
     if status == "completed":
         return Outcome(status, float(results["val"]["wer"]), 0)
+    if status == "pruned":
+        return Outcome(status, float(results["pruned"]["wer"]), 0)
     return Outcome(status, DIVERGED_WER if status == "diverged" else None, 1)
 
 
@@ -65,8 +94,7 @@ def is_unfinished(folder: Path, config: Config) -> bool:
             f"resume={folder} trainer.max_steps=STEPS."
         )
     outcome = read_outcome(folder)
-    finished = outcome is not None and outcome.status in ("completed", "diverged")
-    return run.last.is_file() and not finished
+    return run.last.is_file() and not (outcome is not None and outcome.finished)
 
 
 def is_of_the_run(key: str) -> bool:

@@ -26,6 +26,7 @@ from khasr.run.folder import RunFolder, write_whole
 from khasr.run.interrupts import Interrupted, StopSignals, preempting_signals
 from khasr.run.learning_curve import draw_learning_curve
 from khasr.run.lock import lock_run
+from khasr.run.outcome import Pruned
 from khasr.run.published import CARD_CURVE, is_published_recipe
 from khasr.run.results import new_results
 from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
@@ -52,6 +53,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     Raises:
         Interrupted: a signal stopped the run; last.ckpt is written if a step was taken.
         Diverged: the loss was not finite for too many batches in a row.
+        Pruned: the pruner of a search stopped the run.
         ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used, or a folder that is in
             use.
     """
@@ -80,13 +82,17 @@ def _fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             _note(results, "diverged", error)
             results["trouble"] = str(error)
             raise
+        except Pruned as pruned:
+            results |= {"status": "pruned", "pruned": pruned.scores}
+            raise
         except BaseException as error:
             _note(results, "failed", error)
             folder.traceback.write_text(traceback.format_exc(), encoding="utf-8")
             raise
         finally:
             folder.write_results(results)
-            close_loggers(loggers, results["status"] == "completed")
+            close_loggers(loggers, results["status"] in ("completed", "pruned"))
+            _drop_checkpoints(config, folder, results["status"])
             if folder.metrics.is_file():
                 published = CARD_CURVE if is_published_recipe(config) else []
                 draw_learning_curve(folder.metrics, folder.learning_curve, title(results), published)
@@ -94,14 +100,24 @@ def _fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     return results
 
 
+def _drop_checkpoints(config: Config, folder: RunFolder, status: str) -> None:
+    """Deletes the checkpoints that the options do not keep of a run that ended like this."""
+    if status == "pruned" and not config.sweep.keep_pruned:
+        folder.drop_checkpoints()
+    elif status in ("completed", "diverged") and config.trainer.keep_last == "never":
+        folder.drop_checkpoints(keep=(folder.best,))
+
+
 def _begin(config: Config, folder: RunFolder) -> dict[str, Any]:
     """Writes config.yaml and the first results.json of a new run, or keeps the scores of a resumed one.
 
     Raises:
         ValueError: a new run in a folder that has a run.
+        FileNotFoundError: a run to resume has no checkpoint; its results are kept.
     """
     if config.resume is not None or folder.last.is_file():
         folder.recover_checkpoints()
+    _checkpoint_to_resume(config, folder)
     results = new_results(config)
     if config.resume is None:
         _refuse_existing_run(folder)
@@ -265,6 +281,13 @@ def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:
     if config.resume is None:
         return None
     if not folder.last.is_file():
+        status = folder.read_results()["status"] if folder.results.is_file() else "interrupted"
+        if status in ("completed", "diverged", "pruned"):
+            raise FileNotFoundError(
+                f"{folder.last} does not exist: the run is {status}, and its last.ckpt, which only resuming needs, was "
+                f"deleted (trainer.keep_last and sweep.keep_pruned). It cannot be extended. Start a longer run with "
+                f"trainer.keep_last=always, or a new one from its weights with model.checkpoint={folder.path}."
+            )
         there = "best.ckpt, which has no optimizer states" if folder.best.is_file() else "no checkpoint"
         raise FileNotFoundError(
             f"{folder.last} does not exist: the run stopped before its first checkpoint was complete. The folder "

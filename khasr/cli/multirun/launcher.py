@@ -13,12 +13,15 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from khasr.cli.multirun.search import Search, continue_study
+from khasr.cli.errors import MISTAKE, report_error
+from khasr.cli.multirun.search import Search, search_options
 from khasr.cli.multirun.sweep import Sweep, SweepEnded, folder_name, for_sweep, unresolved
 from khasr.config import to_config
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
@@ -35,46 +38,73 @@ class ResumingLauncher(Launcher):
         self._sweep = sweep
         self._config = config
         self._context = hydra_context
+        self._refused: set[str] = set()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Does nothing: the wrapped launcher has been set up."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the unfinished runs.
-
-        Returns:
-            The WER on val of each run: NaN if it failed, which Optuna records as a failed trial.
+        """`outcomes` for Hydra's own sweepers.
 
         Raises:
             SweepEnded: the time budget is spent, or a signal stopped a run.
         """
-        sweep = self._sweep
-        missing: dict[str, list[str]] = {}
-        names = []
-        for overrides in job_overrides:
-            name = self._name(overrides)
-            names.append(name)
-            if name in missing:
-                continue  # a search may request the same run twice
-            finished = self._finished(sweep.folder / name, overrides)
-            if finished is not None:
-                sweep.outcomes[name] = finished
-                sweep.before.add(name)
-                continue
-            sweep.outcomes[name] = Outcome("not begun", None, BUDGET_SPENT)
-            until = [] if sweep.until is None else [f"sweep.until={sweep.until:.0f}"]
-            missing[name] = [*overrides, *until, f"hydra.sweep.subdir='{name}'"]
-        if missing and (sweep.until is None or time.time() < sweep.until):
-            sweep.outcomes |= zip(missing, self._launch(missing, initial_job_idx), strict=True)
-        outcomes = [sweep.outcomes[name] for name in names]
+        outcomes = self.outcomes(job_overrides, initial_job_idx)
         if any(outcome.code >= 128 for outcome in outcomes):
             raise SweepEnded
         return [_job_return(outcome) for outcome in outcomes]
 
-    def _name(self, overrides: Sequence[str]) -> str:
+    def outcomes(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[Outcome]:
+        """Runs the unfinished runs; returns the outcomes of all."""
+        sweep = self._sweep
+        missing: dict[str, list[str]] = {}
+        names = []
+        for overrides in job_overrides:
+            name = self.name(overrides)
+            names.append(name)
+            if name in missing:
+                continue  # a search may request the same run twice
+            finished = self._finished(sweep.folder / name, overrides)
+            sweep.add(name, overrides, finished or Outcome("not begun", None, BUDGET_SPENT), finished is not None)
+            if finished is None:
+                until = [] if sweep.until is None else [f"sweep.until={sweep.until:.0f}"]
+                missing[name] = [*overrides, *until, f"hydra.sweep.subdir='{name}'"]
+        if missing and (sweep.until is None or time.time() < sweep.until):
+            self._launch_legal(missing, initial_job_idx)
+        return [sweep.outcomes[name] for name in names]
+
+    def name(self, overrides: Sequence[str]) -> str:
         """The name of the run's folder: that of an earlier start, found by its hash, or a new one."""
         name = folder_name(overrides, unresolved(self._config.hydra.overrides.task))
         return next((f.name for f in self._sweep.folder.glob(f"*_{name.rsplit('_', 1)[-1]}")), name)
+
+    def _launch_legal(self, missing: dict[str, list[str]], initial_job_idx: int) -> None:
+        """Launches these runs; one whose options cannot be composed is a failed run with exit code 2."""
+        outcomes = self._sweep.outcomes
+        if self._config.hydra.runtime.choices["hydra/launcher"] == "basic":
+            # It composes the options of a run when it starts the run.
+            for number, (name, overrides) in enumerate(missing.items(), initial_job_idx):
+                try:
+                    (outcomes[name],) = self._launch({name: overrides}, number)
+                except (HydraException, OmegaConfBaseException) as error:
+                    outcomes[name] = self._refuse(error)
+            return
+        legal = {}
+        for name, overrides in missing.items():
+            try:
+                self._context.config_loader.load_sweep_config(self._config, overrides)
+                legal[name] = overrides
+            except (HydraException, OmegaConfBaseException) as error:
+                outcomes[name] = self._refuse(error)
+        if legal:
+            outcomes |= zip(legal, self._launch(legal, initial_job_idx), strict=True)
+
+    def _refuse(self, error: Exception) -> Outcome:
+        """The outcome of a run whose options cannot be composed; each reason is printed once."""
+        if str(error) not in self._refused:
+            self._refused.add(str(error))
+            report_error(error)
+        return Outcome("failed", None, MISTAKE)
 
     def _launch(self, missing: dict[str, list[str]], initial_job_idx: int) -> list[Outcome]:
         from submitit.core.utils import FailedJobError, UncompletedJobError
@@ -98,7 +128,7 @@ class ResumingLauncher(Launcher):
 
     def _finished(self, folder: Path, overrides: Sequence[str]) -> Outcome | None:
         outcome = read_outcome(folder)
-        if outcome is None or outcome.status not in ("completed", "diverged"):
+        if outcome is None or not outcome.finished:
             return None
         composed = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         with open_dict(composed):
@@ -133,13 +163,23 @@ class SweepPlugins(Plugins):
         self.sweep.begin(config)
         options = config.hydra.sweeper
         searched = config.hydra.runtime.choices["hydra/sweeper"] == "optuna"
+        pruned = config.sweep.pruner != "none"
         if searched:
             sequential = config.hydra.runtime.choices["hydra/launcher"] == "basic"
-            options = continue_study(options, self.sweep.folder, sequential, unresolved(config.hydra.overrides.task))
+            options = search_options(options, self.sweep.folder, sequential)
+        elif pruned:
+            raise ValueError(
+                f"sweep.pruner={config.sweep.pruner}: a pruner stops trials of a search, and this sweep runs every "
+                "combination. Add hydra/sweeper=optuna, or leave sweep.pruner out."
+            )
         sweeper = self._instantiate(options)
         assert isinstance(sweeper, Sweeper)
         sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        return Search(sweeper, options, self.sweep) if searched else sweeper
+        if searched:
+            return Search(sweeper.sweeper, self.sweep, pruned)
+        # Composing every run before the first starts would take as long as a short run; the launcher composes each.
+        sweeper.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
+        return sweeper
 
     def instantiate_launcher(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -17,7 +17,7 @@ from khasr.cli.multirun.sweep import for_sweep
 from khasr.config import Config, check_ranges
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted
-from khasr.run.outcome import Outcome, is_unfinished, read_outcome
+from khasr.run.outcome import Outcome, Pruned, is_unfinished, read_outcome
 
 Task = Callable[[Any, Path], float | None]
 
@@ -46,10 +46,13 @@ def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], sho
             _refuse_relaunch(typed)
             if is_unfinished(folder, typed):
                 typed.resume = str(folder)
-            elif (there := read_outcome(folder)) and there.status in ("completed", "diverged"):
+            elif (there := read_outcome(folder)) and there.finished:
                 return there  # restarted by a scheduler
             begun = True
             wer = task(typed, folder)
+    except Pruned as pruned:
+        print(pruned)
+        return Outcome("pruned", pruned.scores["wer"], 0)
     except Exception as error:
         if show_tracebacks:
             traceback.print_exc()

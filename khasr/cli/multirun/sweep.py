@@ -45,6 +45,7 @@ class Sweep:
     Attributes:
         folder: contains the folders of the runs.
         outcomes: outcomes of the runs, by the name of their folder.
+        overrides: the overrides of each run.
         before: names of the runs that were finished by an earlier start.
         until: the end of its time budget, in seconds since 1970.
     """
@@ -52,6 +53,7 @@ class Sweep:
     folder: Path = Path()
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     before: set[str] = field(default_factory=set)
+    overrides: dict[str, list[str]] = field(default_factory=dict)
     until: float | None = None
 
     def begin(self, config: DictConfig) -> None:
@@ -80,6 +82,13 @@ class Sweep:
             ) from None
         atexit.register(lock.release)  # not an attribute, because launchers pickle the sweep
 
+    def add(self, name: str, overrides: Sequence[str], outcome: Outcome, before: bool) -> None:
+        """Adds a run, or replaces its outcome; `before`: an earlier start ran it."""
+        self.outcomes[name] = outcome
+        self.overrides[name] = list(overrides)
+        if before and outcome.finished:
+            self.before.add(name)
+
     @property
     def code(self) -> int:
         """The sweep's exit code: the highest of its runs."""
@@ -95,7 +104,7 @@ class Sweep:
         if scored:
             wer, name = min(scored)
             lines.append(f"Lowest WER on val: {wer:.2%}, {name}")
-        if set(counts) - {"completed", "diverged"}:
+        if not all(outcome.finished for outcome in self.outcomes.values()):
             lines.append("Repeat the command to run the unfinished runs.")
         return "\n".join(lines)
 
@@ -110,8 +119,10 @@ def unresolved(overrides: Any) -> list[str]:
 
 
 def for_sweep(config: Config) -> Config:
-    """The options of a run of a sweep, which does not read the test part and has the sweep's time budget."""
+    """The options of a run of a sweep: it does not read the test part, has the sweep's time budget, is not extended."""
     config = copy.deepcopy(config)
     config.score_test = False
-    config.sweep = type(config.sweep)()
+    config.sweep.max_hours = config.sweep.until = None
+    if config.trainer.keep_last == "auto":
+        config.trainer.keep_last = "never"
     return config

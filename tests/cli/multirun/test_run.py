@@ -1,5 +1,6 @@
 """One run of a sweep: its budget, its outcome, requeueing."""
 
+import math
 import os
 import signal
 import subprocess
@@ -105,7 +106,7 @@ def test_is_unfinished(compose: Any, tmp_path: Path) -> None:
         is_unfinished(tmp_path, compose("model=tiny", "optimizer.lr=1e-3", "trainer.max_steps=9"))
     (tmp_path / "results.json").write_text('{"status": "diverged"}')
     assert not is_unfinished(tmp_path, config)
-    assert read_outcome(tmp_path) == Outcome("diverged", 1.0, 1)
+    assert read_outcome(tmp_path) == Outcome("diverged", math.inf, 1)
 
 
 @pytest.mark.parametrize(

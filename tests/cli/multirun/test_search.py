@@ -1,13 +1,15 @@
 """Optuna searches: continued, interrupted, failed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from khasr.cli.multirun.search import continue_study
+from khasr.cli.multirun.search import search_options, unfinished_trials
 from tests.cli.multirun.conftest import LAUNCHERS, runs
 
 
@@ -38,7 +40,7 @@ def test_interrupted_trial(start: Any, tmp_path: Path) -> None:
     assert runs(tmp_path) == {stopped: ("completed", 2)}
     start(*words, "hydra.sweeper.n_trials=2", "seed=choice(7)", "hydra.sweeper.study_name=other", code=1)
     study = optuna.load_study(study_name="other", storage=f"sqlite:///{tmp_path}/sweep/optuna.db")
-    assert [t.value for t in study.trials] == [1.0, 1.0]
+    assert [t.value for t in study.trials] == [math.inf, math.inf]
     start(*words[:2], "hydra.sweeper.n_trials=2", "seed=choice(13)", "hydra.sweeper.study_name=third", code=1)
     study = optuna.load_study(study_name="third", storage=f"sqlite:///{tmp_path}/sweep/optuna.db")
     assert [t.state.name for t in study.trials] == ["FAIL", "FAIL"]
@@ -61,37 +63,41 @@ def test_all_trials_failed(start: Any) -> None:
     printed = start("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "seed=choice(13)", "optimizer.lr=interval(0.1,0.2)",
                  code=1)  # fmt: skip
     assert "2 runs in sweep: 2 failed" in printed.stdout
-    assert printed.stderr.rstrip().endswith("No trial of the search in sweep has a WER: all failed.")
+    assert printed.stderr.rstrip().endswith("No trial of the search in sweep has a WER: all failed or diverged.")
     assert "best_trial" not in printed.stderr
 
 
 def test_unfinished_trials(tmp_path: Path) -> None:
-    """Unfinished trials are tried again, and enqueued once."""
-    from omegaconf import OmegaConf
-
-    options = OmegaConf.create(
-        {
-            "storage": None,
-            "study_name": None,
-            "n_trials": 10,
-            "n_jobs": 2,
-            "max_failure_rate": 0.0,
-            "sampler": {"seed": 3},
-        }
-    )
-    first = continue_study(options, tmp_path, sequential=False)
-    assert (first.n_trials, first.n_jobs, first.max_failure_rate, first.sampler.seed) == (10, 2, 1.0, 3)
-    study = optuna.create_study(study_name="sweep", storage=first.storage)
+    """An interrupted trial keeps its number and its reports; a failed one is enqueued once, if its run began."""
+    study = optuna.create_study(study_name="sweep", storage=f"sqlite:///{tmp_path}/optuna.db")
     values = []
-    for value in (0.5, None, "running"):
+    for value in (0.5, None, "running", "refused"):
         trial = study.ask()
         values.append(trial.suggest_float("lr", 0, 1))
-        if value != "running":
-            study.tell(trial, value, state=optuna.trial.TrialState.FAIL if value is None else None)
-    second = continue_study(options, tmp_path, sequential=True)
-    assert (second.n_trials, second.n_jobs, second.sampler.seed) == (9, 1, 6)
-    for _ in range(2):  # a third start finds them waiting and adds none
-        study = optuna.load_study(study_name="sweep", storage=first.storage)
+        if value == "running":
+            trial.report(0.9, 10)
+        else:
+            study.tell(
+                trial, value if value == 0.5 else None, state=None if value == 0.5 else optuna.trial.TrialState.FAIL
+            )
+    for _ in range(2):  # a later start finds them waiting and adds none
+        (running,) = unfinished_trials(study, lambda trial: trial.number != 3)
+        assert (running.number, running.params["lr"]) == (2, values[2])
+        assert running.suggest_float("lr", 0, 1) == values[2]
         waiting = [t.system_attrs["fixed_params"]["lr"] for t in study.trials if t.state.name == "WAITING"]
-        assert waiting == values[1:]
-        continue_study(options, tmp_path, sequential=True)
+        assert waiting == [values[1]]
+    study.tell(running, 0.4)
+    assert study.trials[2].intermediate_values == {10: 0.9}
+
+
+def test_search_options(tmp_path: Path) -> None:
+    """A search in sequence runs one trial at a time; a later start of a seeded search draws other settings."""
+    given = {"storage": None, "study_name": None, "n_jobs": 2, "sampler": {"seed": 3}, "direction": "minimize"}
+    options = OmegaConf.create(given)
+    first = search_options(options, tmp_path, sequential=False)
+    assert (first.n_jobs, first.study_name, first.sampler.seed) == (2, "sweep", 3)
+    optuna.create_study(study_name="sweep", storage=first.storage).ask()
+    second = search_options(options, tmp_path, sequential=True)
+    assert (second.n_jobs, second.sampler.seed) == (1, 4)
+    with pytest.raises(ValueError, match=r"hydra\.sweeper\.direction=maximize: expected minimize"):
+        search_options(OmegaConf.create(given | {"direction": "maximize"}), tmp_path, sequential=True)
