@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, StopSignals
 from khasr.training.module import CtcModule
@@ -80,12 +81,15 @@ class Checkpoints(Checkpoint):
     """
 
     def __init__(
-        self, folder: RunFolder, stop: StopSignals, val_every_steps: int, total_steps: int, keep: int = 1
+        self, folder: RunFolder, stop: StopSignals, val_every_steps: float, total_steps: int, keep: int = 1
     ) -> None:
-        """For a run of `total_steps` steps; keeps the weights of the `keep` best validations if more than 1."""
+        """For a run of `total_steps` steps, of which `val_every_steps` may be a share (`in_steps`).
+
+        Keeps the weights of the `keep` best validations if more than 1.
+        """
         self._folder = folder
         self._stop = stop
-        self._val_every_steps = val_every_steps
+        self._val_every_steps = max(1, in_steps(val_every_steps, total_steps))
         self._total_steps = total_steps
         # WER, CER and loss: many early validations have a WER of 1, so CER and loss break ties.
         self.best: list[float] | None = None

@@ -25,6 +25,8 @@ from khasr.training.diagnostics import StartWeights
 from khasr.training.instruments import Instruments
 from khasr.training.module import CtcModule
 from khasr.training.progress import Progress
+from khasr.training.pruning import Pruning, grace_percent
+from khasr.training.strategy import build_strategy
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def build_training(
         folder, stop, options.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
     )
     callbacks: list[pl.Callback] = [instruments, metrics, checkpoints]
+    if config.sweep.trial is not None:
+        grace = grace_percent(config, length.total_steps)
+        callbacks.append(Pruning(config.sweep, checkpoints, length.total_steps, grace))
     if options.progress_bar and is_first_process():
         callbacks.append(Progress(length.total_steps, metrics))
     strategy = build_strategy(options, module.model, config.model.layerdrop > 0 or length.frozen_steps > 0)
