@@ -25,9 +25,9 @@ UNFINISHED = ("interrupted", "failed")
 # Options that do not change what is learned, or that are seeds, or that are the model's own shape.
 _NO_SETTING = (
     "seed", "resume", "score_test", "logger.", "sweep.", "model.name", "model.architecture.", "data.cache_dir",
-    "data.root", "data.num_workers", "data.order_seed", "data.eval_batch_size", "trainer.progress_bar",
-    "trainer.accelerator", "trainer.log_every_steps", "trainer.val_every_steps", "trainer.deterministic",
-    "model.gradient_checkpointing", "model.feature_cache_gib",
+    "data.root", "data.num_workers", "data.order_seed", "data.subset_seed", "data.eval_batch_size",
+    "trainer.progress_bar", "trainer.accelerator", "trainer.log_every_steps", "trainer.val_every_steps",
+    "trainer.deterministic", "trainer.keep_last", "model.gradient_checkpointing", "model.feature_cache_gib",
 )  # fmt: skip
 
 
@@ -168,9 +168,10 @@ def _mark_outcomes(table: pd.DataFrame) -> list[str]:
     """Adds `learned` and `score` to the table; returns notes on runs that are left out or judged differently.
 
     A run that failed was stopped by the machine or by a mistake, which says nothing about its settings: its score is
-    missing. A run that diverged after it had learned is judged by its best checkpoint.
+    missing. A run that diverged after it had learned is judged by its best checkpoint, and a trial that a search pruned
+    by its best validation.
     """
-    ended = table["status"].isin(["completed", "diverged"])
+    ended = table["status"].isin(["completed", "diverged", "pruned"])
     learned = table["wer"] < LEARNED_BELOW
     table["learned"] = ended & learned
     table["score"] = table["wer"].where(learned | table["wer"].isna(), 1.0)
@@ -181,6 +182,8 @@ def _mark_outcomes(table: pd.DataFrame) -> list[str]:
         notes.append(f"{interrupted} interrupted: shown in the curves, in no comparison")
     if failed := int((table["status"] == "failed").sum()):
         notes.append(f"{failed} failed (an error or a lost machine, not divergence): missing, in no comparison")
+    if pruned := int((table["status"] == "pruned").sum()):
+        notes.append(f"{pruned} pruned by their search: judged by the best validation before they were stopped")
     late = table["run"][(table["status"] == "diverged") & learned]
     if len(late):
         names = ", ".join(late.astype(str).head(8)) + (" ..." if len(late) > 8 else "")

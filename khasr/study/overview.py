@@ -66,6 +66,7 @@ class Outcomes:
     diverged_late: int
     failed: int
     interrupted: int
+    pruned: int
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ def failure_sentences(design: Design) -> list[str]:
             "diverged before learning": outcome.diverged, "diverged after learning": outcome.diverged_late,
             f"ended with a WER of {100 * LEARNED_BELOW:.0f} % or more": outcome.not_learned,
             "failed (an error or a lost machine)": outcome.failed, "interrupted": outcome.interrupted,
+            "stopped early by the pruner of their search": outcome.pruned,
         }  # fmt: skip
         some = [f"{count} {what}" for what, count in parts.items() if count]
         if some:
@@ -240,6 +242,7 @@ def outcomes(design: Design) -> list[Outcomes]:
                 diverged_late=int((learned & (status == "diverged")).sum()),
                 failed=int((status == "failed").sum()),
                 interrupted=int((status == "interrupted").sum()),
+                pruned=int((status == "pruned").sum()),
             )
         )
     return found

@@ -17,7 +17,7 @@ from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import read_hypotheses
 from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
 
-STATUSES = ("completed", "interrupted", "diverged", "failed", "unreadable")
+STATUSES = ("completed", "pruned", "interrupted", "diverged", "failed", "unreadable")
 
 
 # The columns of the table that are not options (an option has a dot in its name, or is `seed`).
@@ -109,8 +109,8 @@ def _without_formula(cell: Any) -> Any:
 def read_runs(places: list[Path]) -> Runs:
     """Every run below the places: folders written by khasr.train, wandb's offline folders, exported CSV tables.
 
-    A run that failed, diverged or was interrupted is a row with that status. A folder that cannot be read is a row
-    with status `unreadable` and the reason, and is listed in the notes.
+    A run that failed, diverged, was pruned or interrupted is a row with that status. A folder that cannot be read is a
+    row with status `unreadable` and the reason, and is listed in the notes.
 
     Raises:
         FileNotFoundError: a place does not exist, or there is no run below any of them.

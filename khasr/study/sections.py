@@ -56,12 +56,12 @@ def tried_section(design: Design) -> Section:
         section.words.append("No setting varies within a model.")
     counts = [
         [text_cell(o.model), *(number_cell(n, 0) for n in (o.runs, o.learned, o.not_learned, o.diverged)),
-         *(number_cell(n, 0) for n in (o.diverged_late, o.failed, o.interrupted))]
+         *(number_cell(n, 0) for n in (o.diverged_late, o.failed, o.interrupted, o.pruned))]
         for o in outcomes(design)
     ]  # fmt: skip
     columns = columns_of(
         "model", "#runs", "#learned", f"#WER {100 * LEARNED_BELOW:.0f} % or more", "#diverged",
-        "#diverged late", "#failed", "#interrupted",
+        "#diverged late", "#failed", "#interrupted", "#pruned",
     )  # fmt: skip
     section.tables.append(Table("How the runs ended", columns, counts))
     found = edges(design)
@@ -282,7 +282,9 @@ def runs_table(table: pd.DataFrame, shown: list[str]) -> Table:
     for row in table.head(_MOST_ROWS).to_dict("records"):
         status = str(row["status"])
         cells = [
-            text_cell(row[c]) if c != "status" else text_cell(status, "" if status == "completed" else "bad")
+            text_cell(row[c])
+            if c != "status"
+            else text_cell(status, "" if status in ("completed", "pruned") else "bad")
             for c in shown
         ]
         cells += [percent_cell(row[c]) for c in ("wer", "cer", "test_wer")]

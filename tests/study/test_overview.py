@@ -99,7 +99,7 @@ def test_outcomes() -> None:
     table.loc[3, "status"] = "interrupted"
     table.loc[4, "wer"] = 0.99
     design = build_design(runs)
-    assert outcomes(design) == [Outcomes("small", 9, 4, 1, 1, 1, 1, 1)]
+    assert outcomes(design) == [Outcomes("small", 9, 4, 1, 1, 1, 1, 1, 0)]
     assert failure_sentences(design) == [
         "small: of 9 runs, 1 diverged before learning, 1 diverged after learning, 1 ended with a WER of 95 % or more, "
         "1 failed (an error or a lost machine) and 1 interrupted."

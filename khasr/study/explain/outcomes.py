@@ -111,8 +111,8 @@ def _read(folder: RunFolder) -> Outcome:
             rates[-1] if rates else math.nan,
         )
     # A model whose weights are not finite can also fail in decoding, before the loss ends the run (decoding.compiled).
-    if status == "diverged" or (status == "failed" and "diverged" in error):
-        # Judged by its best checkpoint: diverging after a good one is not the same as never learning.
+    if status in ("diverged", "pruned") or (status == "failed" and "diverged" in error):
+        # Judged by its best validation: diverging after a good one is not the same as never learning.
         return Outcome(folder.path, status, min([r for r in rates if r == r], default=1.0), error, seconds=seconds)
     return Outcome(folder.path, status, math.nan, error, seconds=seconds)
 
