@@ -4,9 +4,11 @@ python -m khasr.report runs/                             every run below the fol
 python -m khasr.report runs/ export.csv --out page/      also a CSV table or offline folders of wandb
 python -m khasr.report runs/ --reference optimizer.lr=1e-5 schedule.warmup=2000
 python -m khasr.report runs/ --by model.checkpoint --small a.ckpt --large b.ckpt
+python -m khasr.report runs/ --more-hours 5              runs with several data.train_hours: the WER of 5 more hours
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,9 +65,9 @@ def _write_report(runs: "Runs", options: argparse.Namespace, folder: Path) -> li
     design = build_design(runs, small, large, {k: v for k, v in options.reference if k in runs.options})
     error = utterance_error(design, design.reference_cell) if len(design.models) > 1 else 0.0
     verdict = judge(design, error)
-    overview = summarise(design, verdict, error)
+    overview = summarise(design, verdict, error, options.more_hours)
     folder.mkdir(parents=True, exist_ok=True)
-    written = write_page(design, verdict, overview, folder, options.utterances, options.audio)
+    written = write_page(design, verdict, overview, folder, options.utterances, options.audio, options.more_hours)
     print(f"{overview.headline}\n")
     print("".join(f"{sentence}\n\n" for sentence in overview.sentences), end="")
     for footing, gap, shown in footing_lines(verdict):
@@ -118,10 +120,22 @@ def _parser() -> argparse.ArgumentParser:
         "the most common value)",
     )  # fmt: skip
     parser.add_argument(
+        "--more-hours", type=_positive, metavar="HOURS",
+        help="hours of training audio to predict the WER for, beyond those of the largest data.train_hours "
+        "(default: 10 or, where that is too far, as many as it has)",
+    )  # fmt: skip
+    parser.add_argument(
         "--utterances", type=int, default=10, help="number of utterances in each list of errors (default: %(default)s)"
     )
     parser.add_argument("--no-audio", dest="audio", action="store_false", help="do not embed recordings in the page")
     return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -18,7 +18,8 @@ from khasr.study.equal_footing import (
     gap,
 )
 from khasr.study.statistics import LEVEL, Array, Estimate, best_of_n_difference, failures_p
-from khasr.study.wording import amount_of, counted, interval, points, value_text
+from khasr.study.wording import amount_of, interval, points, value_text
+from khasr.text.counting import counted
 
 ALPHA = 1 - LEVEL
 

@@ -16,10 +16,12 @@ from khasr.run.published import CARD_CURVE
 from khasr.study.design import Design
 from khasr.study.effects import Effect
 from khasr.study.equal_footing import LR
+from khasr.study.hours import HoursCurve
 from khasr.study.importance import Importance
 from khasr.study.instruments import Instrument, telling
 from khasr.study.statistics import best_of_n_band, expected_best
-from khasr.study.wording import counted, say
+from khasr.study.wording import say
+from khasr.text.counting import counted
 
 SMALL, LARGE, GREY, CARD = "#1f4e79", "#b5532a", "#8a8a8a", "#3a7d44"
 
@@ -224,6 +226,32 @@ def seeds(design: Design) -> Figure:
     axes.set_xlabel("WER on val, % (100: did not learn)")
     handles = [axes.plot([], [], _MARKERS[c], color=c, label=m)[0] for m, c in _sides(design)]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def hours(curves: list[HoursCurve]) -> Figure:
+    """WER against hours of training audio: each run, the mean of each size, the power law and the predictions."""
+    figure, (axes,) = _figure()
+    for curve, colour in zip(curves, (SMALL, LARGE), strict=False):
+        marker = _MARKERS[colour]
+        for size in curve.sizes:
+            axes.plot([size.hours] * len(size.scores), 100 * size.scores, marker, color=colour, ms=4, alpha=0.35)
+        means = [100 * size.mean for size in curve.sizes]
+        axes.plot([s.hours for s in curve.sizes], means, marker, color=colour, ms=7, label=f"{curve.model}, mean")
+        if len(curve.band):
+            at, low, value, high = curve.band.T
+            axes.plot(at, 100 * value, color=colour, lw=1.2, label="power law, 95 %")
+            axes.fill_between(at, 100 * low, 100 * high, color=colour, alpha=0.15, lw=0)
+        given = [p for p in curve.predictions if not p.refused]
+        for place, prediction in enumerate(given):
+            wer, at_hours = prediction.wer, curve.sizes[-1].hours + prediction.more
+            ends = [[100 * (wer.value - wer.low)], [100 * (wer.high - wer.value)]]
+            axes.errorbar([at_hours], [100 * wer.value], ends, fmt="D", mfc="white", color=colour, ms=6, capsize=3,
+                          label="predicted" if place == 0 else None)  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="hours of training audio", ylabel="WER on val, %")
+    _plain_ticks(axes.xaxis)
+    _plain_ticks(axes.yaxis)
+    _legend_above(figure, axes, 3)
     return figure
 
 

@@ -11,9 +11,11 @@ from scipy import stats
 from khasr.study.claims import split_learned
 from khasr.study.design import LEARNED_BELOW, Design, Setting
 from khasr.study.equal_footing import best_cells, cell_scores, noises
+from khasr.study.hours import hours_curves, hours_sentences
 from khasr.study.statistics import LEVEL, Array
 from khasr.study.verdict import Verdict
-from khasr.study.wording import counted, joined, points, say, value_text
+from khasr.study.wording import joined, points, say, value_text
+from khasr.text.counting import counted
 
 POWER = 0.8
 
@@ -79,12 +81,16 @@ class Tried:
     runs: tuple[int, ...]
 
 
-def summarise(design: Design, verdict: Verdict, utterance_error: float = 0.0) -> Overview:
+def summarise(
+    design: Design, verdict: Verdict, utterance_error: float = 0.0, more_hours: float | None = None
+) -> Overview:
     """The opening: a sentence first, then the verdict, then what is needed to judge it."""
     scope = scope_sentence(design)
     if design.confounded:
         return Overview(verdict.words[0], verdict.words[1:], [scope])
-    notes = [detectable_sentence(design, utterance_error), *edge_sentences(design), *failure_sentences(design), scope]
+    hours = [sentence for curve in hours_curves(design, more_hours) for sentence in hours_sentences(curve)]
+    notes = [*hours, detectable_sentence(design, utterance_error), *edge_sentences(design), *failure_sentences(design)]
+    notes.append(scope)
     if len(design.models) == 1:
         return Overview(best_sentence(design), [], notes)
     return Overview(_comparison_sentence(design, verdict), verdict.words, notes)

@@ -30,6 +30,7 @@ from khasr.study.sections import (
     count_statuses,
     curves_section,
     describe_reference,
+    hours_sections,
     instruments_section,
     runs_section,
     runs_table,
@@ -46,7 +47,7 @@ _HERE = Path(__file__).parent
 
 
 @dataclass
-class _Opening:
+class Opening:
     """The first section of the page.
 
     Attributes:
@@ -66,7 +67,13 @@ class _Opening:
 
 
 def write_page(
-    design: Design, verdict: Verdict, overview: Overview, folder: Path, count: int = 10, audio: bool = True
+    design: Design,
+    verdict: Verdict,
+    overview: Overview,
+    folder: Path,
+    count: int = 10,
+    audio: bool = True,
+    more_hours: float | None = None,
 ) -> list[Path]:
     """Writes index.html and the PNG files; returns their paths.
 
@@ -75,31 +82,32 @@ def write_page(
     Args:
         count: utterances in each list of errors.
         audio: embed their recordings in the page.
+        more_hours: hours of training audio that the curve of WER against hours is extended by, as `hours_curves`.
     """
     about = count_statuses(design.runs.table)
     if design.confounded:
-        opening = _Opening("The models cannot be compared", "confounded", overview, verdict.not_shown)
+        opening = Opening("The models cannot be compared", "confounded", overview, verdict.not_shown)
         opening.tables.append(_confounding_table(design))
-        sections, written = _each_model(design, folder, count, audio)
+        sections, written = _each_model(design, folder, count, audio, more_hours)
         title = f"Runs of {design.small} and {design.large}"
     elif len(design.models) == 1:
-        opening = _Opening("The result", "verdict", overview, reference=describe_reference(design))
+        opening = Opening("The result", "verdict", overview, reference=describe_reference(design))
         pictures = Pictures(folder)
-        sections, written = _one_model(design, pictures, count, audio), pictures.written
+        sections, written = _one_model(design, pictures, count, audio, more_hours), pictures.written
         sections.append(runs_section(design, design.runs.table))
         title = f"Runs of {design.small}"
     else:
-        opening = _Opening(
+        opening = Opening(
             "The verdict", "verdict", overview, verdict.not_shown, describe_reference(design),
             [footings_table(design, verdict), claims_table(verdict)], RULES,
         )  # fmt: skip
-        sections, written = _comparison(design, verdict, folder, count, audio)
+        sections, written = _comparison(design, verdict, folder, count, audio, more_hours)
         title = f"{design.large} against {design.small}"
         about = f"{about}. Compared: {design.large} (the larger) minus {design.small}."
     if sections and design.runs.notes:
         sections[-1].words += [f"Not read: {note}" for note in design.runs.notes]
     path = folder / "index.html"
-    write_whole(path, _render(title, about, opening, sections))
+    write_whole(path, render_page(title, about, opening, sections))
     return [path, *written]
 
 
@@ -116,10 +124,10 @@ def write_index(pages: dict[str, Runs], folder: Path) -> Path:
         f"The runs were scored on {len(pages)} different sets of utterances or references, and a WER on one cannot be "
         "compared with a WER on the other, so each set has its own page."
     )
-    opening = _Opening("Pages", "verdict", overview, tables=[Table("One page per set", columns, rows)])
+    opening = Opening("Pages", "verdict", overview, tables=[Table("One page per set", columns, rows)])
     total = sum(len(runs.table) for runs in pages.values())
     path = folder / "index.html"
-    write_whole(path, _render(f"{total} runs on {len(pages)} sets of utterances", "", opening, []))
+    write_whole(path, render_page(f"{total} runs on {len(pages)} sets of utterances", "", opening, []))
     return path
 
 
@@ -130,13 +138,14 @@ def _confounding_table(design: Design) -> Table:
 
 
 def _comparison(
-    design: Design, verdict: Verdict, folder: Path, count: int, audio: bool
+    design: Design, verdict: Verdict, folder: Path, count: int, audio: bool, more_hours: float | None
 ) -> tuple[list[Section], list[Path]]:
     pictures = Pictures(folder)
     errors = compare_errors(design, count, audio)
     sections = [
         tried_section(design),
         curves_section(design, pictures),
+        *hours_sections(design, pictures, more_hours),
         compared_trials_section(design, verdict, pictures),
         compared_settings_section(design, pictures),
         compared_seeds_section(design, errors, pictures),
@@ -148,10 +157,11 @@ def _comparison(
     return sections, pictures.written
 
 
-def _one_model(design: Design, pictures: Pictures, count: int, audio: bool) -> list[Section]:
+def _one_model(design: Design, pictures: Pictures, count: int, audio: bool, more_hours: float | None) -> list[Section]:
     return [
         tried_section(design),
         curves_section(design, pictures),
+        *hours_sections(design, pictures, more_hours),
         trials_section(design, pictures),
         settings_section(design, pictures),
         seeds_section(design, pictures),
@@ -160,7 +170,9 @@ def _one_model(design: Design, pictures: Pictures, count: int, audio: bool) -> l
     ]
 
 
-def _each_model(design: Design, folder: Path, count: int, audio: bool) -> tuple[list[Section], list[Path]]:
+def _each_model(
+    design: Design, folder: Path, count: int, audio: bool, more_hours: float | None
+) -> tuple[list[Section], list[Path]]:
     """The sections of each model's runs, one model after the other."""
     sections: list[Section] = []
     written: list[Path] = []
@@ -168,7 +180,7 @@ def _each_model(design: Design, folder: Path, count: int, audio: bool) -> tuple[
         name = re.sub(r"[^\w.-]+", "_", model)
         pictures = Pictures(folder, f"{name}_")
         alone = build_design(design.runs.where(design.runs.table["model"] == model))
-        own = _one_model(alone, pictures, count, audio)
+        own = _one_model(alone, pictures, count, audio, more_hours)
         own[0].words[:0] = [best_sentence(alone), *edge_sentences(alone)]
         own.append(runs_section(alone, alone.runs.table))
         for section in own:
@@ -183,7 +195,8 @@ def _each_model(design: Design, folder: Path, count: int, audio: bool) -> tuple[
     return sections, written
 
 
-def _render(title: str, about: str, opening: _Opening, sections: list[Section]) -> str:
+def render_page(title: str, about: str, opening: Opening, sections: list[Section]) -> str:
+    """A page as HTML: its opening, then its sections."""
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=select_autoescape(default=True), undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -23,7 +23,7 @@ STATUSES = ("completed", "pruned", "interrupted", "diverged", "failed", "unreada
 # The columns of the table that are not options (an option has a dot in its name, or is `seed`).
 COLUMNS = (
     "run", "source", "folder", "status", "error", "model", "parameters", "wer", "cer", "best_step", "test_wer",
-    "test_cer", "steps", "audio_seconds", "train_seconds", "lr_area", "flops", "val_utterances",
+    "test_cer", "steps", "audio_seconds", "train_seconds", "train_hours", "lr_area", "flops", "val_utterances",
 )  # fmt: skip
 
 
@@ -152,8 +152,8 @@ def read_runs(places: list[Path]) -> Runs:
     table = pd.DataFrame(rows)
     table = table.reindex(columns=[*COLUMNS, *sorted(c for c in table.columns if c not in COLUMNS)])
     numbers = (
-        "wer", "cer", "test_wer", "test_cer", "best_step", "steps", "audio_seconds", "train_seconds", "lr_area",
-        "val_utterances",
+        "wer", "cer", "test_wer", "test_cer", "best_step", "steps", "audio_seconds", "train_seconds", "train_hours",
+        "lr_area", "val_utterances",
     )  # fmt: skip
     for column in (*numbers, "parameters"):
         table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
@@ -253,6 +253,7 @@ def _read_folder(found: _Found) -> _Read:
     row |= {f"test_{key}": test.get(key) for key in ("wer", "cer")}
     row |= {key: train[key] for key in ("steps", "parameters", "audio_seconds") if train.get(key) is not None}
     row["train_seconds"] = train.get("seconds")
+    row["train_hours"] = train.get("hours")
     row["val_utterances"] = val.get("utterances")
     hypotheses: list[dict[str, Any]] = []
     if folder.hypotheses.is_file():

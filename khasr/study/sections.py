@@ -22,12 +22,14 @@ from khasr.study.elements import (
     text_cell,
 )
 from khasr.study.equal_footing import LR, best_cells, noises
+from khasr.study.hours import hours_curves, hours_sentences
 from khasr.study.importance import Importance, importances
 from khasr.study.instruments import Instrument, read_instruments, telling
 from khasr.study.overview import by_cell, edges, outcomes, tried_values
 from khasr.study.statistics import Array, expected_best, seeds_needed
-from khasr.study.wording import counted, say
+from khasr.study.wording import say
 from khasr.study.worst_utterances import worst_utterances
+from khasr.text.counting import counted
 
 DIFFERENCES = (0.005, 0.01, 0.02, 0.05, 0.1)
 """Differences of WER for which seeds and utterances are counted."""
@@ -160,6 +162,37 @@ def settings_section(design: Design, pictures: Pictures) -> Section:
         )  # fmt: skip
         section.tables.append(_effects_table(effects))
     return section
+
+
+def hours_sections(design: Design, pictures: Pictures, more: float | None) -> list[Section]:
+    """WER against hours of training audio, if data.train_hours varies: one section or none."""
+    curves = hours_curves(design, more)
+    if not curves:
+        return []
+    section = Section("hours", "Hours", "WER against hours of training audio")
+    for curve in curves:
+        section.words += hours_sentences(curve)
+        section.words += [f"{curve.model}: {note}" for note in curve.notes]
+        if curve.others:
+            section.words.append(f"{curve.model}, the other settings: {curve.others}.")
+    section.words.append(
+        "The power law is a line through the logarithms of hours and mean WER. Its interval covers the noise between "
+        "seeds and the sampling of val's utterances, not a floor or a bend beyond the sizes that were run, nor audio "
+        "of other speakers, rooms or texts."
+    )
+    caption = "Each small point is a run. The band is the 95 % interval of the mean over seeds."
+    section.pictures.append(
+        pictures.add("hours", figures.hours(curves), "WER against hours of training audio", caption)
+    )
+    rows = [
+        [text_cell(curve.model), digits_cell(size.hours), number_cell(len(size.scores), 0), percent_cell(size.mean),
+         *(percent_cell(v) for v in _ends(size.scores))]
+        for curve in curves
+        for size in curve.sizes
+    ]  # fmt: skip
+    columns = columns_of("model", "#hours", "#runs", "#mean WER, %", "#lowest", "#highest")
+    section.tables.append(Table("WER on val by hours of training audio", columns, rows))
+    return [section]
 
 
 def lr_picture(design: Design, pictures: Pictures) -> Picture:

@@ -26,11 +26,6 @@ def interval(estimate: Estimate) -> str:
     return f"{100 * estimate.value:+.1f} points [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
 
 
-def counted(count: int, what: str) -> str:
-    """A number and a noun, in the plural where it is not 1."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def amount_of(value: float) -> str:
     """A number with few digits."""
     return f"{value:,.0f}" if 1000 <= value < 1e7 else f"{value:.3g}"

@@ -52,7 +52,9 @@ def test_seeds_and_order() -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.train_hours=9: the training part has .* h \(950 utterances\)") as error:
+    with pytest.raises(
+        ValueError, match=r"data\.train_hours=9: the training part has .* h \(950 utterances\)"
+    ) as error:
         nested_subset(UTTERANCES, 9, 0)
     there = float(re.findall(r"has ([\d.]+) h", str(error.value))[0])
     assert len(nested_subset(UTTERANCES, there, 0)) >= 949, "the number of the message is accepted"
