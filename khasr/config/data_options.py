@@ -85,7 +85,8 @@ class DataConfig:
     split: str = "random"
     """How train, val and test are split: `random` (the card's), `hf_seed42` (that of the published w2v-BERT 2.0),
     `speaker`, `text` or `speaker_text` (nothing of that kind shared), `'speaker_fold=K/N'` (each speaker tested once
-    over N runs; quoted), `own` (the corpus's split), or the path of a manifest such as a run's split.tsv."""
+    over N runs; quoted), `own` (the corpus's split; parts that it lacks are drawn from train), or the path of a
+    manifest such as a run's split.tsv."""
     split_seed: int = limited(42, 0, LARGEST_SEED)
     """Seed of the split, separate from `seed` so that runs share a test part."""
     test_share: float = share(0.1)
@@ -127,22 +128,32 @@ class OpenslrKmConfig(DataConfig):
 
 @dataclass
 class FolderConfig(DataConfig):
-    """Any folder with a table of audio, text and speaker."""
+    """Any folder with tables of audio, text and speaker: your own, AudioFolder, Common Voice, NeMo, Lhotse."""
 
     name: str = "folder"
     root: str | None = None
     """The folder; audio paths in the table are relative to it."""
-    table: str = "utterances.tsv"
-    """Table with a header line: tab-separated, or comma-separated (.csv), or JSON Lines (.jsonl). Without it, the
-    metadata.csv or metadata.jsonl of Hugging Face's AudioFolder is read."""
+    split: str = "auto"
+    """As for other corpora (random, speaker, text, own, ...); auto is own if the tables name parts, else random."""
+    table: Any = None
+    """A table with a header line, or a list of tables, [A.tsv,B.tsv]: CSV (.csv), JSON Lines (.jsonl, .json; also NeMo
+    manifests and Lhotse cuts), else tab-separated. A table named after a part (train.tsv, dev.tsv, test_manifest.json)
+    is that part. Unset: utterances.tsv, or the tables of AudioFolder, Common Voice or NeMo, or the only table."""
     quoting: Literal["literal", "csv"] = "literal"
     """Quotes in a tab-separated table: `literal` keeps them as text (as Common Voice writes them), `csv` as in CSV."""
     audio_column: str = "audio"
-    """Column with the path of the audio file."""
+    """Column with the path of the audio file, relative to the table. Where a column of this or the other default names
+    is missing, those that other tools write are read, and printed: file_name, audio_filepath, path, sentence, ..."""
     text_column: str = "text"
     """Column with the transcript."""
     speaker_column: str | None = "speaker"
     """Column with the speaker; null if there is none."""
+    split_column: str | None = "split"
+    """Column with the part (train, dev or validation, test) for data.split=own; null ignores it."""
+    offset_column: str | None = "offset"
+    """Column with the start of the utterance in its audio file, in seconds; null: files are read whole."""
+    duration_column: str | None = "duration"
+    """Column with the seconds of audio from the offset; read in NeMo manifests and tables with an offset."""
 
 
 @dataclass

@@ -26,7 +26,7 @@ FFMPEG_ENDINGS = {".m4a", ".m4b", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".mka
 """Endings of files that only ffmpeg reads."""
 
 # No longer recording is an utterance.
-_LONGEST_SECONDS = 20 * 60
+LONGEST_SECONDS = 20 * 60
 
 # Values per block, all channels together: 1 MiB of float32.
 _BLOCK_VALUES = 2**18
@@ -63,7 +63,7 @@ def decode_audio(file: Path | BinaryIO) -> Recording:
         ValueError: it is not audio, damaged, cut short (TruncatedAudioError), empty, or longer than 20 minutes.
         OSError: the file cannot be read.
     """
-    return record(_native_blocks(file))
+    return record(native_blocks(file))
 
 
 def record(blocks: Iterable[tuple[NDArray[np.float32], int]]) -> Recording:
@@ -86,7 +86,7 @@ def decode_blocks(file: Path | BinaryIO) -> Iterator[NDArray[np.int16]]:
         ValueError: it is not audio, or damaged; TruncatedAudioError after the last block if it is cut short.
         OSError: the file cannot be read.
     """
-    return _at_16k(_native_blocks(file))
+    return _at_16k(native_blocks(file))
 
 
 def _at_16k(blocks: Iterable[tuple[NDArray[np.float32], int]]) -> Iterator[NDArray[np.int16]]:
@@ -129,10 +129,8 @@ class _Meter:
         for samples, rate in blocks:
             self.rate = self.rate or rate
             self._seconds += len(samples) / rate
-            if self._seconds > _LONGEST_SECONDS:
-                raise ValueError(
-                    f"it is longer than {_LONGEST_SECONDS // 60} min, the longest that can be an utterance"
-                )
+            if self._seconds > LONGEST_SECONDS:
+                raise ValueError(f"it is longer than {LONGEST_SECONDS // 60} min, the longest that can be an utterance")
             level = np.abs(samples if samples.ndim == 2 else samples[:, None])
             if len(level):
                 self.peak = max(self.peak, float(level.max()))
@@ -213,7 +211,7 @@ class _SequentialFile(soundfile.SoundFile):
         return False
 
 
-def _native_blocks(file: Path | BinaryIO) -> Iterator[tuple[NDArray[np.float32], int]]:
+def native_blocks(file: Path | BinaryIO) -> Iterator[tuple[NDArray[np.float32], int]]:
     """Yields (samples, channels) with the source's rate in Hz; TruncatedAudioError is raised after the last block."""
     if isinstance(file, Path):
         with file.open("rb") as opened:

@@ -20,7 +20,7 @@ from khasr.data.corpora import Fault, read_corpus
 from khasr.data.corpora.files import cache_folder
 from khasr.data.corpora.mix import Member, corpora_of
 from khasr.data.parts import Part, PartDataset
-from khasr.data.splits import PARTS, Row, is_manifest, read_manifest, split
+from khasr.data.splits import PARTS, Row, describe_own, is_manifest, read_manifest, resolve_auto, split
 from khasr.data.subset import Spoken, nested_subset
 from khasr.text.normalise import transcript
 from khasr.text.terminal import printable
@@ -88,6 +88,8 @@ class CorpusDataModule(pl.LightningDataModule):
         if not needed:
             return
         split_parts = split(about, self._options, needed)
+        for note in describe_own(about, split_parts, self._options):
+            self._note(note)
         beyond = self._limit_training(split_parts, about, lengths)
         for part, members in split_parts.items():
             self.parts[part] = self.whole.select(part, [row_of[id_] for id_ in members])
@@ -95,7 +97,7 @@ class CorpusDataModule(pl.LightningDataModule):
                 del row_of[id_]
         for id_ in beyond:
             del row_of[id_]
-        reason = f"in no part of data.split={self._options.split}"
+        reason = f"in no part of data.split={resolve_auto(self._options.split, about)}"
         self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in row_of]
         if is_manifest(self._options.split):
             missing = read_manifest(Path(self._options.split).expanduser()).keys() - set(ids)

@@ -15,7 +15,17 @@ from khasr.text.terminal import guard_cell, printable, unguard_cell
 
 PARTS = ("train", "val", "test")
 
-SPLITS = ("random", "hf_seed42", "speaker", "text", "speaker_text", "speaker_fold=K/N", "own", "a manifest's path")
+SPLITS = (
+    "random",
+    "hf_seed42",
+    "speaker",
+    "text",
+    "speaker_text",
+    "speaker_fold=K/N",
+    "own",
+    "auto",
+    "a manifest's path",
+)
 
 # Differences that a reader does not see: spaces, punctuation, look-alike spellings.
 _SAME = TextConfig(
@@ -48,7 +58,9 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
       from val if test has it.
     - `speaker_fold=K/N`: speakers in N folds of similar size; test is fold K and val the next one, so that N runs test
       each speaker once.
-    - `own`: the corpus's own (Hugging Face's train, validation, test).
+    - `own`: the corpus's own (Hugging Face's train, validation, test). Parts that it does not have are drawn from its
+      train at random.
+    - `auto`: `own` if the corpus names the part of every utterance, else `random`.
     - a path: a manifest in the format of `manifest`. Utterances that it does not name are in no part.
 
     Args:
@@ -63,7 +75,7 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
         raise ValueError(f"{shares}: expected shares greater than 0 and less than 1.")
     # Sorted, so that the order of the corpus's listing does not matter.
     ordered = sorted(rows, key=lambda row: row.id)
-    kind = options.split
+    kind = resolve_auto(options.split, rows)
     if kind in _KINDS:
         part_of = _KINDS[kind](ordered, options)
     elif kind.startswith("speaker_fold="):
@@ -185,13 +197,50 @@ def _need_speakers(rows: Sequence[Row]) -> None:
 
 
 def _own(rows: Sequence[Row], options: DataConfig) -> dict[str, str]:
-    foreign = [row for row in rows if row.own_part not in PARTS]
-    if foreign:
+    nameless = [row for row in rows if not row.own_part]
+    if nameless or not any(row.own_part in PARTS for row in rows):
+        first = nameless[0].id if nameless else rows[0].id if rows else "no utterance"
         raise ValueError(
-            f"data.split=own: {foreign[0].id} is in no train, validation or test part of the corpus. Choose a "
-            f"different data.split: {', '.join(SPLITS)}."
+            f"data.split=own: {first} is in no train, validation or test part of the corpus. Choose a different "
+            f"data.split: {', '.join(SPLITS)}."
         )
-    return {row.id: row.own_part for row in rows}
+    part_of = {row.id: row.own_part for row in rows if row.own_part in PARTS}
+    train = [id_ for id_, part in part_of.items() if part == "train"]
+    random.Random(options.split_seed).shuffle(train)
+    for part, share in (("test", options.test_share), ("val", options.val_share)):
+        if part not in part_of.values() and len(train) > 1:
+            count = math.ceil(share * len(train))
+            part_of |= dict.fromkeys(train[:count], part)
+            train = train[count:]
+    return part_of
+
+
+def resolve_auto(kind: str, rows: Sequence[Row]) -> str:
+    """The split that `kind` is, where `auto` depends on the corpus."""
+    if kind != "auto":
+        return kind
+    return "own" if all(row.own_part for row in rows) and any(row.own_part in PARTS for row in rows) else "random"
+
+
+def describe_own(rows: Sequence[Row], parts: Parts, options: DataConfig) -> list[str]:
+    """What a user should know of a split by the corpus's own parts, a sentence each."""
+    if resolve_auto(options.split, rows) != "own":
+        unknown = sorted({row.own_part for row in rows} - {"", *PARTS}) if options.split == "auto" else []
+        if not unknown:
+            return []
+        shown = ", ".join(printable(name, 40) for name in unknown[:8])
+        return [f"The corpus names the parts {shown}, not train, dev and test, and is split at random (data.split)."]
+    notes = []
+    if options.split == "auto":
+        notes.append("The split is the corpus's own (data.split=own); data.split=random or speaker splits differently.")
+    own = {row.own_part for row in rows}
+    drawn = [f"{len(parts[part]):,} for {part}" for part in ("test", "val") if part not in own and parts[part]]
+    if drawn:
+        notes.append(
+            f"The corpus has no {' and no '.join(part for part in ('test', 'val') if part not in own)} part: "
+            f"{' and '.join(drawn)} were drawn at random from its train part, with data.split_seed."
+        )
+    return notes
 
 
 _KINDS = {
@@ -218,7 +267,7 @@ def manifest(parts: Parts) -> str:
 
 def is_manifest(kind: str) -> bool:
     """Whether data.split is the path of a manifest."""
-    return kind not in _KINDS and not kind.startswith("speaker_fold=") and ("/" in kind or "." in kind)
+    return kind not in ("auto", *_KINDS) and not kind.startswith("speaker_fold=") and ("/" in kind or "." in kind)
 
 
 def read_manifest(path: Path) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """Tables of utterances and files of sentences: tab-separated, CSV and JSON Lines, with faulty rows named."""
 
 import csv
+import gzip
 import io
 import json
 import re
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,13 @@ from khasr.text.terminal import printable
 
 # A field as pandas or a spreadsheet quotes it: in quotes, with those inside doubled.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+# Endings of the tables that `read_table` reads, the usual ones first.
+TABLE_ENDINGS = (".tsv", ".csv", ".jsonl", ".json", ".ndjson", ".jsonl.gz")
+
+# A compressed table that is larger than this is no table of utterances.
+_MOST_BYTES = 2**31
 
 
 def decode_text(data: bytes, name: str) -> str:
@@ -80,22 +89,28 @@ class Table:
 
 
 def read_table(data: bytes, name: str, quoting: str = "literal") -> Table:
-    """A table with a header: JSON Lines for .jsonl, comma-separated with CSV quotes for .csv, otherwise tab-separated.
+    """A table with a header: JSON Lines for .jsonl and .json, CSV for .csv, otherwise tab-separated.
+
+    CSV is separated by commas; by semicolons or tabs if the header has no comma, as spreadsheets write it in languages
+    with a decimal comma. `.gz` after the ending means compressed by gzip.
 
     Args:
         quoting: of tab-separated tables: `literal` takes quotes as text, `csv` as CSV quotes.
 
     Raises:
-        ValueError: bytes that are not UTF-8, or a column that occurs twice.
+        ValueError: bytes that are not UTF-8 or not gzip, a column that occurs twice, or a JSON array.
     """
+    lowered = name.lower()
+    if lowered.endswith(".gz"):
+        data, lowered = _unpacked(data, name), lowered.removesuffix(".gz")
     text = decode_text(data, name)
-    ending = name.lower().rsplit(".", 1)[-1]
-    if ending in ("jsonl", "ndjson"):
-        return _read_json_lines(text)
+    ending = lowered.rsplit(".", 1)[-1]
+    if ending in ("jsonl", "ndjson", "json"):
+        return _read_json_lines(text, name)
     if ending == "csv" or quoting == "csv":
-        separator = "," if ending == "csv" else "\t"
+        separator = _separator(text) if ending == "csv" else "\t"
         records = list(_csv_records(text, separator, name))
-        kind = f"{'comma' if ending == 'csv' else 'tab'}-separated, quotes as in CSV"
+        kind = f"{_SEPARATORS[separator]}-separated, quotes as in CSV"
     else:
         records = [(number, line.split("\t")) for number, line in enumerate(split_lines(text), 1) if line.strip(" ")]
         kind = "tab-separated, quotes literal"
@@ -108,6 +123,25 @@ def read_table(data: bytes, name: str, quoting: str = "literal") -> Table:
     rows = [_row(number, fields, columns) for number, fields in records[1:]]
     quoted = 0 if "literal" not in kind else _count_quoted([fields for _, fields in records])
     return Table(columns, rows, kind, quoted)
+
+
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def _separator(text: str) -> str:
+    header = re.split("[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
+    return next((mark for mark in _SEPARATORS if mark in header), ",")
+
+
+def _unpacked(data: bytes, name: str) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            unpacked = file.read(_MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{name} cannot be unpacked by gzip ({error}). Expected a complete .gz file.") from None
+    if len(unpacked) > _MOST_BYTES:
+        raise ValueError(f"{name} unpacks to more than {_MOST_BYTES:,} bytes, the most that a table can have.")
+    return unpacked
 
 
 def _row(number: int, fields: Sequence[str], columns: Sequence[str]) -> Row:
@@ -144,7 +178,12 @@ def _count_quoted(records: Sequence[Sequence[str]]) -> int:
     return len(quoted) if certain else 0
 
 
-def _read_json_lines(text: str) -> Table:
+def _read_json_lines(text: str, name: str) -> Table:
+    if text.lstrip()[:1] == "[":
+        raise ValueError(
+            f"{name}:1: a JSON array, where JSON Lines are expected: one object {{...}} per line. "
+            "`jq -c '.[]' FILE > FILE.jsonl` converts it."
+        )
     columns: dict[str, None] = {}
     rows = []
     for number, line in enumerate(split_lines(text), 1):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from khasr.config import DataConfig
-from khasr.data.splits import PARTS, Row, manifest, read_manifest, same_sentence, split
+from khasr.data.splits import PARTS, Row, describe_own, manifest, read_manifest, same_sentence, split
 from tests.conftest import SHARED, needs_shared
 
 SENTENCES = [f"{a}{b} {c}" for a in "កខគឃង" for b in "ចឆជឈញ" for c in "ដឋឌឍណតថទធន"]
@@ -130,6 +130,39 @@ def test_bad_manifest(tmp_path: Path, content: str, message: str) -> None:
 def test_bad_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split(ROWS, DataConfig(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["own", "auto"])
+@pytest.mark.parametrize(
+    ("parts", "expected", "note"),
+    [
+        ("train val test other", {"train": 20, "val": 20, "test": 20}, ""),
+        ("train val", {"train": 18, "val": 20, "test": 2}, "has no test part: 2 for test were drawn at random"),
+        ("train", {"train": 16, "val": 2, "test": 2}, "has no test and no val part: 2 for test and 2 for val"),
+    ],
+)
+def test_own(kind: str, parts: str, expected: dict[str, int], note: str) -> None:
+    """The corpus's parts are kept; those that it lacks are drawn from train; other names are in no part."""
+    rows = [Row(f"{part}{i}", own_part=part) for part in parts.split() for i in range(20)]
+    options = DataConfig(split=kind)
+    found = split(rows, options)
+    assert sizes(found) == expected
+    assert all(id_.startswith((part, "train")) for part, ids in found.items() for id_ in ids)
+    notes = " ".join(describe_own(rows, found, options))
+    assert notes.startswith("The split is the corpus's own") == (kind == "auto")
+    assert note in notes
+
+
+def test_auto() -> None:
+    """Without parts, or where some utterances have none, `auto` is `random`."""
+    options = DataConfig(split="auto")
+    assert split(ROWS, options) == split(ROWS, DataConfig())
+    partly = [Row(f"{i}", own_part="train" if i else "") for i in range(30)]
+    assert sizes(split(partly, options)) == {"train": 24, "val": 3, "test": 3}
+    odd = [Row(f"{i}", own_part="A") for i in range(30)]
+    assert describe_own(odd, split(odd, options), options) == [
+        "The corpus names the parts A, not train, dev and test, and is split at random (data.split)."
+    ]
 
 
 def test_too_few() -> None:

@@ -6,6 +6,12 @@ from dataclasses import dataclass, field
 from khasr.data.audio_file import Recording
 from khasr.text.terminal import is_control, printable
 
+# Names of the parts in datasets, tables and folders, and in khasr.
+PART_NAMES = {
+    "train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
 # Characters: 20 minutes of speech have fewer.
 _LONGEST_TEXT = 50_000
 
@@ -18,7 +24,8 @@ class Utterance:
 
     Attributes:
         source: a file, or a line of a table, for messages.
-        own_part: train, val or test if the corpus has its own split (data.split=own), else empty.
+        own_part: train, val or test if the corpus has its own split (data.split=own), a different name for what is
+            in none of them, and empty if the corpus names no parts.
     """
 
     id: str

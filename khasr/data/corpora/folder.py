@@ -1,27 +1,39 @@
-"""A folder with a table of audio, text and speaker."""
+"""A folder with tables of audio, text and speaker, or of segments of longer recordings."""
 
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from khasr.config import FolderConfig
 from khasr.data.audio_file import Recording, decode_audio
-from khasr.data.corpora.corpus import Corpus, Utterance, UtteranceList
+from khasr.data.corpora.corpus import PART_NAMES, Corpus, Utterance, UtteranceList
 from khasr.data.corpora.files import digest, stamps
+from khasr.data.corpora.folder_tables import (
+    CLIPS,
+    METADATA,
+    Columns,
+    TableFile,
+    describe_tables,
+    find_columns,
+    find_tables,
+)
+from khasr.data.corpora.lhotse_cuts import flatten_cuts
+from khasr.data.segments import Segment, SegmentReader
 from khasr.data.tables import Table, as_text, read_table
 from khasr.text.terminal import printable
-
-# Tables of Hugging Face's AudioFolder, and the columns that they have where khasr's defaults are not found.
-_METADATA = ("metadata.csv", "metadata.jsonl")
-
-_AUDIO_COLUMNS = ("file_name", "path", "file")
-
-_TEXT_COLUMNS = ("transcription", "sentence", "transcript")
 
 # Longest name in a folder on the usual file systems, in bytes.
 _LONGEST_NAME = 255
 
+# The part of a row whose field in the column of parts is empty.
+_NO_PART = "(none)"
+
 
 def read_folder(options: FolderConfig) -> Corpus:
-    """The table's utterances, in its order; an id is the audio's path without its ending.
+    """The utterances of the tables, in their order; an id is the audio's path without its ending, and its segment.
 
     Raises:
         FileNotFoundError: no such folder or table.
@@ -29,83 +41,145 @@ def read_folder(options: FolderConfig) -> Corpus:
     """
     if options.root is None:
         raise FileNotFoundError(
-            f"data.root is not set. data=folder reads {options.table} (columns {options.audio_column}, "
-            f"{options.text_column}, {options.speaker_column}) from it: pass data.root=DIR."
+            "data.root is not set. data=folder reads audio files, and a table of audio, text and speaker, from it: "
+            "pass data.root=DIR."
         )
     root = Path(options.root).expanduser()
-    path, notes = _find_table(root, options)
-    data = path.read_bytes()
-    table = read_table(data, str(path), options.quoting)
-    audio_column, text_column, speaker_column = _columns(table, path, options)
-    found = UtteranceList()
-    paths: dict[str, Path] = {}
-    for row in table.rows:
-        where = f"{path}:{row.line}"
-        if row.problem:
-            found.fault(where, "a row that cannot be read", where, row.problem)
-            continue
-        try:
-            audio, text = as_text(row.values.get(audio_column)), as_text(row.values.get(text_column))
-            speaker = as_text(row.values.get(speaker_column)) if speaker_column else ""
-        except ValueError as error:
-            found.fault(where, "a row that cannot be read", where, str(error))
-            continue
-        file = _audio_file(root, audio)
-        id_ = str(Path(audio).with_suffix("")) if file else audio or where
-        missing = "" if file else f"{printable(audio, 80) or 'an empty field'} is not a file in {root}"
-        if found.add(Utterance(id_, text, speaker, where), missing) and file:
-            paths[id_] = file
+    read: list[tuple[TableFile, Table, Columns]] = []
+    parts: list[object] = []  # of the fingerprint
+    notes = []
+    for file in find_tables(root, options):
+        data = file.path.read_bytes()
+        table = flatten_cuts(read_table(data, str(file.path), options.quoting))
+        read.append((file, table, find_columns(table, file.path, options)))
+        parts += [data, read[-1][2].used, *([file.part] if file.part else [])]
+        if table.looks_quoted:
+            notes.append(
+                f"{file.path}: {table.looks_quoted:,} fields look quoted as in CSV, and are read literally, with their "
+                "quotes. data.quoting=csv reads them as CSV."
+            )
+    found = _Rows(root)
+    for file, table, columns in read:
+        found.add_table(file, table, columns)
+    segments = SegmentReader()
 
     def read_audio(utterance: Utterance) -> Recording:
-        return decode_audio(paths[utterance.id])
+        path, segment = found.places[utterance.id]
+        return decode_audio(path) if segment is None else segments.read(path, segment)
 
-    if table.looks_quoted:
-        notes.append(
-            f"{path}: {table.looks_quoted:,} fields look quoted as in CSV, and are read literally, with their quotes. "
-            "data.quoting=csv reads them as CSV."
-        )
-    columns = [audio_column, text_column, *([] if speaker_column is None else [speaker_column])]
-    key = digest(data, columns, stamps(list(paths.values())), *([] if options.quoting == "literal" else ["csv"]))
-    return Corpus(root.resolve().name, found.utterances, read_audio, key, found.faults, notes)
+    paths = list(dict.fromkeys(path for path, _ in found.places.values()))
+    key = digest(*parts, stamps(paths), *([] if options.quoting == "literal" else ["csv"]))
+    notes = describe_tables(root, read) + notes
+    return Corpus(root.resolve().name, found.list.utterances, read_audio, key, found.list.faults, notes)
 
 
-def _find_table(root: Path, options: FolderConfig) -> tuple[Path, list[str]]:
-    """The table's path, and a note if it is AudioFolder's and not the configured one."""
-    table = root / options.table
-    if table.is_file():
-        return table, []
-    if options.table == FolderConfig.table:
-        for name in _METADATA:
-            if (root / name).is_file():
-                return root / name, [f"{root} has no {options.table}; its {name} is read."]
-    what = f"has no {options.table}" if root.is_dir() else "is not a folder"
-    raise FileNotFoundError(
-        f"data.root={options.root} {what}. Expected a table with the columns {options.audio_column}, "
-        f"{options.text_column}, {options.speaker_column}: tab-separated, or .csv, or .jsonl. data.table=NAME sets its "
-        "name."
-    )
+class _Rows:
+    """Collects the rows of tables as utterances.
+
+    Attributes:
+        places: the file and the segment of each utterance; the segment is None for a whole file.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.list = UtteranceList()
+        self.places: dict[str, tuple[Path, Segment | None]] = {}
+        self._root = root
+
+    def add_table(self, file: TableFile, table: Table, columns: Columns) -> None:
+        folders = [file.path.parent, self._root]
+        if (file.path.parent / CLIPS).is_dir():
+            folders.insert(0, file.path.parent / CLIPS)
+        cut = columns.offset is not None or columns.duration is not None
+        count = Counter(str(row.values.get(columns.audio)) for row in table.rows) if cut else Counter[str]()
+        in_folders = file.path.name in METADATA and columns.split is None and not file.part
+        rows = []
+        for row in table.rows:
+            where = f"{file.path}:{row.line}"
+            if row.problem:
+                self.list.fault(where, "a row that cannot be read", where, row.problem)
+                continue
+            try:
+                rows.append(_read_row(row.values, columns, where, file.part))
+            except ValueError as error:
+                self.list.fault(where, "a row that cannot be read", where, str(error))
+        named = {row.audio.split("/", 1)[0].lower() for row in rows}
+        for row in rows:
+            if in_folders and named <= PART_NAMES.keys():  # AudioFolder: the folders of audio are named after parts
+                row.part = PART_NAMES[row.audio.split("/", 1)[0].lower()]
+            self._add(row, folders, count[row.audio] > 1)
+
+    def _add(self, row: "_Row", folders: Sequence[Path], several: bool) -> None:
+        path = next((path for folder in dict.fromkeys(folders) if (path := _audio_file(folder, row.audio))), None)
+        segment = row.segment
+        if path is None:
+            missing = f"{printable(row.audio, 80) or 'an empty field'} is not a file in {folders[-2]}"
+            id_ = row.audio or row.where
+        else:
+            missing, id_ = "", self._id_of(row.audio, folders[-2])
+        if segment is not None and (segment.start or several):
+            end = "" if segment.end is None else f"-{_seconds(segment.end)}"
+            id_ += f"@{_seconds(segment.start)}{end}" + (f"#{segment.channel}" if segment.channel else "")
+        if self.list.add(Utterance(id_, row.text, row.speaker, row.where, row.part), missing) and path:
+            self.places[id_] = path, segment
+
+    def _id_of(self, audio: str, folder: Path) -> str:
+        """The path of an audio file without its ending, relative to the root."""
+        path = Path(audio).with_suffix("")
+        if path.is_absolute():
+            return str(path.relative_to(self._root.absolute()) if path.is_relative_to(self._root.absolute()) else path)
+        within = folder.relative_to(self._root) if folder.is_relative_to(self._root) else Path()
+        return str(within / path)
 
 
-def _columns(table: Table, path: Path, options: FolderConfig) -> tuple[str, str, str | None]:
-    """The columns of audio, text and speaker; those of AudioFolder if the defaults are not there."""
-    audio, text, speaker = options.audio_column, options.text_column, options.speaker_column
-    if path.name in _METADATA:
-        if audio == FolderConfig.audio_column and audio not in table.columns:
-            audio = next((c for c in _AUDIO_COLUMNS if c in table.columns), audio)
-        if text == FolderConfig.text_column and text not in table.columns:
-            text = next((c for c in _TEXT_COLUMNS if c in table.columns), text)
-        if speaker == FolderConfig.speaker_column and speaker not in table.columns:
-            speaker = next((c for c in ("speaker_id",) if c in table.columns), None)
-    wanted = [c for c in (audio, text, speaker) if c is not None]
-    missing = [c for c in wanted if c not in table.columns]
-    if missing:
-        there = ", ".join(printable(c, 40) for c in table.columns[:20]) or "nothing"
-        raise ValueError(
-            f"{path}:1: no column {', '.join(missing)}; it has {there} (read as {table.format}). Name the columns with "
-            "data.audio_column, data.text_column and data.speaker_column (null if there is none); the ending .csv or "
-            ".jsonl, or data.quoting=csv, changes how the table is read."
-        )
-    return audio, text, speaker
+@dataclass
+class _Row:
+    audio: str
+    text: str
+    speaker: str
+    part: str
+    segment: Segment | None
+    where: str
+
+
+def _read_row(values: Mapping[str, Any], columns: Columns, where: str, part: str) -> _Row:
+    """A row's fields as text.
+
+    Raises:
+        ValueError: a field is not text, or not a time.
+    """
+    audio, text = as_text(values.get(columns.audio)), as_text(values.get(columns.text))
+    speaker = as_text(values.get(columns.speaker)) if columns.speaker else ""
+    if columns.split:
+        name = as_text(values.get(columns.split))
+        part = PART_NAMES.get(name.lower(), name or _NO_PART)
+    segment = None
+    if columns.offset or columns.duration:
+        start = _time(values, columns.offset) or 0.0
+        duration = _time(values, columns.duration)
+        if duration == 0:
+            raise ValueError(f"its {columns.duration} is 0; expected the seconds of the segment")
+        channel = values.get(columns.channel) if columns.channel else None
+        segment = Segment(start, None if duration is None else start + duration, channel)
+        if segment == Segment():
+            segment = None
+    return _Row(audio, text, speaker, part, segment, where)
+
+
+def _time(values: Mapping[str, Any], column: str | None) -> float | None:
+    shown = as_text(values.get(column)) if column else ""
+    if not shown:
+        return None
+    try:
+        seconds = float(shown)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < 1e7:
+        raise ValueError(f"its {column} is {printable(shown, 40)}; expected seconds, at least 0")
+    return seconds
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def _audio_file(root: Path, audio: str) -> Path | None:

@@ -22,12 +22,9 @@ from huggingface_hub.errors import (
 
 from khasr.config import HubConfig
 from khasr.data.audio_file import Recording, decode_audio, record
-from khasr.data.corpora.corpus import Corpus, Utterance, UtteranceList
+from khasr.data.corpora.corpus import PART_NAMES, Corpus, Utterance, UtteranceList
 from khasr.data.corpora.files import cache_folder, digest, stamps
 from khasr.data.tables import as_text
-
-# Names of the parts in datasets, and in khasr.
-_OWN_PARTS = {"train": "train", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
 @dataclass
@@ -88,7 +85,7 @@ def read_hub(options: HubConfig) -> Corpus:
                 found.fault(where, "no id", where, f"its {options.id_column} is empty")
                 continue
             id_ = f"{name}/{number}"
-            if found.add(Utterance(id_, text, speaker, where, _OWN_PARTS.get(name, ""))):
+            if found.add(Utterance(id_, text, speaker, where, PART_NAMES.get(name, ""))):
                 place[id_] = split, row
 
     def read_audio(utterance: Utterance) -> Recording:
@@ -189,8 +186,8 @@ def _known_parts(names: Counter[str], source: str) -> tuple[dict[str, str], list
     Raises:
         ValueError: several names, all of them unknown.
     """
-    known = {name: name for name in names if name in _OWN_PARTS}
-    unknown = [name for name in names if name not in _OWN_PARTS]
+    known = {name: name for name in names if name in PART_NAMES}
+    unknown = [name for name in names if name not in PART_NAMES]
     if not known and len(unknown) == 1:
         return {unknown[0]: "train"}, []
     shown = ", ".join(sorted(unknown))
@@ -282,7 +279,7 @@ def _part_name(file: Path, folder: Path) -> str:
     start = file.name.split("-")[0] if "-of-" in file.stem else file.stem
     names = [*reversed(parents), file.name.split("-")[0], file.stem]
     for name in names:
-        if name in _OWN_PARTS:
+        if name in PART_NAMES:
             return name
     # Shards that are only numbered are named after their folder, if they have one.
     return parents[-1] if parents and start.isdigit() else "train" if start.isdigit() else start
