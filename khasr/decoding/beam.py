@@ -113,10 +113,10 @@ class BeamSearch:
             return list(pool.map(self._best, log_probs))
 
     def beams(self, log_probs: NDArray[np.float32], most: int = 100) -> list[Decoded]:
-        """The n-best list of one utterance, best first, with word times and confidences."""
-        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=False, **self._pruning())[
-            :most
-        ]
+        """The n-best list of one utterance, best first, with word times and confidences; `texts` gives the first."""
+        # pyctcdecode's decode prunes histories too. Without it the lists are longer, but the first text is worse.
+        found = self._search.decode_beams(np.ascontiguousarray(log_probs), prune_history=True, **self._pruning())
+        found = found[:most]
         # Two beams can have the same text, where one has an <unk>, which is removed: the better one is kept.
         texts: dict[str, tuple[list[tuple[str, int, int]], float]] = {}
         for beam in found:
