@@ -23,7 +23,9 @@ _GROUPS = ("hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler")
 _SETTINGS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name", "hydra.output_subdir")
 _PLUGINS = ("hydra.launcher.", "hydra.sweeper.")
 # Settings of launchers and sweepers that are commands or connect to a database; not accepted from a sweep file.
-_TRUSTED = ("setup", "python", "srun_args", "additional_parameters", "storage", "executor_params")
+_TRUSTED = (
+    "setup", "python", "srun_args", "additional_parameters", "storage", "executor_params", "custom_search_space",
+)  # fmt: skip
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

@@ -23,17 +23,21 @@ LEAST_GRACE = 10
 def grace_percent(config: Config, total_steps: int) -> int:
     """Percent of a run of that many steps before which it is not pruned."""
     if config.sweep.grace is not None:
-        return math.ceil(100 * config.sweep.grace)
+        return _percent(config.sweep.grace)
     phases = (config.schedule.warmup, config.finetune.freeze_encoder_steps)
     longest = max(in_steps(phase, total_steps) for phase in phases)
     return max(LEAST_GRACE, 100 * longest // total_steps + 1)  # not at a validation that ends the phase
+
+
+def _percent(share: float) -> int:
+    return math.ceil(round(100 * share, 6))
 
 
 def build_pruner(options: SweepConfig) -> "optuna.pruners.BasePruner":
     """Optuna's pruner; to it, the steps of a trial are percents of its run."""
     from optuna.pruners import HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 
-    first = LEAST_GRACE if options.grace is None else max(1, math.ceil(100 * options.grace))
+    first = LEAST_GRACE if options.grace is None else max(1, _percent(options.grace))
     if options.pruner == "median":
         return MedianPruner()
     if options.pruner == "asha":

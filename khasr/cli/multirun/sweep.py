@@ -4,6 +4,7 @@ import atexit
 import copy
 import hashlib
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from khasr.cli.resume import parse_overrides
 from khasr.config import Config
 from khasr.run.outcome import Outcome
+from khasr.text.counting import counted
 
 _HYDRA_SUBDIR = "${hydra.job.num}"  # Hydra's default
 
@@ -95,15 +97,21 @@ class Sweep:
         return max((outcome.code for outcome in self.outcomes.values()), default=0)
 
     def describe(self) -> str:
-        """A summary: the number of runs by status, and the best run."""
+        """A summary: a table of the runs, the number of runs by status, the best run, and the command of the report."""
+        from khasr.cli.multirun.table import describe_runs  # imports rich
+
         counts = Counter(outcome.status for outcome in self.outcomes.values())
-        lines = [f"{len(self.outcomes)} runs in {self.folder}: {', '.join(f'{n} {s}' for s, n in counts.items())}"]
+        lines = [describe_runs(self.folder, self.outcomes, self.overrides)] if len(self.outcomes) > 1 else []
+        statuses = ", ".join(f"{n} {s}" for s, n in counts.items())
+        lines += [f"{counted(len(self.outcomes), 'run')} in {self.folder}: {statuses}"]
         if self.before:
-            lines[0] += f"; {len(self.before)} of them had finished before"
+            lines[-1] += f"; {len(self.before)} of them had finished before"
         scored = [(o.wer, name) for name, o in self.outcomes.items() if o.status == "completed" and o.wer is not None]
         if scored:
             wer, name = min(scored)
             lines.append(f"Lowest WER on val: {wer:.2%}, {name}")
+        if len(scored) > 1:
+            lines.append(f"Compare the runs: python -m khasr.report {shlex.quote(str(self.folder))}")
         if not all(outcome.finished for outcome in self.outcomes.values()):
             lines.append("Repeat the command to run the unfinished runs.")
         return "\n".join(lines)
