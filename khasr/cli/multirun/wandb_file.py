@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from khasr.cli.multirun.early_terminate import grid_search_words, pruner_words
 from khasr.cli.overrides import check_file_override
+from khasr.cli.wandb_agent import flatten, is_section, to_grammar
 from khasr.config import read_plain_yaml
 
 _LOG = ("log_uniform_values",)
@@ -14,8 +16,8 @@ _LINEAR = ("uniform", "int_uniform", None)
 def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> list[str]:
     """The arguments of khasr.train that run a wandb sweep file.
 
-    A grid becomes Hydra's own sweep, any other method a search by Optuna. What concerns only wandb (logger, early
-    stopping) is left out. The sweep's folder is runs/NAME, so that the same command continues it.
+    A grid becomes Hydra's own sweep, any other method a search by Optuna; so does a grid with early_terminate, which
+    becomes a pruner. The logger is left out. The sweep's folder is runs/NAME, so that the same command continues it.
 
     Args:
         file: a sweep file in the format of `wandb sweep`.
@@ -64,6 +66,11 @@ def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> l
         words += ["hydra/sweeper=optuna", f"hydra.sweeper.n_trials={trials}"]
         if sweep["method"] == "random":
             words.append("hydra/sweeper/sampler=random")
+    if "sweep.pruner" not in given:
+        pruner = pruner_words(file, sweep, [*words, *overrides])
+        if pruner and not searched:
+            words += grid_search_words([*words, *overrides])
+        words += pruner
     if "hydra.sweep.dir" not in given:
         # A search over a different model is a separate search.
         model = next((w.partition("=")[2] for w in overrides if searched and w.startswith("model=")), None)
