@@ -178,9 +178,11 @@ def test_describe() -> None:
     """The summary of a sweep counts its runs by status."""
     sweep = Sweep(Path("runs/lr"), {"a": Outcome("completed", 0.5, 0), "b": Outcome("completed", 0.25, 0)}, {"a"})
     assert sweep.code == 0
-    assert sweep.describe() == (
-        "2 runs in runs/lr: 2 completed; 1 of them had finished before\nLowest WER on val: 25.00%, b"
-    )
+    assert sweep.describe().splitlines()[-3:] == [
+        "2 runs in runs/lr: 2 completed; 1 of them had finished before",
+        "Lowest WER on val: 25.00%, b",
+        "Compare the runs: python -m khasr.report runs/lr",
+    ]
     sweep.outcomes["c"] = Outcome("failed", None, 1)
     assert sweep.code == 1
     assert sweep.describe().endswith("Repeat the command to run the unfinished runs.")
@@ -191,12 +193,7 @@ def test_real_runs(corpus: Path, command: Commands, tmp_path: Path, launcher: st
     """Real runs in processes of a launcher; a second start runs none."""
     words = [*SMALL, f"data.root='{corpus}'", "trainer.max_steps=2", "trainer.val_every_steps=2", "seed=1,2"]
     words = ["-m", *words, *LAUNCHERS[launcher], "hydra.sweep.dir=sweep"]
-    first = subprocess.run(
-        [sys.executable, "-m", "khasr.train", *words],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
-    second = command("khasr.train", *words, cwd=tmp_path)
+    first, second = (command("khasr.train", *words, cwd=tmp_path) for _ in range(2))
     for done, before in ((first, "2 completed\n"), (second, "2 of them had finished before")):
         assert done.returncode == 0, done.stdout + done.stderr
         assert before in done.stdout
