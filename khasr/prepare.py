@@ -1,19 +1,29 @@
-"""Downloads a corpus, converts it to 16 kHz, splits it and prints an audit.
+"""Downloads a corpus, converts it to 16 kHz, splits it and prints an audit; with a run, finds wrong transcripts.
 
-python -m khasr.prepare data=openslr_km                          downloads OpenSLR 42 (866 MB) and prepares it
+python -m khasr.prepare data=openslr_km                  downloads OpenSLR 42 (866 MB) and prepares it
 python -m khasr.prepare data=openslr_km data.root=km_kh_male.zip data.split=speaker_text
+python -m khasr.prepare run=RUN                          ranks transcripts by how little they fit the run's model
 """
 
 import json
 import time
 from pathlib import Path
 
-from khasr.cli.run import plain_root, run
+from khasr.cli.run import run
+from khasr.cli.run_options import root_with_run
 from khasr.config import PrepareConfig
 
 
 def prepare(config: PrepareConfig, folder: Path) -> None:
-    """Prepares the corpus; prints its audit and writes audit.md, audit.json and split.tsv into the folder."""
+    """Prepares the corpus; prints its audit and writes audit.md, audit.json and split.tsv into the folder.
+
+    With a run, ranks its transcripts instead; see `khasr.inference.transcript_check`.
+    """
+    if config.run is not None:
+        from khasr.inference.transcript_check import check_transcripts
+
+        check_transcripts(config, folder)
+        return
     # Imported here because torch takes seconds, and a mistyped option should be reported at once.
     from khasr.data.audit import audit, audited, describe
     from khasr.data.corpora import fetch_corpus
@@ -40,4 +50,4 @@ def prepare(config: PrepareConfig, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run("prepare", prepare, plain_root("prepare"))
+    run("prepare", prepare, root_with_run("prepare"))

@@ -6,7 +6,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from khasr.cli.resume import parse_overrides
-from khasr.cli.run import Root
+from khasr.cli.run import Root, plain_root
 from khasr.config import from_plain, roots, to_plain
 from khasr.run.folder import RunFolder
 
@@ -16,6 +16,19 @@ _NEEDS_NO_RUN = ("--cfg", "--hydra-help", "--info", "--version")
 def root_of_run(name: str) -> Root:
     """The root of a command under conf/, completed from the run that `run=` names."""
     return Root(name, functools.partial(_complete, name), functools.partial(_to_typed, name))
+
+
+def root_with_run(name: str) -> Root:
+    """As `root_of_run` if the command line has `run=`; else the options come only from the command line."""
+    own = plain_root(name)
+
+    def complete(arguments: list[str]) -> list[str]:
+        return _complete(name, arguments) if any(a.startswith("run=") for a in arguments) else arguments
+
+    def to_typed(composed: DictConfig, overrides: list[str]) -> Any:
+        return _to_typed(name, composed, overrides) if composed.run is not None else own.to_typed(composed, overrides)
+
+    return Root(name, complete, to_typed)
 
 
 def _values(arguments: list[str]) -> dict[str, Any]:
@@ -35,7 +48,7 @@ def _complete(name: str, arguments: list[str]) -> list[str]:
         return arguments
     values = _values(arguments)
     if "run" not in values:
-        kinds = "the folder of a run" + (" or of a Hugging Face CTC model" if name == "evaluate" else "")
+        kinds = "the folder of a run" + ("" if name == "tune" else " or of a Hugging Face CTC model")
         raise ValueError(f"run= is missing. Expected python -m khasr.{name} run=RUN, {kinds}.")
     run = RunFolder.at(str(values["run"]))
     if run.is_run:

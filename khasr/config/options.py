@@ -54,9 +54,14 @@ class DecoderConfig:
 
 @dataclass
 class PrepareConfig:
-    """Options of khasr.prepare: the corpus and how it is split."""
+    """Options of khasr.prepare: the corpus and how it is split, or the run that checks its transcripts."""
 
     data: DataConfig = MISSING
+    run: str | None = None
+    """A trained run, or a Hugging Face CTC model with `data=`: ranks the utterances of train and val by how little
+    their transcripts fit the model, to find wrong ones. Without `data=` the corpus is the run's."""
+    shown: int = limited(50, 1, 10_000)
+    """With `run`: utterances on the page, with their audio."""
     seed: int = limited(42, 0, LARGEST_SEED)
     """Seed of the order of batches if data.order_seed is unset."""
     progress_bar: bool = True
