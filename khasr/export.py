@@ -1,6 +1,6 @@
 """Exports a run as a Hugging Face folder: weights, processor and model card, ready for transformers' pipeline.
 
-python -m khasr.export RUN --out DIR
+python -m khasr.export RUN --out DIR --language fr --license cc-by-4.0
 python -m khasr.export RUN --out DIR --lm LM --evaluation EVALUATION --push USER/NAME
 """
 
@@ -31,11 +31,15 @@ def main() -> int:
         metavar="DIR",
         help="a folder written by khasr.evaluate, for the error rates with the n-gram in the card",
     )
+    add("--language", nargs="+", metavar="CODE", help="languages for the card, such as fr (default: the corpus's)")
+    add("--license", metavar="ID", help="licence for the card, such as cc-by-4.0 (default: the corpus's, if known)")
+    add("--dataset", metavar="ID", help="dataset on the Hugging Face hub, for the card (default: the corpus's id)")
     parser.add_argument("--name", help="name of the model in its card (default: the name of the --out folder)")
     parser.add_argument("--push", metavar="USER/NAME", help="upload the folder to the Hugging Face hub")
     arguments = parser.parse_args()
 
     # Imported here because torch takes seconds, and a mistyped option should be reported at once.
+    from khasr.publish.corpus import Stated
     from khasr.publish.export import export, push
     from khasr.run.folder import RunFolder
     from khasr.run.lock import lock_run
@@ -44,8 +48,9 @@ def main() -> int:
     run, name = RunFolder(arguments.run.expanduser()), arguments.name or out.resolve().name
     if not run.is_run:
         raise FileNotFoundError(f"{run.config} does not exist; expected the folder of a run (python -m khasr.train).")
+    stated = Stated(arguments.language, arguments.license, arguments.dataset)
     with lock_run(run):
-        print(export(run, out, name, arguments.lm, arguments.evaluation))
+        print(export(run, out, name, arguments.lm, arguments.evaluation, stated))
     if arguments.push:
         print(push(out, arguments.push))
     return 0

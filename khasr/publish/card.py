@@ -7,44 +7,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from jinja2 import Environment, StrictUndefined
 
-from khasr.config import Config
+from khasr.config import Config, ModelConfig
+from khasr.publish.corpus import Corpus, Stated, describe_corpus
 from khasr.run.folder import RunFolder, read_metrics
 from khasr.run.published import PublishedRow
+from khasr.text.counting import counted
 
 TASK = "automatic-speech-recognition"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """A training corpus as described in a card."""
-
-    name: str
-    id: str
-    config: str
-    language: str
-    attribution: str
-
-
-_CORPORA = {
-    "openslr_km": Corpus(
-        "OpenSLR km",
-        "openslr",
-        "km",
-        "km",
-        "OpenSLR 42 (https://openslr.org/42): Khmer speech by Google, licensed under CC BY-SA 4.0 "
-        "(https://creativecommons.org/licenses/by-sa/4.0/). Copyright 2018 Google LLC.",
-    ),
-    "synthetic": Corpus(
-        "khasr synthetic phrases",
-        "synthetic",
-        "km",
-        "km",
-        "Phrases composed by khasr and spoken by espeak-ng: no person's speech.",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +34,7 @@ class Evaluation:
 
     dataset_name: str
     dataset_type: str
-    dataset_args: str
+    dataset_args: str | None
     rates: Rates
     task_name: str = "Speech Recognition"
 
@@ -71,6 +44,10 @@ class Card:
     """The contents of a card; lists may be empty, and fields that are None are left out.
 
     Attributes:
+        base_model: its id on the Hugging Face hub.
+        dataset: the id of the corpus on the Hugging Face hub.
+        dataset_name: the corpus in words.
+        origin: where the weights are from, if they have no base_model.
         val_loss, val_wer: loss and WER on val, which cards call the evaluation set.
         greedy: rates on test without a language model.
         with_lm: rates on test with a language model.
@@ -81,7 +58,7 @@ class Card:
 
     name: str
     base_model: str | None
-    dataset: str
+    dataset: str | None
     dataset_name: str
     languages: list[str] | None
     tags: list[str]
@@ -94,7 +71,8 @@ class Card:
     rows: Sequence[PublishedRow]
     versions: dict[str, str]
     part: str = "the test part"
-    license: str = "apache-2.0"
+    license: str | None = None
+    origin: str = "trained from random weights"
     notes: list[str] = field(default_factory=list)
     attribution: str = "More information needed"
 
@@ -102,14 +80,14 @@ class Card:
 _BODY = """
 # {{ card.name }}
 
-This model is {% if card.base_model %}a fine-tuned version of [{{ card.base_model }}](https://huggingface.co/{{ card.base_model }}){% else %}trained from random weights{% endif %} on the {{ card.dataset }} dataset.
+This model is {% if card.base_model %}a fine-tuned version of [{{ card.base_model }}](https://huggingface.co/{{ card.base_model }}){% else %}{{ card.origin }}{% endif %} on {{ card.dataset_name }}.
 It achieves the following results on the evaluation set:
 {% if card.val_loss is not none %}- Loss: {{ "%.4f" | format(card.val_loss) }}
 {% endif %}- Wer: {{ "%.4f" | format(card.val_wer) }}
 {% for title, rates in [("", card.greedy), (" with LM ngram", card.with_lm)] if rates %}
 # Evaluation results on {{ card.dataset_name }} "test"{{ title }} ({{ card.part }}):
-- WER: {{ rates.wer }}
-- CER: {{ rates.cer }}
+- WER: {{ "%.4f" | format(rates.wer) }}
+- CER: {{ "%.4f" | format(rates.cer) }}
 {% endfor %}
 {%- if card.notes %}
 # Note
@@ -121,7 +99,7 @@ An encoder with a linear CTC head, trained by khasr.
 
 ## Intended uses & limitations
 
-Speech recognition of read speech like that of the corpus, 16 kHz, one speaker at a time. Other uses were not evaluated.
+Recognition of speech like that of the corpus, at 16 kHz, one speaker at a time. Other uses were not evaluated.
 
 ## Training and evaluation data
 
@@ -167,7 +145,7 @@ def write_card(card: Card) -> str:
         language=card.languages,
         license=card.license,
         tags=card.tags,
-        datasets=[card.dataset],
+        datasets=[card.dataset] if card.dataset else None,
         base_model=card.base_model,
         model_name=card.name,
         eval_results=results or None,
@@ -176,11 +154,12 @@ def write_card(card: Card) -> str:
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{body.render(card=card)}"))
 
 
-def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> Card:
+def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None, stated: Stated | None = None) -> Card:
     """The card of a run; of an interrupted one with its best validation, its steps and a note.
 
     Args:
         with_lm: WER and CER on test with the n-gram, if they were measured.
+        stated: language, licence and dataset, in place of those that are known of the corpus.
 
     Raises:
         ValueError: the run has no validation yet.
@@ -199,24 +178,21 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
             f"resume={folder.path}."
         )
     config = folder.read_config()
-    corpus = _CORPORA.get(config.data.name) or Corpus(
-        config.data.name, config.data.name, "", "", "More information needed"
-    )
+    corpus = describe_corpus(config.data, stated or Stated())
     greedy = Rates(test["wer"], test["cer"]) if test else None
     if config.decoder.name == "beam_lm":
         greedy, with_lm = None, with_lm or greedy
     best = with_lm or greedy
-    pretrained = (
-        config.model.init == "pretrained" and config.model.checkpoint and not Path(config.model.checkpoint).exists()
-    )
+    base_model, origin = describe_start(config.model)
     return Card(
         name=name,
-        base_model=config.model.checkpoint if pretrained else None,
+        base_model=base_model,
         dataset=corpus.id,
         dataset_name=corpus.name,
-        languages=[corpus.language] if corpus.language else None,
-        tags=[TASK, corpus.id, *filter(None, [corpus.language]), "generated_from_trainer", "khasr"],
-        evaluations=[Evaluation(corpus.name, corpus.id, corpus.config, best)] if best else [],
+        languages=corpus.languages or None,
+        tags=[TASK, *([corpus.id] if corpus.id else []), *corpus.languages, "generated_from_trainer", "khasr"],
+        # A model-index names a dataset of the hub.
+        evaluations=[Evaluation(corpus.name, corpus.id, corpus.config, best)] if best and corpus.id else [],
         val_loss=min(rows, key=lambda row: row.wer).val_loss if rows else None,
         val_wer=val_wer,
         greedy=greedy,
@@ -224,10 +200,45 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None) -> C
         hyperparameters=hyperparameters(config) | ({"training_steps": unfinished} if unfinished else {}),
         rows=rows,
         versions=_versions(results["versions"]),
-        part=f"split {config.data.split}, {test['utterances']} utterances" if test else "not read",
+        part=f"{config.data.split} split, {counted(test['utterances'], 'utterance')}" if test else "not read",
+        license=corpus.license,
+        origin=origin,
         notes=_notes(unfinished, best is not None),
-        attribution=corpus.attribution,
+        attribution=_attribution(corpus, results["train"] or {}),
     )
+
+
+def describe_start(model: ModelConfig) -> tuple[str | None, str]:
+    """The id of the pretrained weights on the Hugging Face hub, or None; and where the weights are from, in words.
+
+    A checkpoint of this machine is named by its folder, and a khasr run by the weights that it was started from.
+    """
+    if model.init != "pretrained" or not model.checkpoint:
+        return None, "trained from random weights"
+    path = Path(model.checkpoint).expanduser()
+    run = RunFolder(path)
+    if run.is_run:
+        earlier, origin = describe_start(run.read_config().model)
+        return earlier, f"{origin}, then fine-tuned from the run {path.resolve().name}"
+    if path.exists() or not _is_on_hub(model.checkpoint):
+        return None, f"fine-tuned from the weights in {path.name}"
+    return model.checkpoint, ""
+
+
+def _is_on_hub(checkpoint: str) -> bool:
+    """Whether a checkpoint is known as a model of the hub: a local path that has moved looks like an id."""
+    if checkpoint.startswith("facebook/"):
+        return True
+    try:
+        return isinstance(try_to_load_from_cache(checkpoint, "config.json"), str)
+    except HFValidationError:
+        return False
+
+
+def _attribution(corpus: Corpus, train: dict[str, Any]) -> str:
+    hours = train.get("hours")
+    size = "" if hours is None else f" Training part: {hours:.3g} hours of audio."
+    return f"{corpus.attribution.rstrip('.')}.{size}" if size else corpus.attribution
 
 
 def describe_interruption(folder: RunFolder) -> str | None:

@@ -1,6 +1,7 @@
 """A run as a Hugging Face folder that transformers loads, with a model card."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,30 @@ from khasr.decoding.beam import lm_file, read_unigrams
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.weights import build_model, load_start
-from khasr.publish.card import card_of_run, describe_interruption, read_evaluation, write_card
+from khasr.publish.card import Card, card_of_run, describe_interruption, read_evaluation, write_card
+from khasr.publish.corpus import Stated
 from khasr.run.folder import RunFolder
+from khasr.text.counting import counted
 from khasr.text.vocabulary import Vocabulary
 
 _BLANK, _UNKNOWN, _SPACE = "<pad>", "[UNK]", "|"
 _NEVER = -1e4  # a logit that no other is below
 
 
-def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluation: Path | None = None) -> str:
+def export(
+    run: RunFolder,
+    out: Path,
+    name: str,
+    lm: Path | None = None,
+    evaluation: Path | None = None,
+    stated: Stated | None = None,
+) -> str:
     """Writes the folder, completely or not at all; returns a description of its contents.
 
     Args:
         lm: a KenLM n-gram, or a folder of build_lm; by default the n-gram of the run's tuning or of its decoder.
         evaluation: the evaluation.json with the error rates with the n-gram, for the card.
+        stated: language, licence and dataset for the card, in place of those that are known of the corpus.
 
     Raises:
         FileNotFoundError: the run, its best checkpoint or the n-gram does not exist.
@@ -51,8 +62,10 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluat
             )
     if out.exists():
         raise ValueError(f"--out {out} exists already; choose a new folder.")
+    stated = stated or Stated()
+    stated.check()
     config = run.read_config()
-    card = write_card(card_of_run(run, name, read_evaluation(evaluation, run.path) if evaluation else None))
+    card = card_of_run(run, name, read_evaluation(evaluation, run.path) if evaluation else None, stated)
     model, vocabulary, _ = build_model(
         load_start(config.model, run.best), Vocabulary.of_texts([]), config.model, "keep"
     )
@@ -65,15 +78,36 @@ def export(run: RunFolder, out: Path, name: str, lm: Path | None = None, evaluat
     try:
         as_transformers(model, vocabulary).save_pretrained(partial)
         save_processor(model, vocabulary, partial, decoder)
-        (partial / "README.md").write_text(card, encoding="utf-8")
+        (partial / "README.md").write_text(write_card(card), encoding="utf-8")
+        _apply_umask(partial)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     what = "with its n-gram" if decoder is not None else "without a language model"
     unfinished = describe_interruption(run)
     warning = "" if unfinished is None else f". The run was interrupted: {unfinished} steps were taken"
-    contents = f"{type(model.encoder).__name__}, {len(vocabulary)} symbols, {what}"
-    return f"{out}: {contents}; README.md is its model card{warning}"
+    contents = f"{type(model.encoder).__name__}, {counted(len(vocabulary), 'symbol')}, {what}"
+    return f"{out}: {contents}; README.md is its model card{warning}{_describe_gaps(card)}"
+
+
+def _describe_gaps(card: Card) -> str:
+    """What the card does not state because it is not known, and the options that state it."""
+    gaps = {
+        "language (--language fr)": card.languages is None,
+        "licence (--license cc-by-4.0)": card.license is None,
+        "dataset (--dataset USER/NAME), without which the card has no model-index": card.dataset is None,
+    }
+    lacking = [what for what, is_unknown in gaps.items() if is_unknown]
+    return f"\nNot in the card, because unknown: {'; '.join(lacking)}." if lacking else ""
+
+
+def _apply_umask(folder: Path) -> None:
+    """Gives the files the usual permissions: safetensors writes its file readable by its owner only."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~umask)
 
 
 def _add_space(model: CtcModel, vocabulary: Vocabulary) -> Vocabulary:

@@ -2,13 +2,16 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from khasr.config import Config
-from khasr.publish.card import Card, Evaluation, Rates, hyperparameters, write_card
+from khasr.publish.card import Card, Evaluation, Rates, describe_start, hyperparameters, write_card
+from khasr.publish.corpus import Corpus, Stated, describe_corpus
+from khasr.run.folder import RunFolder
 from khasr.run.published import CARD_CURVE
 from tests.conftest import SHARED, needs_shared
 
@@ -28,6 +31,7 @@ def of_seed(compose: Any) -> Card:
         base_model="facebook/wav2vec2-xls-r-1b",
         dataset="openslr",
         dataset_name="OpenSLR",
+        license="apache-2.0",
         part="self-split 10%",
         languages=["km"],
         tags=["automatic-speech-recognition", "openslr", "robust-speech-event", "km", "generated_from_trainer"],
@@ -90,7 +94,9 @@ def test_published_card(compose: Any) -> None:
     assert set(their_fields) <= set(our_fields)
     assert len(their_fields) == 17  # 2 of val, 4 of test, 11 hyperparameters
     for key, value in their_fields.items():
-        assert our_fields[key] == value, key
+        # The published card has all digits of the test part's rates.
+        expected = f"{float(value):.4f}" if key.startswith(("WER", "CER")) else value
+        assert our_fields[key] == expected, key
     assert rows(our_body) == rows(their_body)
     assert len(rows(our_body)) == 13
     headings = [line.strip("# ").split(" (")[0] for line in their_body.splitlines() if line.startswith("#")]
@@ -105,10 +111,11 @@ def test_published_card(compose: Any) -> None:
 
 def test_missing_scores(compose: Any) -> None:
     card = replace(
-        of_seed(compose), greedy=None, with_lm=None, evaluations=[], notes=[], base_model=None, val_loss=None
-    )
+        of_seed(compose), greedy=None, with_lm=None, evaluations=[], notes=[], base_model=None, val_loss=None,
+        dataset=None, languages=None, license=None,
+    )  # fmt: skip
     block, body = parts(write_card(card))
-    assert "model-index" not in block
+    assert not {"model-index", "datasets", "language", "license"} & set(block)
     assert "Evaluation results" not in body
     assert "# Note" not in body
     assert "Loss:" not in body
@@ -128,3 +135,51 @@ def test_missing_scores(compose: Any) -> None:
 def test_hyperparameters(compose: Any, overrides: list[str], expected: dict[str, str]) -> None:
     assert expected.items() <= hyperparameters(compose(*overrides)).items()
     assert "mixed_precision_training" not in hyperparameters(compose("precision=fp32"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["data=openslr_km"], ("OpenSLR km", "openslr", ["km"], "cc-by-sa-4.0")),
+        (["data=fleurs_km"], ("google/fleurs", "google/fleurs", ["km"], "cc-by-4.0")),
+        (["data=hub", "data.dataset=me/speech"], ("me/speech", "me/speech", [], None)),
+        (["data=hub", "data.dataset=google/fleurs", "data.files=fr_fr/*/*.parquet"],
+         ("google/fleurs", "google/fleurs", ["fr"], "cc-by-4.0")),
+        (["data=hub", "data.root=/recordings/speech"], ("the corpus speech", None, [], None)),
+        (["data=folder", "data.root=/recordings/french"], ("the corpus french", None, [], None)),
+        (["data=synthetic"], ("synthetic phrases", None, ["km"], None)),
+        (["data=mix", "data.corpora=[{data:openslr_km},{data:fleurs_km}]"],
+         ("OpenSLR km and google/fleurs", None, ["km"], None)),
+    ],
+)  # fmt: skip
+def test_corpus(compose: Any, overrides: list[str], expected: tuple[Any, ...]) -> None:
+    """Id, language and licence are those of the corpus where they are known; none is invented."""
+    found = describe_corpus(compose(*overrides).data, Stated())
+    assert (found.name, found.id, found.languages, found.license) == expected
+
+
+def test_stated(compose: Any) -> None:
+    data = compose("data=folder", "data.root=/recordings/french").data
+    found = describe_corpus(data, Stated(["fr"], "cc0-1.0", "mozilla-foundation/common_voice_17_0"))
+    assert (found.id, found.languages, found.license) == ("mozilla-foundation/common_voice_17_0", ["fr"], "cc0-1.0")
+    of_slr = describe_corpus(compose("data=openslr_km").data, Stated(dataset="openslr"))
+    assert isinstance(of_slr, Corpus)
+    assert "Google" in of_slr.attribution
+    for wrong, message in (
+        (Stated(["French"]), r"--language French: expected a code of two or three letters \(ISO 639\), such as fr"),
+        (Stated(license="CC BY"), "--license CC BY: expected an identifier of the Hugging Face hub in lower case"),
+        (Stated(dataset="a b"), "--dataset a b: expected an id of the Hugging Face hub, USER/NAME"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong.check()
+
+
+def test_start(compose: Any, tmp_path: Any) -> None:
+    """A checkpoint of this machine is no base_model, also if it has moved; a run leads to the weights it started from."""
+    assert describe_start(compose("model=xlsr_300m").model) == ("facebook/wav2vec2-xls-r-300m", "")
+    for checkpoint in (tmp_path, "starts/small"):
+        (base, origin) = describe_start(compose("model=xlsr_300m", f"model.checkpoint='{checkpoint}'").model)
+        assert (base, origin) == (None, f"fine-tuned from the weights in {Path(checkpoint).name}")
+    RunFolder(tmp_path / "first").write_config(compose("model=xlsr_300m"))
+    second = compose("model=xlsr_300m", f"model.checkpoint='{tmp_path}/first'").model
+    assert describe_start(second)[0] == "facebook/wav2vec2-xls-r-300m"

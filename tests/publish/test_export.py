@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from khasr.inference.recogniser import recognise
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
 from khasr.publish.card import read_evaluation
+from khasr.publish.corpus import Stated
 from khasr.publish.export import as_transformers, export, push, save_processor
 from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis
@@ -28,6 +30,8 @@ from khasr.text.vocabulary import Vocabulary
 from khasr.training.fit import fit
 from tests.commands import Commands
 from tests.conftest import SMALL, write_corpus
+
+FRENCH = Stated(["fr"], "cc-by-4.0", "me/tones")
 
 # A handwritten bigram model with the letters of the tones as words.
 ARPA = """\\data\\
@@ -67,7 +71,7 @@ def run(compose: Callable[..., Config], corpus_of_60: Path) -> Path:
 @pytest.fixture(scope="module")
 def exported(run: Path) -> Path:
     out = run.parent / "exported"
-    export(RunFolder(run), out, "tones")
+    export(RunFolder(run), out, "tones", stated=FRENCH)
     return out
 
 
@@ -118,10 +122,28 @@ def test_card(exported: Path, run: Path) -> None:
     rates = RunFolder(run).read_results()["test"]
     metrics = block["model-index"][0]["results"][0]["metrics"]
     assert [m["value"] for m in metrics] == [round(100 * rates["wer"], 2), round(100 * rates["cer"], 2)]
-    assert f"- WER: {rates['wer']}" in card
+    assert f"- WER: {rates['wer']:.4f}\n" in card
+    assert (block["language"], block["license"], block["datasets"]) == (["fr"], "cc-by-4.0", ["me/tones"])
+    assert not re.search("khmer|km", card, re.IGNORECASE), "nothing of a different language"
     assert "- learning_rate: 0.005" in card
     assert card.count("\n| ") == 4  # a heading and three validations
     assert "trained from random weights" in card
+
+
+def test_unknown_and_modes(run: Path, tmp_path: Path) -> None:
+    """What is not known is not in the card, the message names it, and the files have the permissions of the umask."""
+    before = os.umask(0o027)
+    try:
+        message = export(RunFolder(run), tmp_path / "out", "tones")
+    finally:
+        os.umask(before)
+    assert message.endswith(
+        "Not in the card, because unknown: language (--language fr); licence (--license cc-by-4.0); dataset (--dataset "
+        "USER/NAME), without which the card has no model-index."
+    )
+    block = yaml.safe_load((tmp_path / "out/README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert not {"model-index", "datasets", "language", "license"} & set(block)
+    assert {oct(p.stat().st_mode & 0o777) for p in (tmp_path / "out").iterdir()} == {"0o640"}
 
 
 def test_lm(run: Path, tmp_path: Path) -> None:
@@ -140,12 +162,12 @@ def test_evaluation(run: Path, tmp_path: Path) -> None:
         "rates": {"wer": {"rate": 0.123}, "cer": {"rate": 0.045}}}  # fmt: skip
     file = tmp_path / "evaluation.json"
     file.write_text(json.dumps(found))
-    export(RunFolder(run), tmp_path / "out", "tones", evaluation=tmp_path)
+    export(RunFolder(run), tmp_path / "out", "tones", evaluation=tmp_path, stated=FRENCH)
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "with LM ngram" in card
-    assert "- WER: 0.123" in card
+    assert "- WER: 0.1230\n" in card
     assert "value: 12.3" in card
-    assert f"- WER: {RunFolder(run).read_results()['test']['wer']}" in card, "the greedy rates stay"
+    assert f"- WER: {RunFolder(run).read_results()['test']['wer']:.4f}\n" in card, "the greedy rates stay"
     for change in ({"part": "val"}, {"decoder": {"name": "greedy"}}, {"run": "/another"}):
         file.write_text(json.dumps(found | change))
         with pytest.raises(ValueError, match=r"expected .*test and beam_lm"):
