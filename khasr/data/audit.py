@@ -13,6 +13,7 @@ from khasr.data.audio import SAMPLE_RATE
 from khasr.data.corpora import Fault
 from khasr.data.datamodule import CorpusDataModule
 from khasr.data.splits import PARTS
+from khasr.text.counting import counted
 from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables, split_clusters
 
 # Below 0.001 of full scale nothing is audible; 0.1 % of samples in flat tops is audible as clipping; a recording
@@ -215,12 +216,12 @@ def describe(found: dict[str, Any]) -> str:
     lines += ["## Text", ""]
     alike = ", ".join(" / ".join(group) for group in text["look_alikes"][:_SHOWN])
     lines += [
-        f"- {text['repeated_sentences']:,} sentences occur more than once, {text['repeated_across_speakers']:,} by "
-        "more than one speaker",
-        f"- {text['look_alike_types']:,} words have spellings that look alike ({text['look_alike_tokens']:,} tokens), "
+        f"- sentences that occur more than once: {text['repeated_sentences']:,}, of which "
+        f"{text['repeated_across_speakers']:,} by more than one speaker",
+        f"- words with spellings that look alike: {text['look_alike_types']:,} ({text['look_alike_tokens']:,} tokens), "
         f"{text['coeng_da_ta_types']:,} by coeng-DA and coeng-TA (data.text.coeng_da=ta){': ' * bool(alike)}{alike}",
-        f"- {text['types_also_written_apart']:,} word types are also written as two words",
-        f"- {len(text['symbols']):,} symbols, {text['clusters']:,} Khmer character clusters"
+        f"- word types that are also written as two words: {text['types_also_written_apart']:,}",
+        f"- {counted(len(text['symbols']), 'symbol')}, {counted(text['clusters'], 'Khmer character cluster')}"
         + (
             f"; not in train: {', '.join(f'{_name(c)} x {n}' for c, n in text['symbols_not_in_train'].items())}"
             if text["symbols_not_in_train"]
@@ -232,7 +233,7 @@ def describe(found: dict[str, Any]) -> str:
         lines += _describe_audio(found["audio"])
     lines += ["## Left out", ""]
     lines += [
-        f"- {reason}: {group['utterances']:,} utterances ({'; '.join(group['first'][:3])})"
+        f"- {reason}: {counted(group['utterances'], 'utterance')} ({'; '.join(group['first'][:3])})"
         for reason, group in found["left_out"].items()
     ] or ["Nothing."]
     lines += ["", "## Symbols", ""]
@@ -255,7 +256,7 @@ def _describe_audio(audio: dict[str, Any]) -> list[str]:
         ("same_audio", "with identical audio"),
     ):
         first = ", ".join(map(str, audio[key]["first"][:3]))
-        lines.append(f"- {audio[key]['utterances']:,} utterances {what}" + (f": {first}" if first else ""))
+        lines.append(f"- {counted(audio[key]['utterances'], 'utterance')} {what}" + (f": {first}" if first else ""))
     return [*lines, ""]
 
 

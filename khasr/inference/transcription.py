@@ -19,6 +19,7 @@ from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import load_recogniser
 from khasr.inference.subtitles import subtitles
 from khasr.run.folder import RunFolder
+from khasr.text.counting import counted
 from khasr.text.terminal import printable
 
 # More than the beam of any decoder here holds.
@@ -83,12 +84,12 @@ def _write(arguments: Namespace, path: str, output: Path, transcript: str, sever
 def _summarise(files: AudioFiles, failed: Sequence[tuple[str, str]], incomplete: int) -> None:
     total = len(files.paths) + len(files.left_out)
     if failed:
-        _warn(f"{len(failed)} of {total} files are not transcribed.")
+        _warn(f"Not transcribed: {len(failed)} of {counted(total, 'file')}.")
     if incomplete:
-        _warn(f"{incomplete} of {total} files are transcribed in part.")
+        _warn(f"Transcribed in part: {incomplete} of {counted(total, 'file')}.")
     if files.other:
         endings = ", ".join(f"{count} {ending}" for ending, count in files.other.most_common())
-        _warn(f"{files.other.total()} files in the folders are not audio by their names: {endings}.")
+        _warn(f"Not audio by name, in the folders: {counted(files.other.total(), 'file')} ({endings}).")
 
 
 def _warn(message: str) -> None:

@@ -26,6 +26,7 @@ from khasr.inference.recogniser import load_recogniser, recognise_part
 from khasr.run.folder import RunFolder
 from khasr.run.lock import lock_run
 from khasr.scoring.significance import Difference, paired_difference
+from khasr.text.counting import counted
 from khasr.text.vocabulary import Vocabulary
 
 # Ranges of the search, around the card's alpha 0.5 and beta 1.5 and pyctcdecode's default pruning of -5 and -10.
@@ -95,10 +96,11 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
         "seconds": seconds, "seed": config.seed, "trials": tuned.trials,
     }  # fmt: skip
     out.tuning.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    draw_trials(tuned, out.tuning_picture, f"{run.path.name}: WER on val ({len(val.ids)} utterances)")
+    draw_trials(tuned, out.tuning_picture, f"{run.path.name}: WER on val ({counted(len(val.ids), 'utterance')})")
     print(
-        f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; {len(tuned.trials)} trials on "
-        f"{len(val.ids)} utterances in {seconds:.0f} s\n{gain}\n  {out.decoder}\n  {out.tuning}\n  "
+        f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; "
+        f"{counted(len(tuned.trials), 'trial')} on {counted(len(val.ids), 'utterance')} in {seconds:.0f} s\n{gain}\n"
+        f"  {out.decoder}\n  {out.tuning}\n  "
         f"{out.tuning_picture}"
     )
     if out != run:
@@ -175,7 +177,7 @@ def tune(
         search.weigh(decoder)
         edits.append(edits_of(range(len(references))))
     whole = sum(row["decoded"] == 1 for row in rows)
-    report(f"{len(rows)} trials, {whole} of them on all {len(references)} utterances, the others pruned")
+    report(f"{counted(len(rows), 'trial')}, {whole} on all {counted(len(references), 'utterance')}, the rest pruned")
     return Tuned(best, sum(edits[0]) / sum(map(len, words)), rows[0]["wer"], edits[0], edits[1], rows)
 
 
@@ -198,7 +200,12 @@ def draw_trials(tuned: Tuned, path: Path, title: str) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
     axes.plot(alphas[~whole], betas[~whole], "x", color="gray", ms=4, label=f"{(~whole).sum()} pruned trials")
     points = axes.scatter(
-        alphas[whole], betas[whole], c=rates[whole], cmap="viridis_r", s=28, label=f"{whole.sum()} trials on all of val"
+        alphas[whole],
+        betas[whole],
+        c=rates[whole],
+        cmap="viridis_r",
+        s=28,
+        label=f"{counted(int(whole.sum()), 'trial')} on all of val",
     )
     figure.colorbar(points, label="WER, %", extend="max" if rates.max() > 100 * (tuned.wer + 0.0999) else "neither")
     marker: dict[str, Any] = {"ls": "", "mfc": "none", "ms": 14, "mew": 1.8}

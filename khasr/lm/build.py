@@ -17,6 +17,7 @@ from khasr.lm.arpa import interpolate, read_arpa, read_counts, tune_weight, writ
 from khasr.lm.kenlm import build_binary, build_ngrams, file_digest, find_kenlm_command, measure
 from khasr.lm.sources import Source, adapt_text_options, leave_out, normalised, read_source, spell
 from khasr.run.folder import read_config
+from khasr.text.counting import counted
 from khasr.text.syllables import split_clusters
 
 ARPA, BINARY, UNIGRAMS, DESCRIPTION = "lm.arpa", "lm.binary", "unigrams.txt", "lm.json"
@@ -220,19 +221,20 @@ def _print_sources(
     for source in sources:
         cut = ", Khmer cut into words" if source.segmented else ""
         print(
-            f"{source.path}: {len(source.sentences):,} sentences, {source.words:,} words{cut}"
+            f"{source.path}: {counted(len(source.sentences), 'sentence')}, {counted(source.words, 'word')}{cut}"
             f"{_describe_held_out(source.held_out, arguments)}"
         )
     if train:
         print(
-            f"training transcripts: {len(train):,} sentences, {sum(len(s.split()) for s in train):,} words"
+            f"training transcripts: {counted(len(train), 'sentence')}, "
+            f"{counted(sum(len(s.split()) for s in train), 'word')}"
             f"{_describe_held_out(in_train, arguments)}"
         )
 
 
 def _describe_held_out(held_out: dict[str, int], arguments: Namespace) -> str:
     what = "kept (--keep-held-out)" if arguments.keep_held_out else "left out"
-    return "".join(f"; {count:,} sentences of {part} {what}" for part, count in held_out.items() if count)
+    return "".join(f"; {counted(count, 'sentence')} of {part} {what}" for part, count in held_out.items() if count)
 
 
 def _print_model(described: dict[str, Any], out: Path) -> None:

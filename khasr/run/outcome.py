@@ -82,7 +82,7 @@ def is_unfinished(folder: Path, config: Config) -> bool:
     run = RunFolder(folder)
     if not run.is_run or not run.results.is_file():
         return False
-    there, here = (_flat(to_plain(options)) for options in (run.read_config(), config))
+    there, here = (flat_options(options) for options in (run.read_config(), config))
     different = [key for key in there.keys() | here.keys() if there.get(key) != here.get(key)]
     different = sorted(key for key in different if not key.startswith(_NOT_THE_RUN))
     if different:
@@ -100,6 +100,11 @@ def is_unfinished(folder: Path, config: Config) -> bool:
 def is_of_the_run(key: str) -> bool:
     """Whether an option, by its full name or as an override (`+key`), is part of what identifies a run."""
     return not key.lstrip("+").startswith(("logger", *_NOT_THE_RUN))
+
+
+def flat_options(config: Config) -> dict[str, Any]:
+    """The values of all options, by their full names."""
+    return _flat(to_plain(config))
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

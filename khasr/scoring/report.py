@@ -11,6 +11,7 @@ from khasr.scoring.breakdown import Row, by_duration, by_frequency, by_oov, by_s
 from khasr.scoring.error_rates import RATES, Edits, confusions, count_edits
 from khasr.scoring.hypotheses import Hypothesis
 from khasr.scoring.significance import matched_pairs, paired_difference, rate_interval
+from khasr.text.counting import counted
 
 # In simulations of runs that differ in their seed only, 9 to 21 % of such comparisons had p < 0.05.
 _ONE_PAIR = (
@@ -126,9 +127,10 @@ def format_report(results: dict[str, Any], written: Sequence[Path]) -> str:
     """The printed report: notes, rates with intervals, breakdowns, confusions, difference, and the written files."""
     notes = results.get("notes", [])
     lines = [*(f"Note: {note}" for note in notes), *([""] if notes else [])]
-    speakers = f"{results['speakers']} speakers" if results["speakers"] else "speakers unknown"
+    size = f"{counted(results['utterances'], 'utterance')}, "
+    size += counted(results["speakers"], "speaker") if results["speakers"] else "speakers unknown"
     lines += [f"{results['run']} on {results['part']} of {results['data']}, decoder {results['decoder']['name']}: "
-              f"{results['utterances']:,} utterances, {speakers}, {results['seconds'] / 60:.1f} min", ""]  # fmt: skip
+              f"{size}, {results['seconds'] / 60:.1f} min", ""]  # fmt: skip
     lines.append(
         f"{'%':16s}{'rate':>8s}  {'95 % over utterances':>20s}  {'over speakers':>16s}  {'S':>6s}{'D':>6s}{'I':>6s}"
     )
@@ -167,10 +169,13 @@ def _difference(against: dict[str, Any]) -> list[str]:
     if isinstance(against["wer"]["speakers"], str):
         lines.append(f"  not over speakers: {against['wer']['speakers']}")
     pairs = against["matched_pairs"]
-    lines.append(f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, {_p(pairs['p'])}, {pairs['segments']} segments")
+    lines.append(
+        f"  matched pairs (MAPSSWE): z {pairs['z']:+.2f}, {_p(pairs['p'])}, {counted(pairs['segments'], 'segment')}"
+    )
     lines += [f"  {line}" for line in _ONE_PAIR]
     changed = sorted(against["changed"], key=lambda c: -abs(c["edits"] - c["edits_against"]))
-    lines.append(f"{len(changed)} utterances differ" + (", those with the largest differences:" if changed else ""))
+    differ = "differs" if len(changed) == 1 else "differ"
+    lines.append(f"{counted(len(changed), 'utterance')} {differ}" + (", the largest differences:" if changed else ""))
     for c in changed[:_CHANGED_ROWS]:
         lines += [f"  {c['id']}  {c['edits_against']} > {c['edits']} edits", f"    reference {c['reference']}",
                   f"    other run {c['against']}", f"    this run  {c['hypothesis']}"]  # fmt: skip

@@ -119,7 +119,7 @@ def gap_at_reference(design: Design, utterance_error: float) -> Claim:
     estimate = gap(design, small, large, utterance_error)
     answer = (
         f"At the reference settings {_worse(design, estimate)}: {points(float(large.mean()))} % against "
-        f"{points(float(small.mean()))} % ({len(large)} and {len(small)} runs{failed})"
+        f"{points(float(small.mean()))} % ({len(large)} and {counted(len(small), 'run')}{failed})"
     )
     return Claim("reference", question, answer, estimate, why_not="" if estimate.p == estimate.p else _NO_NOISE)
 

@@ -30,6 +30,7 @@ from khasr.study.statistics import Estimate, expected_best, utterances_needed
 from khasr.study.utterances import Errors
 from khasr.study.verdict import Verdict
 from khasr.study.wording import interval
+from khasr.text.counting import counted
 
 
 def compared_trials_section(design: Design, verdict: Verdict, pictures: Pictures) -> Section:
@@ -142,14 +143,14 @@ def errors_section(design: Design, errors: Errors | None) -> Section:
         section.words.append(f"There are no hypotheses of both models on the same utterances. {HYPOTHESES_ARE_IN}")
         return section
     section.words.append(
-        f"The best run of each model, {errors.runs[0]} and {errors.runs[1]}, on {len(errors.table)} utterances of "
-        f"{errors.part}. The difference is between these two runs, each chosen as its model's best, not between the "
-        "models: the verdict takes the seeds into account."
+        f"The best run of each model, {errors.runs[0]} and {errors.runs[1]}, on "
+        f"{counted(len(errors.table), 'utterance')} of {errors.part}. The difference is between these two runs, each "
+        "chosen as its model's best, not between the models: the verdict takes the seeds into account."
     )
     d, s = errors.difference, errors.segments
     tests = [
         [text_cell("paired bootstrap over utterances"), text_cell(interval(Estimate(*d))), digits_cell(d.p)],
-        [text_cell(f"matched pairs, {s.segments} segments"), text_cell(""), digits_cell(s.p)],
+        [text_cell(f"matched pairs, {counted(s.segments, 'segment')}"), text_cell(""), digits_cell(s.p)],
     ]
     section.tables.append(Table("The difference between the two runs", columns_of("test", "difference", "#p"), tests))
     if errors.why_no_audio:

@@ -42,6 +42,7 @@ from khasr.study.sections import (
 )
 from khasr.study.utterances import compare_errors
 from khasr.study.verdict import Verdict
+from khasr.text.counting import counted
 
 _HERE = Path(__file__).parent
 
@@ -127,7 +128,7 @@ def write_index(pages: dict[str, Runs], folder: Path) -> Path:
     opening = Opening("Pages", "verdict", overview, tables=[Table("One page per set", columns, rows)])
     total = sum(len(runs.table) for runs in pages.values())
     path = folder / "index.html"
-    write_whole(path, render_page(f"{total} runs on {len(pages)} sets of utterances", "", opening, []))
+    write_whole(path, render_page(f"{counted(total, 'run')} on {len(pages)} sets of utterances", "", opening, []))
     return path
 
 

@@ -36,7 +36,7 @@ from khasr.training.callbacks import Diverged
 from khasr.training.checkpoints import check_resumable
 from khasr.training.devices import check_devices, is_first_process
 from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard, close_loggers
-from khasr.training.summary import describe_data, describe_length, print_summary, title
+from khasr.training.summary import describe_data, describe_length, describe_resume, print_summary, title
 from khasr.training.symptoms import diagnose, symbol_entropy
 from khasr.training.trainer import build_module, build_training, describe_training, run_length
 from khasr.training.wandb_run import log_best, log_checkpoint, log_utterances, mark_preempting
@@ -179,7 +179,7 @@ def _train_and_score(
     # 3. The model, with the vocabulary of the training part.
     model, vocabulary, note = _build_model(config, data, resumed)
     decode = build_decoder(config.decoder, vocabulary)
-    console.print(f"{describe_data(data)}\n{note}", soft_wrap=True)
+    console.print(f"{describe_data(data, config.score_test)}\n{note}", soft_wrap=True)
 
     # 4. The length of the run.
     length = run_length(config, data)
@@ -187,6 +187,13 @@ def _train_and_score(
         describe_length(config.schedule, length.total_steps, length.steps_per_epoch, length.frozen_steps),
         soft_wrap=True,
     )
+    if resumed is not None:
+        planned = (results.get("train") or {}).get("planned_steps")
+        step = _step_of(resumed)
+        console.print(
+            describe_resume(folder.path, step, length.total_steps, folder.read_config(), config, planned),
+            soft_wrap=True,
+        )
 
     # 5. Training.
     module = build_module(config, data, model, vocabulary, length)
@@ -297,10 +304,15 @@ def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:
 
 
 def _forget_rows_after(checkpoint: Path, loggers: list[Logger]) -> None:
-    step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    step = _step_of(checkpoint)
     for logger in loggers:
         if isinstance(logger, MetricsCsv):
             logger.forget_after(step)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """The number of optimizer steps at which a checkpoint was written."""
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
 
 
 def _quieten() -> None:

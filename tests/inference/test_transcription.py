@@ -49,7 +49,7 @@ FILES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
     ),
     "other.m4a": (lambda p: p.write_bytes(b"\0\0\0 ftypM4A "), False, "other.m4a: .m4a files are decoded with ffmpeg"),
     "._good.wav": (lambda p: p.write_bytes(b"\0\5\26\7"), False, ""),
-    "notes.txt": (lambda p: p.write_text("x"), False, "1 files in the folders are not audio by their names: 1 .txt"),
+    "notes.txt": (lambda p: p.write_text("x"), False, "Not audio by name, in the folders: 1 file (1 .txt)."),
     "a\x1b[31m\n.wav": (lambda p: p.write_bytes(b"x"), False, "a\\x1b[31m\\n.wav: "),
 }
 

@@ -105,7 +105,7 @@ def test_encoder_frozen_first(small: Small, tmp_path: Path) -> None:
 
 def test_frozen_steps_printed(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(small("finetune.freeze_encoder_steps=0.5"), RunFolder(tmp_path))
-    assert "6 steps, 0.9 epochs; warm-up 1 steps; the encoder is frozen for the first 3" in capsys.readouterr().out
+    assert "6 steps, 0.9 epochs; warm-up of 1 step; the encoder is frozen for the first 3" in capsys.readouterr().out
 
 
 # Options whose state a resumed run has to restore.
