@@ -74,13 +74,13 @@ def without(switch: Switch) -> None:
     )
 
     def no_blanks(log_probs: Any, lengths: Any) -> Any:
-        return blanks(log_probs, lengths) if switch.on else (torch.zeros(()), torch.ones(()))
+        return blanks(log_probs, lengths) if switch.on else torch.zeros(())
 
-    def plain_clip(model: Any, part: Any, largest: float) -> dict[str, float]:
+    def plain_clip(model: Any, part: Any, largest: float, sharded: bool) -> torch.Tensor:
         if switch.on:
-            return clip(model, part, largest)
+            return clip(model, part, largest, sharded)
         norm = torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], largest)
-        return {"grad_norm": norm.item()}
+        return torch.cat([norm[None], torch.zeros(len(set(part.values())))])
 
     def timed_drift(self: Instruments, *arguments: Any) -> dict[str, float]:
         since = time.process_time()

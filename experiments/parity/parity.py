@@ -77,10 +77,10 @@ class Recorder(pl.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Records the loss of the batch, and the gradient norm from the window."""
-        self._losses.append(pl_module.last_loss)
+        self._losses.append(pl_module.last_loss.item())
         if (batch_idx + 1) % ACCUMULATE == 0:
             self.steps.loss.append(float(np.mean(self._losses[-ACCUMULATE:])))
-            self.steps.grad_norm.append(pl_module.window["grad_norm"] - sum(self.steps.grad_norm))
+            self.steps.grad_norm.append(pl_module.window.read()["grad_norm"] - sum(self.steps.grad_norm))
 
 
 def ours(config: Config, model: CtcModel, vocabulary: Vocabulary, batches: list[Batch], folder: Path) -> Steps:

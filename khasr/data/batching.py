@@ -31,9 +31,9 @@ class Batch(NamedTuple):
 
     Attributes:
         waveforms: (batch, samples) float32 at 16 kHz, zero-padded at the end.
-        waveform_lengths: (batch,) in samples.
+        waveform_lengths: (batch,) in samples, always on the CPU.
         targets: (batch, longest target) label ids, padded with the blank's 0.
-        target_lengths: (batch,).
+        target_lengths: (batch,), always on the CPU.
     """
 
     ids: list[str]
@@ -43,6 +43,15 @@ class Batch(NamedTuple):
     waveform_lengths: Tensor
     targets: Tensor
     target_lengths: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with waveforms and targets on a device; Lightning calls this.
+
+        Lengths stay on the CPU: CTC needs them there, and would wait for the GPU to copy them back.
+        """
+        return self._replace(
+            waveforms=self.waveforms.to(device, non_blocking=True), targets=self.targets.to(device, non_blocking=True)
+        )
 
     @property
     def audio_seconds(self) -> float:
@@ -76,6 +85,9 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
     With batch_samples, the utterances are divided once into buckets, longest first. Each bucket holds whole batches of
     as many utterances as its longest one allows. An epoch shuffles within each bucket and then shuffles all batches. So
     every epoch has the same number of batches, and only the batch of the shortest utterances may be partly filled.
+
+    On several ranks, batches of similar lengths are in the same place of each rank's order, because the ranks wait for
+    the slowest at each optimizer step (experiments/waiting).
     """
 
     # Lengths are sorted within groups of this many batches, as in transformers' group_by_length: larger groups need
@@ -169,7 +181,7 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
                 for mixed in [generator.permutation(members)]
                 for i in range(0, len(mixed), size)
             ]
-            return self._of_rank([batches[i] for i in generator.permutation(len(batches))])
+            return self._of_rank(self._shuffled(batches, generator))
         order = generator.permutation(len(self._lengths))
         if self._weights is not None:
             # Systematic sampling: the integer part of each weight is certain, the rest random, the total constant.
@@ -178,14 +190,26 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
             counts = np.diff(np.floor(ends + generator.random() * (1 - 1e-9) + 1e-9), prepend=0).astype(int)
             order = generator.permutation(np.repeat(order, counts))
         if self._by_length:
-            run = self._SORTED_RUN * self._batch_size
+            run = self._SORTED_RUN * self._batch_size * self._ranks
             runs = [order[i : i + run] for i in range(0, len(order), run)]
             order = np.concatenate([r[np.argsort(-self._lengths[r], kind="stable")] for r in runs])
         batches = [order[i : i + self._batch_size].tolist() for i in range(0, len(order), self._batch_size)]
         if self._by_length:
             # Otherwise long batches would come first in each sorted group.
-            batches = [batches[i] for i in generator.permutation(len(batches))]
+            batches = self._shuffled(batches, generator)
         return self._of_rank(batches)
+
+    def _shuffled(self, batches: list[list[int]], generator: np.random.Generator) -> list[list[int]]:
+        """Batches, sorted by length, in random order, with those that the ranks compute at the same time together.
+
+        Which batches are dropped at the end of the epoch is random, too.
+        """
+        dropped = len(batches) % self._ranks
+        if dropped:
+            left_out = set(generator.choice(len(batches), dropped, replace=False).tolist())
+            batches = [batch for at, batch in enumerate(batches) if at not in left_out]
+        groups = [batches[i : i + self._ranks] for i in range(0, len(batches), self._ranks)]
+        return [batch for at in generator.permutation(len(groups)) for batch in groups[at]]
 
     def _of_rank(self, batches: list[list[int]]) -> list[list[int]]:
         return batches[: self.batches_per_epoch * self._ranks][self._rank :: self._ranks]
@@ -248,14 +272,36 @@ class TrainingLoader(DataLoader[Any]):
 def evaluation_batches(lengths: Sequence[int], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
     """Batches of all utterances, longest first, for one of several ranks; each utterance occurs once.
 
-    A batch ends early if the next utterance is much shorter than its longest one, to limit padding.
+    A batch ends early if the next utterance is much shorter than its longest one, to limit padding. All ranks have the
+    same number of batches: with fsdp each forward pass needs all of them.
+
+    Raises:
+        ValueError: fewer utterances than ranks.
     """
+    if len(lengths) < ranks:
+        raise ValueError(
+            f"{len(lengths)} utterances to evaluate on {ranks} devices, of which each needs at least one. Use fewer "
+            "devices (trainer.devices) or a larger val part (data.val_share)."
+        )
     order = np.argsort(-np.asarray(lengths), kind="stable")
-    batch_size = max(1, min(batch_size, len(order) // ranks))  # Lightning refuses a rank without a batch
+    batch_size = max(1, min(batch_size, len(order) // ranks))
     batches: list[list[int]] = []
     for index in order.tolist():
         begun = batches and len(batches[-1]) < batch_size
         if not begun or lengths[index] < _LEAST_OF_LONGEST * lengths[batches[-1][0]]:
             batches.append([])
         batches[-1].append(index)
+    _make_divisible(batches, ranks, len(order))
     return batches[rank::ranks]
+
+
+def _make_divisible(batches: list[list[int]], ranks: int, utterances: int) -> None:
+    """Halves the largest batches until all ranks have as many; or joins the shortest, if there are too few."""
+    wanted = -(-len(batches) // ranks) * ranks
+    if wanted > utterances:  # single utterances, nearly all of them
+        wanted -= ranks
+        batches[wanted - 1 :] = [[index for batch in batches[wanted - 1 :] for index in batch]]
+    while len(batches) < wanted:
+        place = max(range(len(batches)), key=lambda at: len(batches[at]))
+        half = len(batches[place]) // 2
+        batches[place : place + 1] = [batches[place][:half], batches[place][half:]]

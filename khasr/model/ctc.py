@@ -40,21 +40,22 @@ class CtcModel(nn.Module):
 
         Args:
             waveforms: (batch, samples), mono 16 kHz, zero mean and unit variance per utterance, zero-padded at the end.
-            waveform_lengths: (batch,) in samples.
+            waveform_lengths: (batch,) in samples; on a CPU, a GPU need not be waited for.
             features: (batch, frames, channels), the output of the feature encoder if it is known.
 
         Returns:
             log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
-            frame_lengths: (batch,) in frames of 20 ms.
+            frame_lengths: (batch,) in frames of 20 ms, on the device of waveform_lengths.
         """
         recompute = self.training and self.options.gradient_checkpointing
         hidden = encode_frames(self.encoder, waveforms, waveform_lengths, recompute, features)
         lengths = self.frame_lengths(waveform_lengths)
+        on_device = lengths.to(hidden.device, non_blocking=True)
         if self.training:
-            hidden = self._masked(hidden, lengths)
+            hidden = self._masked(hidden, on_device)
         frames = torch.arange(hidden.shape[1], device=hidden.device)
         # Always passed, so that a batch without padding is computed as one with padding.
-        hidden = run_transformer(self.encoder, hidden, frames < lengths[:, None])
+        hidden = run_transformer(self.encoder, hidden, frames < on_device[:, None])
         logits = self.head(self.dropout(hidden))
         # In half precision log_softmax and CTC give NaN (speechbrain #1803).
         return logits.float().log_softmax(dim=-1), lengths
@@ -89,13 +90,19 @@ def ctc_losses(log_probs: Tensor, frame_lengths: Tensor, targets: Tensor, target
     An utterance with fewer frames than labels and repeats (Graves 2006, sec. 3.1) has no alignment; its loss and its
     gradient are 0, not infinite.
 
+    torch's CTC has no deterministic kernel for GPUs. Where only deterministic kernels are allowed, it is computed on
+    the CPU.
+
     Args:
         log_probs: (batch, frames, vocab), blank first.
-        frame_lengths: (batch,).
+        frame_lengths: (batch,); torch copies lengths on a GPU to the CPU, waiting for the GPU.
         targets: (batch, longest target).
         target_lengths: (batch,).
     """
+    device = log_probs.device
+    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        log_probs, targets = log_probs.cpu(), targets.cpu()
     losses = F.ctc_loss(
         log_probs.transpose(0, 1), targets, frame_lengths, target_lengths, reduction="none", zero_infinity=True
     )
-    return losses / target_lengths.clamp(min=1)
+    return losses.to(device) / target_lengths.clamp(min=1).to(device, non_blocking=True)

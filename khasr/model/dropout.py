@@ -73,6 +73,17 @@ def attend(
     return (weights.to(value.dtype) @ value).transpose(1, 2).contiguous(), None
 
 
+def attention_mask(*arguments: Any, device: torch.device | str = "cpu", **named: Any) -> Tensor | None:
+    """transformers' mask of padding, which on a CPU is None for a batch without padding.
+
+    On a GPU transformers would wait for the device to find out whether there is padding.
+    """
+    if torch.device(device).type != "cpu":
+        named["allow_is_bidirectional_skip"] = False
+    mask: Tensor | None = sdpa_mask(*arguments, device=device, **named)
+    return mask
+
+
 def use_own_dropout(encoder: PreTrainedModel) -> None:
     """Replaces the dropout layers of an encoder with `Dropout`, and its attention with `attend`."""
     for module in list(encoder.modules()):
@@ -81,5 +92,5 @@ def use_own_dropout(encoder: PreTrainedModel) -> None:
                 setattr(module, name, Dropout(child.p))
     if encoder.config._attn_implementation == "sdpa":
         ALL_ATTENTION_FUNCTIONS.register(_ATTENTION, attend)
-        ALL_MASK_ATTENTION_FUNCTIONS.register(_ATTENTION, sdpa_mask)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(_ATTENTION, attention_mask)
         encoder.set_attn_implementation(_ATTENTION)

@@ -10,7 +10,8 @@ from pytorch_lightning.callbacks import Callback
 
 from khasr.data.batching import Batch
 from khasr.training.instruments import Instruments
-from khasr.training.module import CtcModule, new_window
+from khasr.training.module import CtcModule
+from khasr.training.ranks import any_rank
 from khasr.training.symptoms import DIVERGED_HELP
 
 
@@ -25,6 +26,7 @@ class TrainingMetrics(Callback):
         audio_seconds: audio trained on so far, without padding, including before a resume. On several ranks: that of
             the first rank times the number of ranks.
         train_seconds: time in training steps, without validation and saving.
+        loss: the mean loss in the last row; None before the first.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class TrainingMetrics(Callback):
         self._log_every_steps = log_every_steps
         self._epoch_at = epoch_at
         self._patience = nonfinite_patience
-        self._nonfinite = 0
         self._lr = 0.0
+        self._ids: list[str] = []
+        self.loss: float | None = None
         self._since = 0.0
         self._window_seconds = 0.0
         self.audio_seconds = 0.0
@@ -51,7 +54,6 @@ class TrainingMetrics(Callback):
             "audio_seconds": self.audio_seconds,
             "train_seconds": self.train_seconds,
             "window_seconds": self._window_seconds,
-            "nonfinite": self._nonfinite,
         }
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
@@ -59,7 +61,6 @@ class TrainingMetrics(Callback):
         self.audio_seconds = state_dict["audio_seconds"]
         self.train_seconds = state_dict["train_seconds"]
         self._window_seconds = state_dict["window_seconds"]
-        self._nonfinite = int(state_dict["nonfinite"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
@@ -73,34 +74,47 @@ class TrainingMetrics(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Counts the batch, and writes a row every log_every_steps steps."""
+        """Counts the batch, and writes a row every log_every_steps steps.
+
+        Between rows nothing waits for the device, so that a GPU always has work in its queue.
+        """
         assert isinstance(pl_module, CtcModule)
+        self.audio_seconds += batch.audio_seconds * trainer.world_size
+        step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        row_is_due = step_ended and trainer.global_step % self._log_every_steps == 0
+        self._ids = batch.ids
+        window = pl_module.window.over_all_ranks() if row_is_due else None
         now = time.perf_counter()
         self.train_seconds += now - self._since
         self._window_seconds += now - self._since
         self._since = now
-        self.audio_seconds += batch.audio_seconds * trainer.world_size
-        # If the loss of one rank is not finite, all ranks have to stop.
-        finite = trainer.strategy.reduce_boolean_decision(math.isfinite(pl_module.last_loss))
-        self._nonfinite = 0 if finite else self._nonfinite + 1
-        if self._nonfinite >= self._patience:
-            raise Diverged(
-                f"The loss was not finite for {self._nonfinite} batches in a row, up to step {trainer.global_step:,}. "
-                f"{DIVERGED_HELP} The last utterances: {', '.join(batch.ids)}."
-            )
-        step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if step_ended and trainer.global_step % self._log_every_steps == 0:
-            window = pl_module.window_of_all_ranks()
+        if window is not None:
+            self._check_finite(trainer, window)
+            self.loss = window["loss"] / window["batches"]
             row = {
-                "train/loss": window["loss"] / window["batches"],
+                "train/loss": self.loss,
                 "train/lr": self._lr,
                 "train/grad_norm": window["grad_norm"] / window["finite_steps"] if window["finite_steps"] else math.nan,
                 "train/audio_seconds": self.audio_seconds,
                 "train/audio_seconds_per_second": window["audio_seconds"] / self._window_seconds,
             }
             self._write(trainer, row | self._instruments.row(trainer.global_step, window))
-            pl_module.window = new_window()
+            pl_module.window.clear()
             self._window_seconds = 0.0
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Checks the loss, because the last step may have no row."""
+        assert isinstance(pl_module, CtcModule)
+        self._check_finite(trainer, pl_module.window.read())
+
+    def _check_finite(self, trainer: pl.Trainer, window: dict[str, float]) -> None:
+        """Raises Diverged, on all ranks if the loss of one was not finite for too many batches in a row."""
+        most = int(window["most_nonfinite"])
+        if any_rank(most >= self._patience):
+            raise Diverged(
+                f"The loss was not finite for {most} batches in a row, up to step {trainer.global_step:,}. "
+                f"{DIVERGED_HELP} The last utterances: {', '.join(self._ids)}."
+            )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the row of the validation, and restarts the clock."""

@@ -15,6 +15,7 @@ from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, StopSignals
 from khasr.training.module import CtcModule
+from khasr.training.ranks import any_rank
 
 # The entries that Lightning and khasr's callbacks restore.
 _RESUMING = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step", "window")
@@ -139,7 +140,7 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Stops the run if requested; if a validation is due, `on_validation_end` does."""
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if step_ended and not self._due and self._stop_requested(trainer):
+        if step_ended and not self._due and self._stop_requested():
             trainer.save_checkpoint(self._folder.last)
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 
@@ -161,13 +162,12 @@ class Checkpoints(Checkpoint):
             self._folder.recover_checkpoints()  # renames both
             for step in dropped:  # only after last.ckpt no longer refers to them
                 self._folder.kept(step).unlink(missing_ok=True)
-        if self._stop_requested(trainer):
+        if self._stop_requested():
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 
-    def _stop_requested(self, trainer: pl.Trainer) -> bool:
+    def _stop_requested(self) -> bool:
         """Whether any rank got a stop signal: all ranks have to stop after the same step."""
-        requested: bool = trainer.strategy.reduce_boolean_decision(self._stop.requested is not None, all=False)
-        return requested
+        return any_rank(self._stop.requested is not None)
 
     def _keep_weights(self, trainer: pl.Trainer, found: list[float]) -> list[int]:
         """Writes the weights if they are among the `keep` best; returns the steps that no longer are."""

@@ -10,47 +10,50 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from khasr.model.ctc import CtcModel
 from khasr.model.finetune import plain_weights
-from khasr.optim.parameters import part_of, parts
+from khasr.optim.parameters import named_parameters, part_of, parts
 
 
-def count_blanks(log_probs: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of frames whose best symbol is the blank, and the number of frames, both without padding.
+def count_blanks(log_probs: Tensor, frame_lengths: Tensor) -> Tensor:
+    """The number of frames whose best symbol is the blank, without padding, on the device of log_probs.
 
     Args:
         log_probs: (batch, frames, vocab), blank first.
         frame_lengths: (batch,).
     """
-    valid = torch.arange(log_probs.shape[1], device=log_probs.device) < frame_lengths[:, None]
-    return (log_probs.argmax(dim=-1).eq(0) & valid).sum(), valid.sum()
+    device = log_probs.device
+    valid = torch.arange(log_probs.shape[1], device=device) < frame_lengths[:, None].to(device, non_blocking=True)
+    return (log_probs.argmax(dim=-1).eq(0) & valid).sum()
 
 
-def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float) -> dict[str, float]:
+def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float, sharded: bool = False) -> Tensor:
     """Clips the gradient to a maximum norm, as torch's clip_grad_norm_, and returns the norms before clipping.
 
-    The keys are "grad_norm" for the whole gradient and "grad_norm/layer_07" and so on for the parts. The norms of the
-    parts cost nothing extra, because the norm of the whole is computed from those of the parameters.
+    The result, (1 + parts,) on the device of the gradient, is the norm of the whole gradient and then the norms of the
+    parts by name. These cost nothing extra, because the norm of the whole is computed from those of the parameters.
 
     Args:
         part: the part of each parameter, as returned by `parts`.
         largest: maximum norm; 0 for no clipping.
+        sharded: each rank has a shard of every gradient; all ranks have to call this.
     """
-    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    order = sorted(set(part.values()))
-    if not named:
-        return dict.fromkeys(["grad_norm", *(f"grad_norm/{name}" for name in order)], 0.0)
-    norms = torch.stack(torch._foreach_norm([gradient for _, gradient in named]))
-    whole = torch.linalg.vector_norm(norms)
-    trained = [p for p in model.parameters() if p.grad is not None]
-    torch.nn.utils.clip_grads_with_norm_(trained, largest or float("inf"), whole)
-    places = torch.tensor([order.index(part[name]) for name, _ in named], device=norms.device)
+    trained = [(name, p) for name, p in named_parameters(model) if p.grad is not None]
+    place = {name: index for index, name in enumerate(sorted(set(part.values())))}
+    device = next(model.parameters()).device
+    norms = torch.stack(torch._foreach_norm([p.grad for _, p in trained])) if trained else torch.zeros(0, device=device)
     wide = torch.promote_types(norms.dtype, torch.float32)  # float64 stays float64
-    squares = torch.zeros(len(order), dtype=wide, device=norms.device).index_add_(0, places, norms.to(wide) ** 2)
-    first, *others = torch.cat([whole.to(wide)[None], squares.sqrt()]).tolist()
-    return {"grad_norm": first} | {f"grad_norm/{name}": norm for name, norm in zip(order, others, strict=True)}
+    places = torch.tensor([place[part[name]] for name, _ in trained], dtype=torch.long).to(device, non_blocking=True)
+    squares = torch.zeros(len(place), dtype=wide, device=device).index_add_(0, places, norms.to(wide) ** 2)
+    if sharded:
+        distributed.all_reduce(squares)
+        whole = squares.sum().sqrt()
+    else:
+        whole = torch.linalg.vector_norm(norms)
+    torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], largest or float("inf"), whole)
+    return torch.cat([whole.to(wide)[None], squares.sqrt()])
 
 
 class UpdateRatios:

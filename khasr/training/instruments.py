@@ -1,20 +1,17 @@
 """Measurements of a run that are always on; experiments/instruments measures their cost."""
 
-import time
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import FSDPStrategy
 
 from khasr.training.diagnostics import StartWeights, UpdateRatios
 from khasr.training.module import CtcModule
+from khasr.training.stage_times import STAGES, StageTimes
 
 # A run counts as all blank from this share of blank frames on, since single frames do not make a word.
 ALL_BLANK = 0.99
-
-STAGES = ("data", "forward", "backward", "optimizer")
 
 
 class Instruments(Callback):
@@ -24,7 +21,6 @@ class Instruments(Callback):
     those for a row of validation.
 
     Attributes:
-        lr_area: the sum of lr over all steps taken.
         left_blank_at_step: the step of the row since which not all frames are blank; None while all are.
     """
 
@@ -32,20 +28,27 @@ class Instruments(Callback):
         self._log_every_steps = log_every_steps
         self._start = start
         self._ratios: UpdateRatios | None = None
-        self._lr = 0.0
-        self._loss_scale: float | None = None
+        # The sum of lr over the steps since the last row, of which some may turn out to have been skipped.
+        self._lr_since_row = 0.0
         self._ranks = 1
-        self._clock = 0.0
+        self._times = StageTimes()
         self._stage_seconds = dict.fromkeys(STAGES, 0.0)
         self._run_seconds = dict.fromkeys(STAGES, 0.0)
-        self.lr_area = 0.0
+        self._lr_area = 0.0
         self.left_blank_at_step: int | None = 0
         self._totals = dict.fromkeys(("steps", "skipped", "audio_seconds", "padded_seconds"), 0.0)
 
+    @property
+    def lr_area(self) -> float:
+        """The sum of lr over all steps taken."""
+        return self._lr_area + self._lr_since_row
+
     def state_dict(self) -> dict[str, Any]:
         """Counters of the whole run."""
+        self._read_times()
         return {
-            "lr_area": self.lr_area,
+            "lr_area": self._lr_area,
+            "lr_since_row": self._lr_since_row,
             "left_blank_at_step": self.left_blank_at_step,
             "totals": dict(self._totals),
             "stage_seconds": dict(self._stage_seconds),
@@ -54,18 +57,17 @@ class Instruments(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the counters."""
-        self.lr_area, self.left_blank_at_step = state_dict["lr_area"], state_dict["left_blank_at_step"]
+        self._lr_area, self.left_blank_at_step = state_dict["lr_area"], state_dict["left_blank_at_step"]
+        self._lr_since_row = state_dict.get("lr_since_row", 0.0)
         self._totals = dict(state_dict["totals"])
         self._stage_seconds, self._run_seconds = dict(state_dict["stage_seconds"]), dict(state_dict["run_seconds"])
 
     # -------------------------------------------------------------------------------------------- time of each stage
 
-    def _lap(self, stage: str) -> None:
-        """Adds the time since the previous lap to a stage."""
-        now = time.perf_counter()
-        self._stage_seconds[stage] += now - self._clock
-        self._run_seconds[stage] += now - self._clock
-        self._clock = now
+    def _read_times(self) -> None:
+        for stage, seconds in self._times.read().items():
+            self._stage_seconds[stage] += seconds
+            self._run_seconds[stage] += seconds
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock; from here on it is known which parameters are trained."""
@@ -73,51 +75,38 @@ class Instruments(Callback):
         if not isinstance(trainer.strategy, FSDPStrategy):  # whose ranks have shards with other names
             self._ratios = UpdateRatios(pl_module.model)
         self._ranks = trainer.world_size
-        self._clock = time.perf_counter()
+        self._times.start(pl_module.device.type == "cuda")
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """The batch has been loaded."""
-        self._lap("data")
+        self._times.end("data")
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Any) -> None:
-        """The loss has been computed: the training step waits for its value."""
-        self._lap("forward")
+        """The loss has been computed."""
+        self._times.end("forward")
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The gradients have been computed; waits for the GPU."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self._lap("backward")
+        """The gradients have been computed."""
+        self._times.end("backward")
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        """Stores the lr, the loss scale and, if a row is due, the weights before the step."""
+        """Adds the lr and, if a row is due, stores the weights before the step."""
         top = optimizer.param_groups[0]
-        self._lr = top["lr"] / top["layer_scale"]
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._loss_scale = None if scaler is None else scaler.get_scale()
+        self._lr_since_row += top["lr"] / top["layer_scale"]
         if self._ratios is not None and self._row_is_due(trainer.global_step + 1):
             self._ratios.before_step()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the step, if the batch ended one."""
-        assert isinstance(pl_module, CtcModule)
-        self._lap("optimizer")
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        # torch's GradScaler skips a step whose gradients overflowed, and lowers its scale.
-        if scaler is not None and self._loss_scale is not None and scaler.get_scale() < self._loss_scale:
-            pl_module.window["skipped"] += 1
-        else:
-            self.lr_area += self._lr
+        """The batch has been trained on."""
+        self._times.end("optimizer")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restarts the clock: validation is not counted."""
-        self._clock = time.perf_counter()
+        self._times.start(pl_module.device.type == "cuda")
 
     # ------------------------------------------------------------------------------------------------------ the rows
 
@@ -135,18 +124,22 @@ class Instruments(Callback):
             self.left_blank_at_step = None
         elif self.left_blank_at_step is None:
             self.left_blank_at_step = step
+        finite = window["finite_steps"]
+        skipped = window["steps"] - finite
         for key in self._totals:
-            self._totals[key] += window[key]
+            self._totals[key] += skipped if key == "skipped" else window[key]
+        self._lr_area += window["lr"] / self._ranks
+        self._lr_since_row = 0.0
+        self._read_times()
         seconds = max(1e-9, sum(self._stage_seconds.values()))
         row = {
             "train/blank_share": blank_share,
-            "train/skipped_share": window["skipped"] / max(1.0, window["steps"]),
+            "train/skipped_share": skipped / max(1.0, window["steps"]),
             "train/audio_seconds_per_update": window["audio_seconds"] * self._ranks / max(1.0, window["steps"]),
             "train/padding_share": 1 - window["audio_seconds"] / max(1e-9, window["padded_seconds"]),
             "train/lr_area": self.lr_area,
         }
         row |= {f"time/{stage}": spent / seconds for stage, spent in self._stage_seconds.items()}
-        finite = window["finite_steps"]
         row |= {k: window[k] / finite for k in sorted(window) if finite and k.startswith("grad_norm/")}
         if self._ratios is not None:
             row |= self._ratios.after_step()
@@ -154,11 +147,17 @@ class Instruments(Callback):
         return row
 
     def drift(self, trainer: pl.Trainer, pl_module: CtcModule) -> dict[str, float]:
-        """The distance of each part of the model from its initial weights; empty under fsdp."""
-        return {} if isinstance(trainer.strategy, FSDPStrategy) else self._start.drift(pl_module.model)
+        """The distance of each part of the model from its initial weights; empty under fsdp.
+
+        Empty on other ranks than the first, which log no rows: it reads the whole checkpoint.
+        """
+        if isinstance(trainer.strategy, FSDPStrategy) or not trainer.is_global_zero:
+            return {}
+        return self._start.drift(pl_module.model)
 
     def totals(self) -> dict[str, Any]:
         """The totals for results.json, up to the last row."""
+        self._read_times()
         counted = self._totals
         seconds = max(1e-9, sum(self._run_seconds.values()))
         return {

@@ -1,6 +1,6 @@
 """The LightningModule: the training step and the validation step of a CTC model."""
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,11 +19,12 @@ from khasr.model.ctc import CtcModel, ctc_losses
 from khasr.model.feature_cache import FeatureCache
 from khasr.model.finetune import plain_weights
 from khasr.optim.averaging import WeightAverage
-from khasr.optim.parameters import build_optimizer, parts
+from khasr.optim.parameters import build_optimizer, dimensions, parts, skip_unless
 from khasr.optim.schedules import build_schedule
 from khasr.scoring.metric import ErrorRates
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.diagnostics import clip_gradients, count_blanks
+from khasr.training.window import Window
 
 
 class CtcModule(pl.LightningModule):
@@ -34,10 +35,10 @@ class CtcModule(pl.LightningModule):
     accumulated batches.
 
     Attributes:
-        window: sums since the last row of training metrics: loss, batches, frames, blank frames, gradient norms, steps,
-            seconds of audio with and without padding. Saved in checkpoints, so that a resumed run writes the same rows.
+        window: sums since the last row of training metrics. Saved in checkpoints, so that a resumed run writes the same
+            rows.
         validation: loss, wer, cer and blank_share of the last validation.
-        last_loss: the loss of the last training batch.
+        last_loss: the loss of the last training batch, on the device of training.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class CtcModule(pl.LightningModule):
         self._trained_of_encoder = [p for p in model.encoder.parameters() if p.requires_grad]
         self._description = description
         self._error_rates = ErrorRates()
+        # Before the model is sharded: names and shapes are then those of shards.
         self._parts = parts(model)
+        self._dimensions = dimensions(model)
         self._val_loss = MeanMetric()
         self._val_blank = MeanMetric()
-        self.window: dict[str, float] = new_window()
+        self.window = self._new_window()
         self.validation: dict[str, float] = {}
-        self.last_loss = 0.0
+        self.last_loss = torch.zeros(())
 
     def forward(
         self, waveforms: Tensor, waveform_lengths: Tensor, features: Tensor | None = None
@@ -81,6 +84,9 @@ class CtcModule(pl.LightningModule):
         """`CtcModel.forward`."""
         log_probs, frame_lengths = self.model(waveforms, waveform_lengths, features)
         return log_probs, frame_lengths
+
+    def _new_window(self, start: Mapping[str, float] | None = None) -> Window:
+        return Window(sorted(set(self._parts.values())), start)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of the batch's utterances; batch_idx counts from the start of the run, resumed or not.
@@ -91,15 +97,14 @@ class CtcModule(pl.LightningModule):
         torch.manual_seed(step_seed(self._seed, batch_idx * self.trainer.world_size + self.global_rank))
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths, self._kept_features(batch))
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
-        blanks, frames = count_blanks(log_probs.detach(), frame_lengths)
-        # One synchronisation with the device instead of three.
-        self.last_loss, blank_frames, all_frames = torch.stack([loss.detach(), blanks, frames]).tolist()
-        self.window["loss"] += self.last_loss
-        self.window["blank_frames"] += blank_frames
-        self.window["frames"] += all_frames
-        self.window["batches"] += 1
-        self.window["audio_seconds"] += batch.audio_seconds
-        self.window["padded_seconds"] += batch.waveforms.numel() / SAMPLE_RATE
+        self.last_loss = loss.detach()
+        self.window.add_batch(self.last_loss, count_blanks(log_probs.detach(), frame_lengths))
+        self.window.add_counts(
+            batches=1,
+            frames=int(frame_lengths.sum()),
+            audio_seconds=batch.audio_seconds,
+            padded_seconds=batch.waveforms.numel() / SAMPLE_RATE,
+        )
         return loss * self._loss_scale
 
     def _kept_features(self, batch: Batch) -> Tensor | None:
@@ -119,18 +124,15 @@ class CtcModule(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the gradient to its maximum norm, and adds the norms before clipping, by part, to the window."""
-        sharded = self.trainer.strategy.model
-        if isinstance(sharded, FullyShardedDataParallel):
-            # Each rank has only a shard of the gradient.
-            norms = {"grad_norm": sharded.clip_grad_norm_(gradient_clip_val or float("inf")).item()}
-        else:
-            norms = clip_gradients(self.model, self._parts, gradient_clip_val or 0.0)
-        self.window["steps"] += 1
-        if math.isfinite(norms["grad_norm"]):  # else fp16 skips the step, or the run ends as diverged
-            self.window["finite_steps"] += 1
-            for key, norm in norms.items():
-                self.window[key] = self.window.get(key, 0.0) + norm
+        """Clips the gradient to its maximum norm, and adds the norms before clipping, by part, to the window.
+
+        A step whose gradient is not finite is skipped in every precision.
+        """
+        sharded = isinstance(self.trainer.strategy.model, FullyShardedDataParallel)
+        norms = clip_gradients(self.model, self._parts, gradient_clip_val or 0.0, sharded)
+        top = optimizer.param_groups[0]
+        self.window.add_step(top["lr"] / top["layer_scale"], norms)
+        skip_unless(norms[0].isfinite(), optimizer)
 
     def on_fit_start(self) -> None:
         """Starts or restores the average of the weights, on the device of training."""
@@ -158,8 +160,8 @@ class CtcModule(pl.LightningModule):
         log_probs, frame_lengths = self(batch.waveforms, batch.waveform_lengths)
         losses = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths)
         self._val_loss.update(losses)
-        blanks, frames = count_blanks(log_probs, frame_lengths)
-        self._val_blank.update(blanks / frames.clamp(min=1), frames)
+        frames = int(frame_lengths.sum())
+        self._val_blank.update(count_blanks(log_probs, frame_lengths) / max(1, frames), frames)
         self._error_rates.update(batch.references, decode_greedy(log_probs, frame_lengths, self.vocabulary))
 
     def on_validation_epoch_end(self) -> None:
@@ -179,7 +181,7 @@ class CtcModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, and the schedule, which advances at each optimizer step."""
-        optimizer = build_optimizer(self._optimizer_options, self.model)
+        optimizer = build_optimizer(self._optimizer_options, self.model, self._dimensions)
         schedule = build_schedule(self._schedule_options, optimizer, self._total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -193,34 +195,15 @@ class CtcModule(pl.LightningModule):
             for name, weight in average.items():
                 checkpoint["state_dict"][name] = weight.to(checkpoint["state_dict"][name].dtype)
             checkpoint["state_dict"] = dict(plain_weights(checkpoint["state_dict"], self.model.adapter_scale))
-        checkpoint["window"] = self.window_of_all_ranks()
+        checkpoint["window"] = self.window.over_all_ranks()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the window, on the first rank because it holds the sums of all ranks.
 
         The average of the weights is restored in `on_fit_start`.
         """
-        self.window = dict(checkpoint["window"]) if self.global_rank == 0 else new_window()
+        self.window = self._new_window(checkpoint["window"] if self.global_rank == 0 else None)
         self._average_read = checkpoint.get("average", {})
-
-    def window_of_all_ranks(self) -> dict[str, float]:
-        """The sums of the window over all ranks; every rank has to call this."""
-        if self.trainer.world_size == 1:
-            return dict(self.window)
-        sums = torch.tensor(list(self.window.values()), dtype=torch.float64, device=self.device)
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        return dict(zip(self.window, sums.tolist(), strict=True))
-
-
-def new_window() -> dict[str, float]:
-    """A window before its first batch."""
-    return dict.fromkeys(
-        (
-            "loss", "batches", "blank_frames", "frames", "grad_norm", "steps", "finite_steps", "skipped",
-            "audio_seconds", "padded_seconds",
-        ),
-        0.0,
-    )  # fmt: skip
 
 
 def step_seed(seed: int, batch: int) -> int:

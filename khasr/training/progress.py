@@ -1,6 +1,5 @@
 """The progress of training: a bar in a terminal, lines elsewhere."""
 
-import math
 import sys
 import time
 from typing import Any
@@ -17,8 +16,9 @@ from khasr.training.module import CtcModule
 class Progress(Callback):
     """A bar over the optimizer steps of the run in a terminal, a line every 20 s elsewhere.
 
-    Shows the smoothed loss, the speed, the remaining time and the last WER on val. Lightning's bars count batches of an
-    epoch, and without a terminal TQDMProgressBar writes a line at every refresh and RichProgressBar writes nothing.
+    Shows the loss of the last row of metrics, the speed, the remaining time and the last WER on val. Lightning's bars
+    count batches of an epoch, and without a terminal TQDMProgressBar writes a line at every refresh and RichProgressBar
+    writes nothing.
     """
 
     _LINE_EVERY_SECONDS = 20
@@ -29,7 +29,6 @@ class Progress(Callback):
         self._bar: Any = None
         self._last_line = 0.0
         self._begun = (0.0, 0)
-        self._loss: float | None = None
         self._wer = ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -49,10 +48,6 @@ class Progress(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Updates the bar after an optimizer step."""
-        assert isinstance(pl_module, CtcModule)
-        if math.isfinite(pl_module.last_loss):
-            before = self._loss if self._loss is not None else pl_module.last_loss
-            self._loss = 0.95 * before + 0.05 * pl_module.last_loss
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         if self._bar is not None:
@@ -90,5 +85,5 @@ class Progress(Callback):
 
     def _state(self) -> str:
         speed = self._metrics.audio_seconds / max(self._metrics.train_seconds, 1e-9)
-        loss = "-" if self._loss is None else f"{self._loss:.3f}"
+        loss = "-" if self._metrics.loss is None else f"{self._metrics.loss:.3f}"
         return f"loss {loss}, {speed:.0f} s of audio/s{self._wer}"

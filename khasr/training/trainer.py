@@ -20,7 +20,7 @@ from khasr.run.results import peak_memory_gib
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.callbacks import TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
-from khasr.training.devices import PRECISIONS, build_strategy, is_first_process
+from khasr.training.devices import PRECISIONS, is_first_process
 from khasr.training.diagnostics import StartWeights
 from khasr.training.instruments import Instruments
 from khasr.training.module import CtcModule

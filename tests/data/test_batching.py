@@ -56,6 +56,21 @@ def test_ranks(ranks: int) -> None:
     assert len(seen) == len(set(seen))
 
 
+@pytest.mark.parametrize("size", [{"batch_size": 4}, {"batch_size": 4, "batch_samples": 400_000}])
+def test_like_lengths_on_all_ranks(size: dict[str, int]) -> None:
+    """The ranks compute nearly the same number of samples at the same time, whatever the lengths."""
+    lengths = (16_000 * np.random.default_rng(0).lognormal(1.5, 0.5, 2353).clip(1, 25)).astype(int)
+    orders = [TrainingOrder(lengths.tolist(), by_length=True, seed=1, rank=r, ranks=8, **size) for r in range(8)]  # type: ignore[arg-type]
+    batches = [o.epoch(0) for o in orders]
+    costs = np.array([[lengths[b].max() * len(b) for b in mine] for mine in batches])
+    assert costs.max(axis=0).sum() < 1.1 * costs.mean(axis=0).sum()
+    # The groups of batches are shuffled, and none is dropped in every epoch.
+    longest = [max(lengths[b].max() for b in at) for at in zip(*batches, strict=True)]
+    assert longest != sorted(longest, reverse=True)
+    seen = {i for o in orders for e in range(6) for b in o.epoch(e) for i in b}
+    assert seen == set(range(len(lengths)))
+
+
 def test_card_steps_per_epoch() -> None:
     card = TrainingOrder([16_000] * 2353, 8, by_length=True, seed=42, accumulate=4)
     assert card.steps_per_epoch == 73
@@ -70,6 +85,20 @@ def test_card_steps_per_epoch() -> None:
 def test_too_few_utterances() -> None:
     with pytest.raises(ValueError, match="103 training utterances make 26 batches of 4, fewer than"):
         order(accumulate=27)
+
+
+@given(st.lists(st.integers(400, 400_000), min_size=8, max_size=60), st.integers(1, 9), st.integers(1, 8))
+def test_as_many_evaluation_batches_on_all_ranks(lengths: list[int], batch_size: int, ranks: int) -> None:
+    """With fsdp a rank with more batches would wait forever; each utterance is still evaluated once."""
+    batches = [evaluation_batches(lengths, batch_size, rank, ranks) for rank in range(ranks)]
+    assert len({len(own) for own in batches}) == 1
+    assert sorted(i for own in batches for batch in own for i in batch) == list(range(len(lengths)))
+    assert all(batch for own in batches for batch in own)
+
+
+def test_fewer_utterances_than_ranks() -> None:
+    with pytest.raises(ValueError, match="3 utterances to evaluate on 4 devices, of which each needs at least one"):
+        evaluation_batches([400] * 3, 8, 0, 4)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

@@ -16,6 +16,7 @@ from khasr.config import from_plain, to_config
 from khasr.run.folder import RunFolder
 from khasr.scoring.error_rates import word_edits
 from khasr.training import fit as fit_module
+from khasr.training import module as module_of_training
 from khasr.training.callbacks import Diverged
 from khasr.training.checkpoints import Checkpoints
 from khasr.training.fit import fit
@@ -129,20 +130,25 @@ def test_learns(small: Small, tmp_path: Path) -> None:
 @pytest.mark.picture
 def test_nonfinite_loss(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends as diverged, and the message names the utterances."""
-    losses = CtcModule.training_step
+    step, losses = CtcModule.training_step, module_of_training.ctc_losses
+    seen = {"batches": 0}
 
-    def spoiled(self: CtcModule, batch: Any, batch_idx: int) -> torch.Tensor:
-        loss = losses(self, batch, batch_idx)
-        if batch_idx >= 5:
-            self.last_loss = math.nan
-        return loss
+    def counted(self: CtcModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        seen["batches"] = batch_idx + 1
+        return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(CtcModule, "training_step", spoiled)
+    def spoiled(*arguments: torch.Tensor) -> torch.Tensor:
+        return losses(*arguments) * (math.nan if seen["batches"] > 5 else 1)
+
+    monkeypatch.setattr(CtcModule, "training_step", counted)
+    monkeypatch.setattr(module_of_training, "ctc_losses", spoiled)
     with pytest.raises(Diverged, match=r"3 batches in a row.*optimizer\.lr.*audio/u0"):
         fit(small("trainer.nonfinite_patience=3", "trainer.max_steps=20"), RunFolder(tmp_path))
     results = read_results(tmp_path)
     assert results["status"] == "diverged"
-    assert results["train"]["steps"] == 8
+    assert results["train"]["steps"] == 8  # found when a row is due
+    last = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(weight.isfinite().all() for weight in last.values()), "steps without a finite gradient are skipped"
     assert (tmp_path / "learning_curve.png").is_file()
 
 
