@@ -41,6 +41,9 @@ from khasr.training.symptoms import diagnose, symbol_entropy
 from khasr.training.trainer import build_module, build_training, describe_training, run_length
 from khasr.training.wandb_run import log_best, log_checkpoint, log_utterances, mark_preempting
 
+SHORTEST_CURVE = 50
+"""Steps from which on a run has a learning_curve.png; drawing takes longer than training a shorter one."""
+
 
 def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
     """Trains and scores a run and writes its folder; resumes the run in the folder if config.resume is set.
@@ -93,11 +96,16 @@ def _fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             folder.write_results(results)
             close_loggers(loggers, results["status"] in ("completed", "pruned"))
             _drop_checkpoints(config, folder, results["status"])
-            if folder.metrics.is_file():
+            if folder.metrics.is_file() and not _is_short(results):
                 published = CARD_CURVE if is_published_recipe(config) else []
                 draw_learning_curve(folder.metrics, folder.learning_curve, title(results), published)
     print_summary(results, folder, hypotheses, _console())
     return results
+
+
+def _is_short(results: dict[str, Any]) -> bool:
+    """Whether the run ended as intended after fewer steps than drawing its learning curve is worth."""
+    return results["status"] in ("completed", "pruned") and results["train"]["steps"] < SHORTEST_CURVE
 
 
 def _drop_checkpoints(config: Config, folder: RunFolder, status: str) -> None:
