@@ -16,9 +16,18 @@ from omegaconf.errors import OmegaConfBaseException
 from khasr.cli.errors import report_error
 from khasr.config import CONF_DIR, check_ranges, compose_root
 
+# The options of a training run that people change first.
+_OFTEN = (
+    "data.root", "data.split", "data.batch_size", "model.checkpoint", "optimizer.lr", "schedule.warmup",
+    "trainer.max_epochs", "trainer.val_every_steps", "seed", "score_test",
+)  # fmt: skip
+
 
 def print_help(command: str, overrides: list[str], root: str) -> int:
-    """Prints the choices of each group, and every option with its composed value; returns the exit code."""
+    """Prints the choices of each group, and every option with its composed value; returns the exit code.
+
+    The help of training starts with the ten options that are set most often.
+    """
     try:
         composed = compose_root(root, overrides)
         required = OmegaConf.missing_keys(composed)
@@ -36,11 +45,23 @@ def print_help(command: str, overrides: list[str], root: str) -> int:
         "",
         "Groups and choices:",
     ]
-    groups = [path for path in CONF_DIR.iterdir() if path.is_dir() and (root == "train" or path.name in composed)]
+    groups = [path for path in CONF_DIR.rglob("*") if path.is_dir()]
     for group in sorted(groups):
-        lines.append(f"  {group.name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
-    lines += ["", "Options, with their values under the choices made here:"]
-    lines += describe_options(config, "", required)
+        name = str(group.relative_to(CONF_DIR))
+        if root == "train" or name.split("/")[0] in composed:
+            lines.append(f"  {name}={'|'.join(sorted(choice.stem for choice in group.glob('*.yaml')))}")
+    options = {line.strip().split("=")[0]: line for line in describe_options(config, "", required)}
+    often = [options[name] for name in _OFTEN if name in options] if root == "train" else []
+    if often:
+        place = lines.index("Groups and choices:")
+        lines[place:place] = [
+            "Options that are set most often, with their values under the choices made here:",
+            *often,
+            "",
+        ]
+    lines += ["", "All options, by group:" if often else "Options, with their values under the choices made here:"]
+    for section, members in itertools.groupby(options, key=lambda name: name.split(".")[0] if "." in name else ""):
+        lines += ["", f"{section}:" if section else "general:", *(options[name] for name in members)]
     lines += [
         "",
         "--cfg job prints the composed configuration; -m runs every combination of comma-separated values;",

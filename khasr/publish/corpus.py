@@ -1,7 +1,7 @@
 """What a card states about the training corpus: its name, and where known its id, language and licence."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from khasr.config import DataConfig, FolderConfig, HubConfig, MixConfig, OpenslrKmConfig, SyntheticConfig
@@ -65,6 +65,8 @@ class Stated:
 def describe_corpus(options: DataConfig, stated: Stated) -> Corpus:
     """The corpus of a run, with what the user states in place of what is known."""
     known = _known(options)
+    if options.text.language is not None:
+        known = replace(known, languages=[options.text.language])
     same = stated.dataset is None or stated.dataset == known.id
     return Corpus(
         known.name if same else str(stated.dataset),

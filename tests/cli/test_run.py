@@ -85,6 +85,11 @@ def test_help_of_train(light_command: Commands, tmp_path: Path) -> None:
     assert "NO TORCH" in done.stdout
     assert "model=tiny|xlsr_1b|xlsr_2b|xlsr_300m" in done.stdout
     assert re.search(r"optimizer\.lr=1e-05\n\s+Peak learning rate", done.stdout)
+    first, rest = done.stdout.split("Groups and choices:")
+    often = re.findall(r"^  ([\w.]+)=", first, re.M)
+    assert len(often) == 10, "the options that are set most often, before all others"
+    assert {"data.root", "optimizer.lr", "seed"} <= set(often) <= set(re.findall(r"^  ([\w.]+)=", rest, re.M))
+    assert re.findall(r"^(\w+):$", rest, re.M)[:4] == ["data", "model", "finetune", "optimizer"]
     assert "schedule.hold" not in done.stdout
     assert "schedule.hold=0.4" in light_command("khasr.train", "--help", "schedule=tri_stage", cwd=tmp_path).stdout
 
@@ -111,7 +116,7 @@ def test_prepare_help(light_command: Commands, tmp_path: Path) -> None:
     """`prepare --help` lists only what concerns prepare."""
     done = light_command("khasr.prepare", "--help", cwd=tmp_path)
     sections = {name.split(".")[0] for name in re.findall(r"^  ([\w.]+)=", done.stdout, re.M)}
-    assert sections == {"data", "seed", "progress_bar"}
+    assert sections == {"data", "run", "shown", "seed", "progress_bar"}
 
 
 def test_help_required(light_command: Commands, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ NOISE = 0.02
 
 
 def planted(
-    hours: dict[float | None, float], seeds: int = 3, seed: int = 0, noise: float = NOISE, **extra: Any
+    hours: dict[float | None, float], seeds: int = 3, seed: int = 0, noise: float = NOISE, utterances: int = 40
 ) -> Runs:
     """Runs with these WERs by hours, times noise of the seed; None is all of the 8 hours."""
     rng = np.random.default_rng(seed)
@@ -26,8 +26,8 @@ def planted(
         for s in range(seeds):
             name, score = f"{asked}_{s}", wer * math.exp(noise * rng.standard_normal())
             rows.append({"run": name, "status": "completed", "model": "small", "parameters": 1e6, "wer": score,
-                "train_hours": asked or 8.0, "data.train_hours": asked, "data.subset_seed": s, "seed": s} | extra)  # fmt: skip
-            for u in range(60):
+                "train_hours": asked or 8.0, "data.train_hours": asked, "data.subset_seed": s, "seed": s})  # fmt: skip
+            for u in range(utterances):
                 lines.append({"run": name, "part": "val", "id": f"u{u}", "reference": "", "hypothesis": "", "speaker": "",
                     "edits": rng.binomial(10, min(1, score)), "words": 10, "seconds": 1.0})  # fmt: skip
     table = pd.DataFrame(rows)
@@ -60,15 +60,14 @@ def test_power_law() -> None:
 
 
 def test_coverage() -> None:
-    """The 95 % interval has the planted WER in most of 100 studies, and is not needlessly wide."""
+    """The 95 % interval has the planted WER in most of 30 studies, and is not needlessly wide."""
     inside, widths = 0, []
-    for seed in range(100):
-        (prediction,) = curve(law(1, 2, 4), more=4, seed=seed, seeds=2).predictions or [None]
-        if prediction is not None:
+    for seed in range(30):
+        for prediction in curve(law(1, 2, 4), more=4, seed=seed, utterances=0).predictions:
             inside += prediction.wer.low <= 0.6 * 8**-0.5 <= prediction.wer.high
             widths.append(prediction.wer.high - prediction.wer.low)
-    assert inside >= 85
-    assert np.median(widths) < 0.1
+    assert inside >= 25
+    assert np.median(widths) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_predictions_refused() -> None:
     assert (second.more, second.refused) == (4, "")
     (only,) = curve(law(1, 2, 4, None)).predictions
     assert (only.more, only.refused) == (10, "")
-    assert "the interval is too wide" in curve(law(1, 1.2, 1.4), more=2.5, noise=0.04, seeds=2).predictions[0].refused
+    assert "the interval is too wide" in curve(law(1, 2, 4, b=0.7), more=8, noise=0.12).predictions[0].refused
     flat = {1: 0.5, 2: 0.498, 4: 0.496}
     assert "it is not shown that the WER falls" in curve(flat, more=2, seed=3, noise=1e-4).predictions[0].refused
 
