@@ -133,8 +133,26 @@ def run(
     sys.exit(STOPPED if stopped else max([*codes, sweep.code]))
 
 
+def _tracebacks_wanted() -> bool:
+    """Whether the user set HYDRA_FULL_ERROR=1; it is also set for Hydra, and reaches the processes that Lightning starts."""
+    if "LOCAL_RANK" not in os.environ or _TRACEBACKS not in os.environ:
+        os.environ[_TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "")
+    return os.environ[_TRACEBACKS] == "1"
+
+
 def _run_once(config: Any, task: Task, folder: Path) -> float | None:
-    """Trains one run within its time budget; resumes it if it is in the folder and unfinished."""
+    """Trains one run within its time budget; resumes it if it is in the folder and unfinished.
+
+    Raises:
+        ValueError: a pruner without a search.
+    """
+    if config.sweep.pruner != "none":
+        raise ValueError(
+            f"sweep.pruner={config.sweep.pruner}: a pruner stops trials of a search, and this is a single run. Add -m "
+            "hydra/sweeper=optuna, or leave sweep.pruner out."
+        )
+    if "WANDB_SWEEP_ID" in os.environ and config.trainer.keep_last == "auto":
+        config.trainer.keep_last = "never"  # a trial of a wandb agent is a run of a sweep
     if config.resume is None and is_unfinished(folder, config):
         # The same command in the same folder: a scheduler has restarted a requeued job.
         config.resume = str(folder)
