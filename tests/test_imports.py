@@ -96,7 +96,8 @@ def test_no_torch() -> None:
         and path.name not in ("__init__.py", "results.py")
     ]
     assert len(modules) > 15
-    code = f"import importlib, sys\nfor name in {modules}:\n    importlib.import_module(name)\n"
+    code = "import khasr, sys\nassert not {'torch', 'numpy', 'hydra'} & set(sys.modules), 'import khasr is light'\n"
+    code += f"import importlib\nfor name in {modules}:\n    importlib.import_module(name)\n"
     code += "    assert 'torch' not in sys.modules, name\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent)
     assert done.returncode == 0, done.stderr

@@ -9,16 +9,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from khasr.config import DecoderConfig
-from khasr.decoding.beam import check_decoder
-from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word
-from khasr.decoding.decoder import n_best
+from khasr.decoding.decoded import Decoded, Word
 from khasr.inference.audio_blocks import AudioBlocks, AudioError
 from khasr.inference.audio_files import STDIN, AudioFiles, find_audio
-from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
-from khasr.inference.recogniser import load_recogniser
 from khasr.inference.subtitles import subtitles
-from khasr.run.folder import RunFolder
+from khasr.inference.transcriber import joined, load_transcriber
 from khasr.text.counting import counted
 from khasr.text.terminal import printable
 
@@ -40,10 +35,10 @@ def transcribe(arguments: Namespace) -> int:
     if not 1 <= arguments.n_best <= _MOST_HYPOTHESES:
         raise ValueError(f"--n-best {arguments.n_best}: expected a number from 1 to {_MOST_HYPOTHESES:,}.")
     files = find_audio(arguments.files)
-    decoder = _decoder(arguments)
-    check_decoder(decoder)
-    recogniser = load_recogniser(arguments.run)
-    decode = n_best(decoder, recogniser.vocabulary, arguments.n_best)
+    transcriber = load_transcriber(
+        arguments.run, arguments.decoder, arguments.lm, arguments.n_best, arguments.chunk_seconds,
+        arguments.stride_seconds,
+    )  # fmt: skip
     failed = [*files.left_out]
     incomplete = 0
     for path, reason in failed:
@@ -53,8 +48,7 @@ def transcribe(arguments: Namespace) -> int:
         name = "standard input" if path == STDIN else path
         try:
             audio = AudioBlocks(path)
-            rows = long_log_probs(recogniser, audio, arguments.chunk_seconds, arguments.stride_seconds)
-            decoded = [(start, decode(piece)) for start, piece in pieces_at_pauses(rows, recogniser.vocabulary)]
+            pieces = transcriber.pieces(audio)
         except AudioError as error:
             failed.append((path, str(error)))
             _warn(f"{name}: {error}")
@@ -62,7 +56,7 @@ def transcribe(arguments: Namespace) -> int:
         if audio.problem:
             incomplete += 1
             _warn(f"{name}: {audio.problem}; the transcript covers what could be decoded")
-        transcript = _format(path, decoded, arguments.format, recogniser.vocabulary.between_words)
+        transcript = _format(path, pieces, arguments.format, transcriber.vocabulary.between_words)
         _write(arguments, path, output, transcript, several=len(pairs) > 1)
     _summarise(files, failed, incomplete)
     return len(failed) + incomplete
@@ -96,27 +90,15 @@ def _warn(message: str) -> None:
     tqdm.write(printable(message), file=sys.stderr)
 
 
-def _decoder(arguments: Namespace) -> DecoderConfig:
-    tuned = RunFolder.at(arguments.run).read_decoder() if arguments.decoder is None else None
-    options = tuned or DecoderConfig()
-    if arguments.decoder is not None:
-        options.name = arguments.decoder
-    if arguments.lm is not None:
-        options.lm = arguments.lm
-    return options
-
-
-def _format(name: str, pieces: Sequence[tuple[int, list[Decoded]]], format_: str, between: str) -> str:
-    best = [(start * FRAME_SECONDS, decoded[0]) for start, decoded in pieces]
-    words = [Word(w.text, w.start + at, w.end + at, w.confidence) for at, decoded in best for w in decoded.words]
+def _format(name: str, pieces: Sequence[tuple[float, list[Decoded]]], format_: str, between: str) -> str:
+    text, words = joined(pieces, between)
     if format_ == "srt":
         return subtitles(words, between)
-    text = between.join(decoded.text for _, decoded in best if decoded.text)
     if format_ == "text":
         return text
     found: dict[str, Any] = {"file": name, "text": text, "words": [_rounded(w) for w in words]}
     found["pieces"] = [
-        {"start": round(start * FRAME_SECONDS, 2),
+        {"start": round(start, 2),
          "n_best": [
              {"text": d.text, "score": round(d.score, 3), "confidence": round(d.confidence, 4)} for d in decoded]}
         for start, decoded in pieces

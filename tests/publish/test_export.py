@@ -14,6 +14,7 @@ import torch
 import yaml
 from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel, Wav2Vec2ForCTC, Wav2Vec2ProcessorWithLM, pipeline
 
+from khasr import load
 from khasr.config import Config, DecoderConfig, ModelConfig
 from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.decoder import build_decoder
@@ -97,6 +98,9 @@ def test_pipeline(exported: Path, run: Path, corpus_of_60: Path, compose: Callab
     theirs = [recognizer({"raw": soundfile.read(corpus_of_60 / f"{h.id}.wav", dtype="float32")[0],
         "sampling_rate": 16_000})["text"] for h in ours]  # fmt: skip
     assert len(ours) == 50
+    for folder in (run, exported):
+        transcriber = load(folder)
+        assert [transcriber.transcribe(corpus_of_60 / f"{h.id}.wav").text for h in ours] == [h.hypothesis for h in ours]
     assert [words(text) for text in theirs] == [h.hypothesis for h in ours]
     assert len(set(theirs)) > 10, "hypotheses differ"
 
