@@ -1,6 +1,5 @@
 """Measurements of a model during training: blank frames, and gradients, updates and drift of each part."""
 
-import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,6 +112,9 @@ class StartWeights:
     new head, re-initialised layers, random weights).
     """
 
+    _MAPPED = 200_000_000
+    """Bytes read from the files before they are opened again."""
+
     def __init__(self, files: Sequence[Path], own: Path, model: CtcModel) -> None:
         """Opens the files that exist.
 
@@ -155,17 +157,18 @@ class StartWeights:
         top_norm = bool(getattr(model.encoder.config, "do_stable_layer_norm", True))
         squares: dict[str, Tensor] = {}
         missing = set()
-        weights = plain_weights(model.state_dict(), model.adapter_scale)
-        for part, members in itertools.groupby(weights, key=lambda item: part_of(item[0], top_norm)):
-            # Reopened for each part, because mapped pages count as memory of the process until the file is closed,
-            # and those of a 1B are 4 GB.
-            own = _open(self._own) if self._own.is_file() else {}
-            pretrained = self._open_pretrained()
-            for name, weight in members:
-                start = own[name] if name in own else self._read_pretrained(pretrained, name)
-                if start is None or start.shape != weight.shape:
-                    missing.add(part)
-                    continue
+        mapped = self._MAPPED
+        for name, weight in plain_weights(model.state_dict(), model.adapter_scale):
+            part = part_of(name, top_norm)
+            if mapped >= self._MAPPED:
+                # Mapped pages count as memory of the process until the file is closed, and those of a 1B are 4 GB.
+                own = _open(self._own) if self._own.is_file() else {}
+                pretrained, mapped = self._open_pretrained(), 0
+            start = own[name] if name in own else self._read_pretrained(pretrained, name)
+            if start is None or start.shape != weight.shape:
+                missing.add(part)
+            else:
+                mapped += start.nbytes
                 start = start.to(weight.device, torch.float32)
                 both = torch.stack([(weight.float() - start).square().sum(), start.square().sum()])
                 squares[part] = squares[part] + both if part in squares else both

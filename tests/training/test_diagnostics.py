@@ -11,6 +11,7 @@ from khasr.model.ctc import CtcModel
 from khasr.model.finetune import apply_finetune
 from khasr.model.weights import load_start, start_files
 from khasr.optim.parameters import parts
+from khasr.training import diagnostics
 from khasr.training.diagnostics import StartWeights, UpdateRatios, clip_gradients, count_blanks
 
 SHAPE = ArchitectureConfig(
@@ -158,6 +159,22 @@ def test_start_weights_memory_mapped(pretrained: ModelConfig, tmp_path: Path, mo
     assert seen
     assert all(all(files) for files in seen)
     assert not any(mapped())
+
+
+def test_start_weights_opened_again(pretrained: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are opened again after so many bytes, not for each part, and the drift is the same."""
+    model = build()
+    start = StartWeights(start_files(pretrained), tmp_path / "start.ckpt", model)
+    start.write_own(model)
+    torch.nn.init.normal_(model.encoder.encoder.layers[1].attention.q_proj.weight)
+    opened: list[Path] = []
+    monkeypatch.setattr(diagnostics, "_open", lambda path, _open=diagnostics._open: opened.append(path) or _open(path))
+    drift = start.drift(model)
+    assert drift["drift/layer_01"] > 0
+    assert opened.count(tmp_path / "start.ckpt") == 1
+    monkeypatch.setattr(StartWeights, "_MAPPED", 1)
+    assert start.drift(model) == drift
+    assert opened.count(tmp_path / "start.ckpt") == 1 + len(model.state_dict())
 
 
 def test_drift_of_adapters(pretrained: ModelConfig, tmp_path: Path) -> None:
