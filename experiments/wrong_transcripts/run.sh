@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Swaps 5 % of the transcripts, trains on them, ranks all transcripts by the model, and scores the ranking.
+#   PYTHON=.venv/bin/python experiments/wrong_transcripts/run.sh DIGITS WORK
+# DIGITS is the folder of digit strings (audio/ and utterances.tsv).
+set -euo pipefail
+python=$(realpath -s "${PYTHON:-$(command -v python)}")
+digits=$(realpath "$1")
+mkdir -p "$2"
+here=$(realpath "$(dirname "$0")")
+root=${here%/experiments/wrong_transcripts}
+cd "$2" # options then hold relative paths
+export PYTHONPATH=$root KHASR_CACHE=${KHASR_CACHE:-$PWD/cache}
+ln -sfn "$digits" digits
+ln -sfn "$root/experiments/card_in_small/starts" starts
+cp "$root/experiments/card_in_small/study.tsv" .
+"$python" "$here/swap.py" digits study.tsv swapped
+"$python" -m khasr.train data=folder data.root=swapped data.split=./study.tsv data.batch_size=8 data.eval_batch_size=50 \
+    "data.augment.speed=[0.85,0.92,1.0,1.08,1.15]" \
+    model=tiny model.init=pretrained model.head=new model.name=small model.checkpoint=starts/small \
+    finetune=feature_encoder_frozen precision=fp32 model.hidden_dropout=0 model.final_dropout=0 model.activation_dropout=0 \
+    model.mask_time_prob=0.05 model.mask_feature_prob=0 optimizer.lr=1.4e-2 schedule.warmup=0.25 \
+    trainer.accumulate_grad_batches=1 trainer.max_steps=300 trainer.val_every_steps=100 trainer.log_every_steps=50 \
+    trainer.progress_bar=false seed=1 hydra.run.dir=wrong
+"$python" -m khasr.prepare run=wrong hydra.run.dir=ranked
+"$python" "$here/score.py" ranked/transcripts.tsv swapped/swapped.tsv
