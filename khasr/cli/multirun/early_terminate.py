@@ -67,10 +67,13 @@ def _share_between_validations(words: list[str]) -> float | None:
     """The share of a run from one validation to the next; None if it is not known, or differs between runs."""
     overrides = parse_overrides([word for word in words if word != "-m"])
     swept = {o.key_or_group for o in overrides if o.is_sweep_override()}
-    fixed = [o.input_line or "" for o in overrides if not o.is_sweep_override() and not _of_hydra(o.key_or_group)]
-    trainer = compose(*fixed).trainer
     if "trainer.val_every_steps" in swept:
         return None
+    fixed = [o for o in overrides if not o.is_sweep_override() and not _of_hydra(o.key_or_group)]
+    share = next((o.value() for o in fixed[::-1] if o.key_or_group == "trainer.val_every_steps"), None)
+    if isinstance(share, float) and share < 1:
+        return share
+    trainer = compose(*(o.input_line or "" for o in fixed)).trainer
     if trainer.val_every_steps < 1:
         return trainer.val_every_steps
     if trainer.max_steps is None or "trainer.max_steps" in swept:

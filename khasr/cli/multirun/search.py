@@ -62,7 +62,7 @@ class Search(Sweeper):
             study_name=space.study_name, storage=space.storage, sampler=sampler, direction="minimize",
             load_if_exists=True,
         )  # fmt: skip
-        check_same_search(study, fixed, self._sweep.folder)
+        check_same_search(study, fixed, varied, self._sweep.folder)
         self._recall(study)
         running = unfinished_trials(study, self._began)
         missing = total - _count(study, *_done())
@@ -170,12 +170,15 @@ def search_options(options: DictConfig, folder: Path, sequential: bool) -> DictC
     return options
 
 
-def check_same_search(study: "optuna.Study", fixed: dict[str, Any], folder: Path) -> None:
-    """Checks that the study's trials were made with these fixed options.
+def check_same_search(study: "optuna.Study", fixed: dict[str, Any], varied: dict[str, Any], folder: Path) -> None:
+    """Checks that the study's trials were made with these fixed options, and in a space of the same kind.
 
     Raises:
         ValueError: one was not.
     """
+    from optuna.distributions import check_distribution_compatibility
+
+    own_folder = "Give this search its own folder (hydra.sweep.dir=DIR)."
     here = {key: str(value) for key, value in fixed.items() if is_of_the_run(key)}
     for trial in study.get_trials(deepcopy=False):
         there = {key: str(value) for key, value in trial.user_attrs.items() if is_of_the_run(key)}
@@ -184,8 +187,18 @@ def check_same_search(study: "optuna.Study", fixed: dict[str, Any], folder: Path
             raise ValueError(
                 f"{folder} contains a search with different options: {other[0]} is "
                 f"{there.get(other[0], 'not fixed')} there and {here.get(other[0], 'not fixed')} here, so its trials "
-                "cannot be used. Give this search its own folder (hydra.sweep.dir=DIR)."
+                f"cannot be used. {own_folder}"
             )
+        for name in trial.distributions.keys() & varied.keys():
+            before, now = trial.distributions[name], varied[name]
+            try:
+                check_distribution_compatibility(before, now)
+            except ValueError as error:
+                raise ValueError(
+                    f"{folder} contains a search over other values of {name}: {_values(before)} there and "
+                    f"{_values(now)} here. Optuna continues a study only with the same list of values, or "
+                    f"with an interval of the same scale. {own_folder}"
+                ) from error
 
 
 def unfinished_trials(
@@ -214,6 +227,15 @@ def _done() -> tuple[Any, ...]:
     from optuna.trial import TrialState
 
     return TrialState.COMPLETE, TrialState.PRUNED
+
+
+def _values(distribution: Any) -> str:
+    """The values of a distribution, as written on the command line."""
+    choices = getattr(distribution, "choices", None)
+    if choices is not None:
+        return ",".join(map(str, choices))
+    interval = f"interval({distribution.low},{distribution.high})"
+    return f"tag(log,{interval})" if distribution.log else interval
 
 
 def _is_grid(sampler: Any) -> bool:
