@@ -10,6 +10,7 @@ import numpy as np
 
 from khasr.config import DataConfig, TextConfig
 from khasr.data.tables import read_lines
+from khasr.text.counting import counted
 from khasr.text.normalise import normalise
 from khasr.text.terminal import guard_cell, printable, unguard_cell
 
@@ -91,9 +92,10 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
     parts = {part: [row.id for row in rows if part_of.get(row.id) == part] for part in PARTS}
     empty = [part for part in needed if not parts[part]]
     if empty:
+        there = f"{counted(len(rows), 'utterance')} of {counted(len({r.speaker for r in rows}), 'speaker')}"
         raise ValueError(
-            f"data.split={kind}: {len(rows):,} utterances of {len({r.speaker for r in rows}):,} speakers are too few "
-            f"for train, val and test with {shares}: {' and '.join(empty)} would be empty."
+            f"data.split={kind}: {there} are too few for train, val and test with {shares}: "
+            f"{' and '.join(empty)} would be empty."
         )
     return parts
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from khasr.text.counting import counted
 from khasr.text.terminal import printable
 
 # A field as pandas or a spreadsheet quotes it: in quotes, with those inside doubled.
@@ -147,7 +148,7 @@ def _unpacked(data: bytes, name: str) -> bytes:
 def _row(number: int, fields: Sequence[str], columns: Sequence[str]) -> Row:
     if len(fields) != len(columns):
         shown = printable(" | ".join(fields), 80)
-        return Row(number, problem=f"it has {len(fields)} fields, the header has {len(columns)}: {shown}")
+        return Row(number, problem=f"it has {counted(len(fields), 'field')}, the header has {len(columns)}: {shown}")
     return Row(number, dict(zip(columns, fields, strict=True)))
 
 

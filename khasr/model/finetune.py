@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from khasr.config import FinetuneConfig, LoraConfig, ModelConfig
 from khasr.model.ctc import CtcModel
+from khasr.text.counting import counted
 
 
 def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
@@ -53,7 +54,7 @@ def _drop_layers(model: CtcModel, count: int) -> list[str]:
     layers = encoder_layers(model.encoder)
     if count >= len(layers):
         raise ValueError(
-            f"finetune.drop_layers={count}: the encoder has {len(layers)} layers, of which at least one must stay."
+            f"finetune.drop_layers={count}: the encoder has {counted(len(layers), 'layer')}, one of which must stay."
         )
     del layers[len(layers) - count :]
     model.encoder.config.num_hidden_layers = len(layers)
@@ -65,7 +66,8 @@ def _reinit_layers(model: CtcModel, count: int) -> list[str]:
         return []
     layers = encoder_layers(model.encoder)
     if count > len(layers):
-        raise ValueError(f"finetune.reinit_layers={count}: the encoder has {len(layers)} layers (after drop_layers).")
+        there = counted(len(layers), "layer")
+        raise ValueError(f"finetune.reinit_layers={count}: the encoder has {there} (after drop_layers).")
     # Copied from a new, small encoder of the same architecture. Its first layer is used only for the first layer,
     # because WavLM's has an additional table of positions.
     config = copy.deepcopy(model.encoder.config)

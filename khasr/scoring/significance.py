@@ -139,7 +139,7 @@ def _grouped(columns: Sequence[ArrayLike], groups: Sequence[Hashable] | None) ->
     """(rows, columns) of utterances or sums over groups, and the number of rows; the last column has the units."""
     table = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
     if table[:, -1].sum() <= 0:
-        raise ValueError(f"No error rate: the references of {len(table)} utterances are empty.")
+        raise ValueError(f"No error rate: the references of all utterances ({len(table):,}) are empty.")
     if groups is not None:
         number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
         if len(number) < LEAST_GROUPS:

@@ -16,6 +16,7 @@ from khasr.run.folder import RunFolder, read_metrics
 from khasr.scoring.error_rates import word_edits
 from khasr.scoring.hypotheses import read_hypotheses
 from khasr.study.wandb_files import WandbRun, flatten, read_export, read_offline
+from khasr.text.counting import counted
 
 STATUSES = ("completed", "pruned", "interrupted", "diverged", "failed", "unreadable")
 
@@ -259,7 +260,7 @@ def _read_folder(found: _Found) -> _Read:
     if folder.hypotheses.is_file():
         hypotheses, cut = _hypotheses(folder.hypotheses)
         if cut:
-            notes.append(f"hypotheses.tsv: {cut} lines do not have the columns of the header; left out")
+            notes.append(f"hypotheses.tsv: {counted(cut, 'line')} without the columns of the header; left out")
     return _Read(row, _points(rows), hypotheses, config, notes)
 
 

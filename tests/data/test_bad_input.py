@@ -88,7 +88,7 @@ TABLES: list[tuple[str, bytes, str | None, str]] = [
                           ("long path", "x/" * 3000 + "a.wav"), ("below a file", "u0.wav/a.wav"))),
     ("NUL", f"{HEAD}{ROWS}a\0.wav\t{TEXT}\ts\n".encode(), "control characters in its id or speaker", r"utterances\.tsv:10: the id a\\x00\.wav contains"),
     ("large field", f"{HEAD}{ROWS}bad.wav\t{'x ' * 5_000_000}\ts\n".encode(), "text too long", r"the text of bad has 9,999,999 characters"),
-    ("short row", (HEAD + ROWS + "bad.wav\n").encode(), "a row that cannot be read", r"utterances\.tsv:10: it has 1 fields, the header has 3"),
+    ("short row", (HEAD + ROWS + "bad.wav\n").encode(), "a row that cannot be read", r"utterances\.tsv:10: it has 1 field, the header has 3"),
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def test_carriage_return_in_line() -> None:
     [
         ("t.tsv", HEAD + "a\tx\u2028y\x0bz\n", "literal", ["x\u2028y\x0bz"], []),
         ("t.tsv", HEAD + "a\tx\ty\nb\tz\n", "literal", ["z"], [(2, "it has 3 fields, the header has 2")]),
-        ("t.tsv", HEAD + "a\n", "literal", [], [(2, "it has 1 fields, the header has 2")]),
+        ("t.tsv", HEAD + "a\n", "literal", [], [(2, "it has 1 field, the header has 2")]),
         ("t.tsv", HEAD + 'a\t"open\nb\tz\n', "literal", ['"open', "z"], []),
         ("t.tsv", HEAD + 'a\t"x ""y"""\n', "csv", ['x "y"'], []),
         ("t.tsv", HEAD + 'a\t"x\ty"\n', "csv", ["x\ty"], []),

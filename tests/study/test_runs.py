@@ -44,7 +44,7 @@ def test_run_folder(tmp_path: Path) -> None:
         "run": "sweep/0", "part": "val", "id": "u1", "speaker": "", "reference": 'ក "ខ', "hypothesis": "ក", "edits": 1, "words": 2,
         "seconds": 1.0,
     }  # fmt: skip
-    assert any("1 lines do not have the columns of the header" in note for note in runs.notes)
+    assert any("1 line without the columns of the header" in note for note in runs.notes)
     wers = runs.curves[runs.curves["metric"] == "val/wer"]
     assert list(zip(wers["step"], wers["value"], strict=True)) == [(20, 0.9), (30, 0.5)]
 

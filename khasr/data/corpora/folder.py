@@ -55,8 +55,8 @@ def read_folder(options: FolderConfig) -> Corpus:
         parts += [data, read[-1][2].used, *([file.part] if file.part else [])]
         if table.looks_quoted:
             notes.append(
-                f"{file.path}: {table.looks_quoted:,} fields look quoted as in CSV, and are read literally, with their "
-                "quotes. data.quoting=csv reads them as CSV."
+                f"{file.path}: quotes around fields ({table.looks_quoted:,}), as in CSV, are read literally. "
+                "data.quoting=csv reads them as CSV."
             )
     found = _Rows(root)
     for file, table, columns in read:
