@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="FILES", help="UTF-8 text files, one sentence or paragraph per line")
     add("--out", type=Path, required=True, metavar="DIR",
-        help="folder to write: lm.arpa, lm.binary, unigrams.txt, lm.json")  # fmt: skip
+        help="folder to write: lm.arpa, lm.binary, unigrams.txt, spelling.npz, lm.json")  # fmt: skip
     add("--run", type=Path,
         help="a khasr run: its text options, training transcripts, and val and test sentences to remove")  # fmt: skip
     add("--order", type=int, default=5, help="words (or symbols) in an n-gram, 2 to 6 (default 5)")
@@ -37,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
         help="drop n-grams with at most this count; one number per order, the last for all above (0 0 1)")  # fmt: skip
     add("--unit", choices=["word", "character", "cluster"], default="word",
         help="unit of the n-grams; characters or clusters have no unknown words (default word)")  # fmt: skip
+    add("--spelling", type=int, default=8, metavar="ORDER",
+        help="also build an n-gram of characters of this order, for words that the model of words does not have; "
+        "0: none, as for pyctcdecode (default 8)")  # fmt: skip
     add("--transcripts", choices=["interpolate", "append", "no"], default="interpolate",
         help="the run's training transcripts. interpolate: a separate model, interpolated with the weight that fits "
         "val best. append: added to the text. no: not used (default interpolate)")  # fmt: skip

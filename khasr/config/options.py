@@ -39,7 +39,10 @@ class DecoderConfig:
     beta: float = limited(1.5)
     """Bonus for each word (for each symbol, if the n-gram counts characters or clusters)."""
     unk_score_offset: float = limited(-10.0)
-    """Added to the score of a word that the language model does not know, in natural logarithms."""
+    """Added to log10 P of a word that the language model does not know: such a word costs alpha * ln(10) times this, in
+    natural logarithms (pyctcdecode's definition)."""
+    spelling: float = limited(0.5, 0)
+    """Weight of the spelling model, an n-gram of characters, if decoder.lm has one. 0: words only, as pyctcdecode."""
     unigrams: bool = True
     """Penalise only partial words that begin no word of the language model; if false, all partial words."""
     beam_width: int = limited(100, 1, 1_000_000)
@@ -107,6 +110,10 @@ class TuneConfig:
     """Hypotheses kept at each frame."""
     trials: int = limited(100, 1, 1_000_000)
     """Settings to try, each by decoding val; unpromising ones are stopped early."""
+    held_out: float = limited(0.0, 0, below=1)
+    """Share of val that the settings are not chosen on; the gain is then measured on it, without optimism."""
+    always: bool = False
+    """Write the tuned weights even if the gain may be chance; otherwise the untuned ones are written in that case."""
     seed: int = limited(0, 0, LARGEST_SEED)
     """Seed of the search."""
 

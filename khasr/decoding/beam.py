@@ -17,6 +17,7 @@ from khasr.data.tables import decode_text
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
 from khasr.lm.arpa import arpa_words
 from khasr.lm.kenlm import file_digest
+from khasr.lm.spelling import SPELLING, read_spelling
 from khasr.text.vocabulary import UNKNOWN, Vocabulary
 
 # pyctcdecode's label of the unknown symbol, which is removed from the text. Its label of the blank is "".
@@ -35,7 +36,7 @@ def check_decoder(options: DecoderConfig) -> None:
         FileNotFoundError: decoder.lm does not exist.
         ValueError: a language model without beam_lm or the reverse, or a weight or threshold out of range.
     """
-    for name in ("alpha", "beta", "unk_score_offset"):
+    for name in ("alpha", "beta", "unk_score_offset", "spelling"):
         if not math.isfinite(getattr(options, name)):
             raise ValueError(f"decoder.{name}={getattr(options, name)}: expected a finite number.")
     for name in ("beam_prune_logp", "token_min_logp"):
@@ -95,15 +96,18 @@ class BeamSearch:
         self._lm = lm_file(options.lm) if options.lm else None
         self._of_symbols = self._lm is not None and _counts_symbols(self._lm, vocabulary)
         self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm, self._of_symbols)
+        self.spells = self._lm is not None and options.backend == "compiled" and _spelling_file(self._lm) is not None
+        self.weigh(options)
         # The compiled search releases the interpreter's lock.
         self._threads = len(os.sched_getaffinity(0)) if options.backend == "compiled" else 1
 
     def weigh(self, options: DecoderConfig) -> None:
         """Sets the weights and the pruning of the following searches; cached language model scores are kept."""
         self._options = options
-        self._search.reset_params(
-            alpha=float(options.alpha), beta=float(options.beta), unk_score_offset=float(options.unk_score_offset)
-        )
+        weights = {name: float(getattr(options, name)) for name in ("alpha", "beta", "unk_score_offset")}
+        if self.spells:
+            weights["spelling_weight"] = float(options.spelling)
+        self._search.reset_params(**weights)
 
     def texts(self, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:
         """The best text of each utterance, (frames, vocab) each."""
@@ -186,6 +190,20 @@ def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
     return True
 
 
+def _spelling_file(lm: Path) -> Path | None:
+    """The spelling model beside a language model; None if it has none.
+
+    Raises:
+        ValueError: it is missing from a folder of build_lm.
+    """
+    file = lm.parent / SPELLING
+    if lm.name == "lm.binary" and _described(lm).get("spelling"):
+        if not file.is_file():
+            raise ValueError(f"{file} is missing; python -m khasr.build_lm wrote it with {lm}. {_REBUILD}")
+        return file
+    return None
+
+
 def _described(lm: Path) -> dict[str, Any]:
     """The lm.json beside a language model; empty if a different program built the model.
 
@@ -216,7 +234,7 @@ def _check_files(lm: Path) -> None:
     digests = described.get("xxh3")
     if lm.name != "lm.binary" or not isinstance(digests, dict):
         return
-    for name in ("lm.binary", "unigrams.txt"):
+    for name in ("lm.binary", "unigrams.txt", SPELLING):
         file = lm.parent / name
         if file.is_file() and file_digest(file) != digests.get(name):
             raise ValueError(f"{file} was damaged or replaced: it is not the file that lm.json describes. {_REBUILD}")
@@ -256,10 +274,15 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
 
         # The list that build_lm writes has all words of the model; a list of a different length was edited.
         closed = lm is not None and unigrams is not None and len(unigrams) == _described(lm).get("words")
-        build = functools.partial(CompiledSearch, closed=closed, symbol_words=of_symbols)
+        spelling = None if lm is None or (file := _spelling_file(lm)) is None else read_spelling(file)
+        build = functools.partial(CompiledSearch, closed=closed, symbol_words=of_symbols, spelling=spelling)
     else:
         from pyctcdecode import build_ctcdecoder
 
+        if lm is not None and _spelling_file(lm) is not None and options.spelling:
+            raise ValueError(
+                f"decoder.backend=pyctcdecode cannot use {_spelling_file(lm)}; decoder.spelling=0 decodes without it."
+            )
         build = build_ctcdecoder
     try:
         return build(

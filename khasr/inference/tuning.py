@@ -6,14 +6,13 @@ weights that were best in rescoring (31 % WER) gave 42 % when decoded.
 """
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import optuna
 from numpy.typing import NDArray
@@ -22,19 +21,51 @@ from rapidfuzz.distance import Levenshtein
 from khasr.config import DecoderConfig, TuneConfig
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch, lm_file
-from khasr.inference.recogniser import load_recogniser, recognise_part
+from khasr.inference.recogniser import PartLogProbs, load_recogniser, recognise_part
+from khasr.inference.tuning_picture import draw_trials
 from khasr.run.folder import RunFolder
 from khasr.run.lock import lock_run
 from khasr.scoring.significance import Difference, paired_difference
 from khasr.text.counting import counted
 from khasr.text.vocabulary import Vocabulary
 
-# Ranges of the search, around the card's alpha 0.5 and beta 1.5 and pyctcdecode's default pruning of -5 and -10.
-_ALPHA, _BETA, _UNK_SCORE_OFFSET = (0.05, 1.5), (-2.0, 6.0), (-20.0, 0.0)
-_TOKEN_MIN_LOGP, _BEAM_PRUNE_LOGP = (-5.0, -7.0), (-10.0, -14.0)
+LN10 = math.log(10)
 
 # Utterances are decoded in this many parts; after each, a trial that is worse than the median is pruned.
 _PARTS = 4
+
+
+@dataclass(frozen=True)
+class Range:
+    """The interval that a weight is searched in; it grows up to `least` and `most` while the best is near an end."""
+
+    low: float
+    high: float
+    least: float = -math.inf
+    most: float = math.inf
+
+    def grown(self, best: float) -> "Range":
+        """The interval, longer by half at an end that `best` is near."""
+        near, more = 0.1 * (self.high - self.low), 0.5 * (self.high - self.low)
+        low = max(self.least, self.low - more) if best < self.low + near else self.low
+        high = min(self.most, self.high + more) if best > self.high - near else self.high
+        return replace(self, low=low, high=high)
+
+    def touches(self, best: float) -> bool:
+        """Whether `best` is at an end that is not a limit of the weight itself."""
+        near = 0.05 * (self.high - self.low)
+        return (self.low > self.least and best < self.low + near) or (self.high < self.most and best > self.high - near)
+
+
+# First ranges, around pyctcdecode's defaults. `unknown` is ln of the factor of an unknown word, so that it does not
+# change with alpha; DecoderConfig has pyctcdecode's unk_score_offset, which is multiplied by alpha and ln 10.
+RANGES = {
+    "alpha": Range(0.05, 1.5, least=0.01),
+    "beta": Range(-2.0, 6.0),
+    "unknown": Range(-30.0, 0.0, most=5.0),
+    "spelling": Range(0.0, 1.5, least=0.0),
+}
+_TOKEN_MIN_LOGP, _BEAM_PRUNE_LOGP = (-5.0, -7.0), (-10.0, -14.0)
 
 
 @dataclass
@@ -43,9 +74,10 @@ class Tuned:
 
     Attributes:
         decoder: the best decoder.
-        wer: on val, with the best decoder; `untuned` with the decoder that was given.
+        wer: on the utterances, with the best decoder; `untuned` with the decoder that was given.
         edits: in words, of each utterance, with the best decoder; `edits_untuned` with the decoder that was given.
         trials: weights and pruning, WER, and the share of the utterances that were decoded, of each trial.
+        edges: sentences on weights that are at an end of the range searched.
     """
 
     decoder: DecoderConfig
@@ -54,10 +86,13 @@ class Tuned:
     edits: list[int]
     edits_untuned: list[int]
     trials: list[dict[str, Any]]
+    edges: list[str]
 
 
 def tune_run(config: TuneConfig) -> float:
     """Tunes the decoder of a run, writes the result into its folder or `out`, and returns the WER on val as a fraction.
+
+    The untuned decoder is written if the gain may be chance, unless `always` is set.
 
     Raises:
         FileNotFoundError: no such run or language model.
@@ -76,38 +111,99 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
     recogniser = load_recogniser(config.run)
     val = recognise_part(recogniser, read_parts(config.data, seed=0, needed=["val"])["val"], config.data, run.log_probs)
     start = time.perf_counter()
-    options = DecoderConfig(
+    untuned = DecoderConfig(
         name="beam_lm",
         lm=str(lm.parent.resolve() if lm.name == "lm.binary" else lm.resolve()),
         beam_width=config.beam_width,
     )
-    tuned = tune(options, recogniser.vocabulary, val.log_probs, val.references, trials=config.trials, seed=config.seed)
+    chosen_on, apart = _halves(val, config)
+    tuned = tune(untuned, recogniser.vocabulary, *chosen_on, trials=config.trials, seed=config.seed)
     seconds = time.perf_counter() - start
-    out.write_decoder(tuned.decoder)
-    words = [len(reference.split()) for reference in val.references]
-    difference: dict[str, Any] | str
-    try:
-        gained = paired_difference(tuned.edits, tuned.edits_untuned, words)
-        difference, gain = gained._asdict(), describe_gain(gained)
-    except ValueError as refused:  # a single utterance
-        difference = gain = str(refused)
+    on_val = _gain(tuned.edits, tuned.edits_untuned, chosen_on[1])
+    on_apart = _gain_apart(untuned, tuned.decoder, recogniser.vocabulary, *apart) if apart[1] else None
+    deciding = on_val if on_apart is None else on_apart
+    written = config.always or (isinstance(deciding, Difference) and deciding.high < 0)
+    decoder = tuned.decoder if written else untuned
+    out.write_decoder(decoder)
     results: dict[str, Any] = {
-        "wer": tuned.wer, "wer_untuned": tuned.untuned, "difference": difference, "utterances": len(val.ids),
+        "wer": tuned.wer, "wer_untuned": tuned.untuned, "difference": _plain(on_val), "utterances": len(chosen_on[1]),
+        "difference_on_held_out": None if on_apart is None else _plain(on_apart), "held_out_utterances": len(apart[1]),
+        "written": "tuned" if written else "untuned", "tuned": asdict(tuned.decoder), "edges": tuned.edges,
         "seconds": seconds, "seed": config.seed, "trials": tuned.trials,
     }  # fmt: skip
     out.tuning.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    draw_trials(tuned, out.tuning_picture, f"{run.path.name}: WER on val ({counted(len(val.ids), 'utterance')})")
+    utterances = counted(len(chosen_on[1]), "utterance")
+    draw_trials(tuned, out.tuning_picture, f"{run.path.name}: WER on val ({utterances})")
     print(
         f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; "
-        f"{counted(len(tuned.trials), 'trial')} on {counted(len(val.ids), 'utterance')} in {seconds:.0f} s\n{gain}\n"
-        f"  {out.decoder}\n  {out.tuning}\n  "
-        f"{out.tuning_picture}"
+        f"{counted(len(tuned.trials), 'trial')} on {utterances} in {seconds:.0f} s"
     )
+    for line in [*describe_gain(on_val, on_apart, len(apart[1]), written=written, always=config.always), *tuned.edges]:
+        print(line)
+    print(f"  {out.decoder}\n  {out.tuning}\n  {out.tuning_picture}")
     if out != run:
-        changed = {key: value for key, value in asdict(tuned.decoder).items() if value != getattr(DecoderConfig(), key)}
+        changed = {key: value for key, value in asdict(decoder).items() if value != getattr(DecoderConfig(), key)}
         overrides = [f"decoder.{key}={value}" for key, value in changed.items() if key != "name"]
-        print(f"Evaluate with it: decoder={tuned.decoder.name} {' '.join(overrides)}")
-    return tuned.wer
+        print(f"Evaluate with it: decoder={decoder.name} {' '.join(overrides)}")
+    return tuned.wer if written else tuned.untuned
+
+
+_Utterances = tuple[list[NDArray[np.float32]], list[str]]
+
+
+def _halves(val: PartLogProbs, config: TuneConfig) -> tuple[_Utterances, _Utterances]:
+    """Log-probabilities and references that weights are chosen on, and those that are held out."""
+    order = np.random.default_rng(config.seed).permutation(len(val.ids)).tolist()
+    count = min(round(config.held_out * len(order)), len(order) - 1)
+    halves = (sorted(order[count:]), sorted(order[:count]))
+    first, second = (([val.log_probs[i] for i in half], [val.references[i] for i in half]) for half in halves)
+    return first, second
+
+
+def _gain(edits: Sequence[int], before: Sequence[int], references: Sequence[str]) -> Difference | str:
+    """The difference of WER, or the reason why it has no interval."""
+    try:
+        return paired_difference(edits, before, [len(reference.split()) for reference in references])
+    except ValueError as refused:  # a single utterance
+        return str(refused)
+
+
+def _gain_apart(
+    untuned: DecoderConfig,
+    tuned: DecoderConfig,
+    vocabulary: Vocabulary,
+    log_probs: Sequence[NDArray[np.float32]],
+    references: Sequence[str],
+) -> Difference | str:
+    """The difference of WER on utterances that the weights were not chosen on."""
+    search = BeamSearch(untuned, vocabulary)
+    edits = []
+    for decoder in (tuned, untuned):
+        search.weigh(decoder)
+        edits.append(_edits(references, search.texts(log_probs)))
+    return _gain(*edits, references)
+
+
+def _edits(references: Sequence[str], texts: Sequence[str]) -> list[int]:
+    return [Levenshtein.distance(r.split(), t.split()) for r, t in zip(references, texts, strict=True)]
+
+
+def _plain(gain: Difference | str) -> dict[str, float] | str:
+    return gain if isinstance(gain, str) else gain._asdict()
+
+
+def decoder_of(options: DecoderConfig, weights: Mapping[str, float]) -> DecoderConfig:
+    """The decoder with the weights of a trial."""
+    alpha = round(weights["alpha"], 3)
+    return replace(
+        options,
+        alpha=alpha,
+        beta=round(weights["beta"], 3),
+        unk_score_offset=round(weights["unknown"] / (alpha * LN10), 3),
+        spelling=round(weights.get("spelling", options.spelling), 3),
+        token_min_logp=weights["token_min_logp"],
+        beam_prune_logp=weights["beam_prune_logp"],
+    )
 
 
 def tune(
@@ -127,37 +223,36 @@ def tune(
         log_probs: (frames, vocab) of each utterance.
         report: called with a line on the number of trials.
     """
-    words = [reference.split() for reference in references]
+    words = [len(reference.split()) for reference in references]
     # A random order: every part has utterances of all lengths and speakers.
     order = np.random.default_rng(seed).permutation(len(references))
     parts = [part for part in np.array_split(order, _PARTS) if len(part)]
     rows: list[dict[str, Any]] = []
     decoders: list[DecoderConfig] = []
     search = BeamSearch(options, vocabulary)
+    ranges = {name: range_ for name, range_ in RANGES.items() if name != "spelling" or search.spells}
 
     def edits_of(indices: Sequence[int] | NDArray[np.int64]) -> list[int]:
-        texts = search.texts([log_probs[i] for i in indices])
-        return [Levenshtein.distance(words[i], text.split()) for i, text in zip(indices, texts, strict=True)]
+        return _edits([references[i] for i in indices], search.texts([log_probs[i] for i in indices]))
 
     def objective(trial: optuna.Trial) -> float:
-        decoder = replace(
-            options,
-            alpha=round(trial.suggest_float("alpha", *_ALPHA), 3),
-            beta=round(trial.suggest_float("beta", *_BETA), 3),
-            unk_score_offset=round(trial.suggest_float("unk_score_offset", *_UNK_SCORE_OFFSET), 2),
-            token_min_logp=trial.suggest_categorical("token_min_logp", _TOKEN_MIN_LOGP),
-            beam_prune_logp=trial.suggest_categorical("beam_prune_logp", _BEAM_PRUNE_LOGP),
-        )
-        search.weigh(decoder)
+        whole = [row for row in rows if row["decoded"] == 1]
+        if whole:
+            best = min(whole, key=lambda row: float(row["wer"]))
+            ranges.update({name: range_.grown(best[name]) for name, range_ in ranges.items()})
+        weights = {name: trial.suggest_float(name, range_.low, range_.high) for name, range_ in ranges.items()}
+        weights["token_min_logp"] = trial.suggest_categorical("token_min_logp", _TOKEN_MIN_LOGP)
+        weights["beam_prune_logp"] = trial.suggest_categorical("beam_prune_logp", _BEAM_PRUNE_LOGP)
+        decoders.append(decoder_of(options, weights))
+        search.weigh(decoders[-1])
         edits = units = 0
         for number, part in enumerate(parts):
             edits += sum(edits_of(part))
-            units += sum(len(words[i]) for i in part)
+            units += sum(words[i] for i in part)
             trial.report(edits / units, number)
             if number + 1 < len(parts) and trial.should_prune():
                 break
-        decoders.append(decoder)
-        rows.append({**trial.params, "wer": edits / units, "decoded": (number + 1) / len(parts)})
+        rows.append({**weights, "wer": edits / units, "decoded": (number + 1) / len(parts)})
         if number + 1 < len(parts):
             raise optuna.TrialPruned
         return edits / units
@@ -166,54 +261,63 @@ def tune(
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner(n_startup_trials=5)
     )
-    first = {"alpha": options.alpha, "beta": options.beta, "unk_score_offset": options.unk_score_offset}
-    study.enqueue_trial({**first, "token_min_logp": _TOKEN_MIN_LOGP[0], "beam_prune_logp": _BEAM_PRUNE_LOGP[0]})
+    first = {"alpha": options.alpha, "beta": options.beta, "spelling": options.spelling}
+    first["unknown"] = options.alpha * LN10 * options.unk_score_offset
+    first |= {"token_min_logp": _TOKEN_MIN_LOGP[0], "beam_prune_logp": _BEAM_PRUNE_LOGP[0]}
+    study.enqueue_trial({name: value for name, value in first.items() if name in ranges or name.endswith("logp")})
     study.optimize(objective, n_trials=trials)
 
     # Decoded once more, for the edits of each utterance: the best decoder and the first.
-    best = decoders[study.best_trial.number]
+    best = study.best_trial.number
     edits = []
-    for decoder in (best, decoders[0]):
+    for decoder in (decoders[best], decoders[0]):
         search.weigh(decoder)
         edits.append(edits_of(range(len(references))))
     whole = sum(row["decoded"] == 1 for row in rows)
     report(f"{counted(len(rows), 'trial')}, {whole} on all {counted(len(references), 'utterance')}, the rest pruned")
-    return Tuned(best, sum(edits[0]) / sum(map(len, words)), rows[0]["wer"], edits[0], edits[1], rows)
+    edges = describe_edges(rows[best], ranges)
+    return Tuned(decoders[best], sum(edits[0]) / sum(words), rows[0]["wer"], edits[0], edits[1], rows, edges)
 
 
-def describe_gain(gained: Difference) -> str:
-    """A sentence on the gain on val, and whether it can be expected on another part."""
-    gain = f"tuning changed WER on val by {100 * gained.value:+.2f} points ({100 * gained.low:+.2f} to "
-    gain += f"{100 * gained.high:+.2f})"
-    if gained.high < 0:
-        return f"{gain}; expect less on another part, since the weights were chosen on val"
-    return f"{gain}, which may be chance: do not expect it on another part"
+def describe_edges(best: Mapping[str, float], ranges: Mapping[str, Range]) -> list[str]:
+    """A sentence for each weight of the best trial that is at an end of its range."""
+    return [
+        f"{name}={best[name]:.3g} is at the edge of the range searched, {range_.low:g} to {range_.high:g}: better "
+        "weights may be outside of it. The range grows with more trials (trials=)."
+        for name, range_ in ranges.items()
+        if range_.touches(best[name])
+    ]
 
 
-def draw_trials(tuned: Tuned, path: Path, title: str) -> None:
-    """Draws the trials over alpha and beta, coloured by WER, with the untuned and the best decoder marked."""
-    alphas = np.array([t["alpha"] for t in tuned.trials])
-    betas = np.array([t["beta"] for t in tuned.trials])
-    # Everything far above the best has one colour, so that the colours resolve the region around the best.
-    rates = 100 * np.minimum([t["wer"] for t in tuned.trials], tuned.wer + 0.1)
-    whole = np.array([t["decoded"] == 1 for t in tuned.trials])  # the WER of a pruned trial is of a part of val
-    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
-    axes.plot(alphas[~whole], betas[~whole], "x", color="gray", ms=4, label=f"{(~whole).sum()} pruned trials")
-    points = axes.scatter(
-        alphas[whole],
-        betas[whole],
-        c=rates[whole],
-        cmap="viridis_r",
-        s=28,
-        label=f"{counted(int(whole.sum()), 'trial')} on all of val",
-    )
-    figure.colorbar(points, label="WER, %", extend="max" if rates.max() > 100 * (tuned.wer + 0.0999) else "neither")
-    marker: dict[str, Any] = {"ls": "", "mfc": "none", "ms": 14, "mew": 1.8}
-    axes.plot(alphas[0], betas[0], "s", color="black", label=f"untuned: {100 * tuned.untuned:.1f} %", **marker)
-    axes.plot(
-        tuned.decoder.alpha, tuned.decoder.beta, "o", color="red", label=f"best: {100 * tuned.wer:.1f} %", **marker
-    )
-    axes.set(xlabel="alpha (weight of the language model)", ylabel="beta (bonus per word)", title=title)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def describe_gain(
+    on_val: Difference | str, held_out: Difference | str | None, utterances: int, *, written: bool, always: bool
+) -> list[str]:
+    """Sentences on the gain on val and on its held-out part, and on which weights were written for what reason.
+
+    Args:
+        utterances: the number of held-out utterances.
+    """
+    if isinstance(on_val, str):
+        lines = [on_val]
+    else:
+        lines = [f"tuning changed WER on val by {_points(on_val)}"]
+        if held_out is None and on_val.high < 0:
+            lines[0] += "; expect less on another part, since the weights were chosen on val"
+        elif held_out is None:
+            lines[0] += ", which may be chance: do not expect it on another part"
+    if held_out is not None:
+        gain = held_out if isinstance(held_out, str) else _points(held_out)
+        lines.append(f"on {counted(utterances, 'utterance')} of val that the weights were not chosen on: {gain}")
+    if written and always:
+        lines.append("the tuned weights are written, because always=true")
+    elif written:
+        lines.append("the tuned weights are written")
+    else:
+        lines.append(
+            "the untuned weights are written, because the gain may be chance; always=true writes the tuned ones"
+        )
+    return lines
+
+
+def _points(gain: Difference) -> str:
+    return f"{100 * gain.value:+.2f} points ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"

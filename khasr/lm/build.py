@@ -16,11 +16,16 @@ from khasr.data.tables import read_lines
 from khasr.lm.arpa import interpolate, read_arpa, read_counts, tune_weight, write_arpa, write_unigrams
 from khasr.lm.kenlm import build_binary, build_ngrams, file_digest, find_kenlm_command, measure
 from khasr.lm.sources import Source, adapt_text_options, leave_out, normalised, read_source, spell
+from khasr.lm.spelling import SPELLING, spelling_of, write_spelling
 from khasr.run.folder import read_config
 from khasr.text.counting import counted
 from khasr.text.syllables import split_clusters
 
 ARPA, BINARY, UNIGRAMS, DESCRIPTION = "lm.arpa", "lm.binary", "unigrams.txt", "lm.json"
+
+# The highest order of a spelling model. Its n-grams are held in memory: above this number of characters of text, those
+# of order 4 and higher that occur once are dropped.
+_HIGHEST, _LARGE_TEXT = 12, 5_000_000
 
 
 @dataclasses.dataclass
@@ -54,13 +59,10 @@ def build_lm(arguments: Namespace) -> dict[str, Any]:
     if arguments.transcripts == "no":
         train = []
     _print_sources(sources, train, in_train, arguments)
-    texts = [
-        [_spelled(s, arguments.unit) for s in sentences]
-        for sentences in ([x for s in sources for x in s.sentences], train)
-    ]
-    val = [_spelled(s, arguments.unit) for s in transcripts.held_out.get("val", [])]
+    texts = ([x for s in sources for x in s.sentences], train)
+    val = transcripts.held_out.get("val", [])
     with _built_whole(arguments.out) as folder:
-        described = _write_folder(folder, arguments, texts, val, sources, (train, in_train), options)
+        described = _write_folder(folder, arguments, texts, val, sources, in_train, options)
     _print_model(described, arguments.out)
     return described
 
@@ -80,8 +82,9 @@ def _built_whole(out: Path) -> Iterator[Path]:
         if out.exists():
             # lm.json last: without it, the folder is not a complete one of build_lm.
             (out / DESCRIPTION).unlink(missing_ok=True)
-            for name in (ARPA, BINARY, UNIGRAMS, DESCRIPTION):
-                (partial / name).replace(out / name)
+            (out / SPELLING).unlink(missing_ok=True)
+            for file in sorted(partial.iterdir(), key=lambda file: file.name == DESCRIPTION):
+                file.replace(out / file.name)
         else:
             partial.rename(out)
     finally:
@@ -91,15 +94,18 @@ def _built_whole(out: Path) -> Iterator[Path]:
 def _write_folder(
     folder: Path,
     arguments: Namespace,
-    texts: Sequence[Sequence[str]],
-    val: Sequence[str],
+    texts: tuple[list[str], list[str]],
+    val: list[str],
     sources: Sequence[Source],
-    transcripts: tuple[list[str], dict[str, int]],
+    in_train: dict[str, int],
     options: TextConfig,
 ) -> dict[str, Any]:
-    """Writes the four files of a language model; returns the contents of lm.json."""
-    train, in_train = transcripts
-    notes, weight = _write_model(folder, arguments, texts, val)
+    """Writes the files of a language model; returns the contents of lm.json."""
+    train = texts[1]
+    spelled = [[_spelled(s, arguments.unit) for s in sentences] for sentences in (*texts, val)]
+    notes, weight = _write_arpa(folder / ARPA, arguments, arguments.order, arguments.prune, spelled)
+    build_binary(folder / ARPA, folder / BINARY)
+    spelling = _write_spelling(folder, arguments, [*texts, val]) if arguments.spelling else None
     described = {
         "order": arguments.order,
         "unit": arguments.unit,
@@ -107,7 +113,7 @@ def _write_folder(
         "bytes": (folder / BINARY).stat().st_size,
         "counts": read_counts(folder / ARPA),
         "words": write_unigrams(folder / ARPA, folder / UNIGRAMS),
-        "xxh3": {name: file_digest(folder / name) for name in (BINARY, UNIGRAMS)},
+        "xxh3": {name: file_digest(folder / name) for name in (BINARY, UNIGRAMS, *([SPELLING] if spelling else []))},
         "sources": [
             {"path": s.path, "sha256": s.sha256, "sentences": len(s.sentences), "words": s.words,
              "cut_into_words": s.segmented, "sentences_of": s.held_out}
@@ -118,8 +124,9 @@ def _write_folder(
             "sentences": len(train), "sentences_of": in_train},
         "sentences_of_val_or_test": "kept" if arguments.keep_held_out else "left out",
         "weight_of_transcripts": weight,
+        "spelling": spelling,
         "text": to_plain(options),
-        "val": _measured(folder / BINARY, val),
+        "val": _measured(folder / BINARY, spelled[2]),
         "notes": notes,
     }  # fmt: skip
     (folder / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -134,6 +141,10 @@ def _check(arguments: Namespace) -> None:
         )
     for name in ("lmplz", "build_binary"):
         find_kenlm_command(name)
+    if arguments.spelling and not 2 <= arguments.spelling <= _HIGHEST:
+        raise ValueError(f"--spelling {arguments.spelling}: expected 2 to {_HIGHEST}, or 0 for no spelling model.")
+    if arguments.unit != "word":
+        arguments.spelling = 0  # every letter is scored already
     if not arguments.files and (arguments.run is None or arguments.transcripts == "no"):
         raise ValueError("No text to build from. Give text FILES, or --run RUN for its training transcripts.")
     prune = arguments.prune
@@ -180,35 +191,59 @@ def _spelled(sentence: str, unit: str) -> str:
     return sentence
 
 
-def _write_model(
-    folder: Path, arguments: Namespace, texts: Sequence[Sequence[str]], val: Sequence[str]
+def _write_arpa(
+    arpa: Path, arguments: Namespace, order: int, prune: Sequence[int], texts: Sequence[Sequence[str]]
 ) -> tuple[list[str], float | None]:
-    """Writes ARPA file and binary; returns notes of lmplz, and the weight of the transcripts' model if interpolated."""
-    arpa, binary = folder / ARPA, folder / BINARY
-    files, transcripts = texts
-    if files and transcripts and arguments.transcripts == "interpolate":
-        if not val:
-            raise ValueError(
-                "--transcripts interpolate requires sentences of val to tune the weight; use --transcripts append."
-            )
-        notes = [_build(part, arpa.with_name(f"{name}.arpa"), arguments)
-                 for name, part in (("transcripts", transcripts), ("files", files))]  # fmt: skip
-        parts = [read_arpa(arpa.with_name(f"{name}.arpa")) for name in ("transcripts", "files")]
-        weight = tune_weight(parts[0], parts[1], val)
-        write_arpa(interpolate(parts[0], parts[1], weight), arpa)
-        for name in ("transcripts", "files"):
-            arpa.with_name(f"{name}.arpa").unlink()
-    else:
-        notes, weight = [_build([*files, *transcripts], arpa, arguments)], None
-    build_binary(arpa, binary)
+    """Writes the ARPA file of files and transcripts, interpolated with the weight that fits val best, or appended.
+
+    Args:
+        texts: sentences of the files, of the transcripts and of val.
+
+    Returns:
+        Notes of lmplz, and the weight of the transcripts' model if interpolated.
+    """
+    files, transcripts, val = texts
+    if not (files and transcripts and arguments.transcripts == "interpolate"):
+        note = _build([*files, *transcripts], arpa, order, prune, arguments)
+        return ([note] if note else []), None
+    if not val:
+        raise ValueError(
+            "--transcripts interpolate requires sentences of val to tune the weight; use --transcripts append."
+        )
+    paths = [arpa.with_name(f"{name}.arpa") for name in ("transcripts", "files")]
+    notes = [
+        _build(part, path, order, prune, arguments) for path, part in zip(paths, (transcripts, files), strict=True)
+    ]
+    parts = [read_arpa(path) for path in paths]
+    weight = tune_weight(parts[0], parts[1], val)
+    write_arpa(interpolate(parts[0], parts[1], weight), arpa)
+    for path in paths:
+        path.unlink()
     return [note for note in notes if note], weight
 
 
-def _build(sentences: Sequence[str], arpa: Path, arguments: Namespace) -> str:
+def _write_spelling(folder: Path, arguments: Namespace, texts: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Writes the spelling model of files and transcripts; returns its description.
+
+    Args:
+        texts: as for `_write_arpa`, not spelled.
+    """
+    arpa = folder / "spelling.arpa"
+    prune = [0, 0, 0, 1] if sum(len(s) for part in texts[:2] for s in part) > _LARGE_TEXT else [0]
+    spelled = [[_spelled(s, "character") for s in part] for part in texts]
+    notes, weight = _write_arpa(arpa, arguments, arguments.spelling, prune, spelled)
+    write_spelling(spelling_of(arpa), folder / SPELLING)
+    counts = read_counts(arpa)
+    arpa.unlink()
+    return {"order": arguments.spelling, "prune": prune, "counts": counts, "weight_of_transcripts": weight,
+            "notes": notes}  # fmt: skip
+
+
+def _build(sentences: Sequence[str], arpa: Path, order: int, prune: Sequence[int], arguments: Namespace) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=arpa.parent, encoding="utf-8") as text:
         text.write("".join(f"{sentence}\n" for sentence in sentences))
         text.flush()
-        return build_ngrams(Path(text.name), arpa, arguments.order, arguments.prune, arguments.memory)
+        return build_ngrams(Path(text.name), arpa, order, prune, arguments.memory)
 
 
 def _measured(binary: Path, val: Sequence[str]) -> dict[str, float] | None:
@@ -248,7 +283,11 @@ def _print_model(described: dict[str, Any], out: Path) -> None:
             f"val: perplexity {val['perplexity']:.1f}, OOV {100 * val['oov']:.1f} % of "
             f"{val['words']:,} {described['unit']}s"
         )
+    if (spelling := described["spelling"]) is not None:
+        transcripts = spelling["weight_of_transcripts"]
+        mixed = "" if transcripts is None else f", {transcripts:.3f} of the transcripts' model"
+        print(f"spelling: {spelling['order']}-gram of characters, {sum(spelling['counts']):,} n-grams{mixed}")
     for note in described["notes"]:
         print(f"note: {note}")
-    for name in (ARPA, BINARY, UNIGRAMS, DESCRIPTION):
+    for name in (ARPA, BINARY, UNIGRAMS, *([SPELLING] if described["spelling"] else []), DESCRIPTION):
         print(f"  {out / name}")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from khasr.config import TextConfig
 from khasr.data.tables import decode_text, split_lines
-from khasr.text.normalise import normalise, transcript
+from khasr.lm.held_out import HeldOut
+from khasr.text.normalise import has_khmer, normalise, transcript
 from khasr.text.segment import ZWSP
 
 # Khmer and Latin full stops and question marks; the point in "1.5" does not end a sentence.
@@ -35,7 +36,7 @@ class Source:
 
     Attributes:
         segmented: whether khasr segmented its Khmer into words.
-        held_out: number of sentences that are in val or test, by part; they are left out unless keep_held_out is set.
+        held_out: number of sentences with text of val or test, by part; they are left out unless keep_held_out is set.
     """
 
     path: str
@@ -59,7 +60,9 @@ def adapt_text_options(options: TextConfig, transcripts: Iterable[str]) -> TextC
     symbols = set().union(*map(set, transcripts))
     categories = {unicodedata.category(symbol)[0] for symbol in symbols}
     changes: dict[str, str] = {}
-    if "N" not in categories:
+    # Without a language, numbers become Khmer words.
+    khmer = has_khmer("".join(symbols))
+    if "N" not in categories and (khmer or options.language is not None):
         changes["numbers"] = "words"
     if not categories & {"P", "S"}:
         changes["punctuation"] = "space"
@@ -82,7 +85,7 @@ def read_source(
         options: as `adapt_text_options` returns them.
         held_out: normalised sentences of val and test, by part.
         segment: segment Khmer into words `always`, `never`, or if the file is not segmented (`auto`).
-        keep_held_out: keep sentences that are in val or test.
+        keep_held_out: keep sentences with text of val or test.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -94,14 +97,14 @@ def read_source(
     text = decode_text(data, str(path))
     cut = segment == "always" or (segment == "auto" and not _is_segmented(text))
     options = dataclasses.replace(options, segment=cut)
-    stripped = {part: {_letters(sentence) for sentence in sentences} for part, sentences in held_out.items()}
+    index = HeldOut(held_out)
     sentences, found = [], dict.fromkeys(held_out, 0)
     for line in split_lines(text):
         for piece in _SENTENCE_END.split(line) if options.punctuation == "space" else [line]:
             sentence = transcript(piece, options)
             if not sentence:
                 continue
-            parts = [part for part, those in stripped.items() if _letters(sentence) in those]
+            parts = index.parts_in(sentence)
             for part in parts:
                 found[part] += 1
             if keep_held_out or not parts:
@@ -109,7 +112,7 @@ def read_source(
     if not sentences:
         raise ValueError(
             f"{path} has no words left to build a language model from ("
-            f"{sum(found.values())} sentences are in val or test)."
+            f"{sum(found.values())} sentences are or have sentences of val or test)."
         )
     return Source(str(path), hashlib.sha256(data).hexdigest(), sentences, cut, found)
 
@@ -122,16 +125,12 @@ def _is_segmented(text: str) -> bool:
     return sum(len(s) > _LONGEST_WORD for s in stretches) <= _FEW * len(stretches)
 
 
-def _letters(sentence: str) -> str:
-    """A sentence without spaces, so that it is recognised in any segmentation."""
-    return sentence.replace(" ", "")
-
-
 def leave_out(sentences: Sequence[str], held_out: Mapping[str, Collection[str]]) -> tuple[list[str], dict[str, int]]:
-    """The sentences that are in no held-out part, and the number of those in each part."""
-    stripped = {part: {_letters(s) for s in those} for part, those in held_out.items()}
-    kept = [s for s in sentences if not any(_letters(s) in those for those in stripped.values())]
-    return kept, {part: sum(_letters(s) in those for s in sentences) for part, those in stripped.items()}
+    """The sentences with no text of a held-out part, and the number of the others for each part."""
+    index = HeldOut(held_out)
+    parts = [index.parts_in(sentence) for sentence in sentences]
+    kept = [sentence for sentence, of in zip(sentences, parts, strict=True) if not of]
+    return kept, {part: sum(part in of for of in parts) for part in held_out}
 
 
 def normalised(sentences: Iterable[str], options: TextConfig) -> list[str]:

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from khasr.config import DecoderConfig, TuneConfig
-from khasr.inference.tuning import Tuned, describe_gain, draw_trials, tune, tune_run
+from khasr.inference.tuning import RANGES, Range, Tuned, decoder_of, describe_edges, describe_gain, tune, tune_run
+from khasr.inference.tuning_picture import draw_trials
 from khasr.run.folder import RunFolder
 from khasr.scoring.significance import Difference
 from tests.decoding.test_greedy import VOCABULARY, frames, write_lm
@@ -55,9 +57,58 @@ def test_out(
 )
 def test_gain(interval: tuple[float, float], message: str) -> None:
     """The gain on val is reported with its interval, and with what it means for other parts."""
-    sentence = describe_gain(Difference(-0.01, *interval, 0.2))
-    assert message in sentence
-    assert f"-1.00 points (-3.00 to {100 * interval[1]:+.2f})" in sentence
+    gain = Difference(-0.01, *interval, 0.2)
+    first, last = describe_gain(gain, None, 0, written=True, always=False)
+    assert message in first
+    assert f"-1.00 points (-3.00 to {100 * interval[1]:+.2f})" in first
+    assert last == "the tuned weights are written"
+    _, held_out, last = describe_gain(gain, Difference(-0.002, -0.01, 0.01, 0.6), 12, written=False, always=False)
+    assert held_out == ("on 12 utterances of val that the weights were not chosen on: -0.20 points (-1.00 to +1.00)")
+    assert last == "the untuned weights are written, because the gain may be chance; always=true writes the tuned ones"
+
+
+def test_weights_are_not_coupled() -> None:
+    """The score of an unknown word is the trial's, whatever alpha is."""
+    for alpha in (0.1, 2.0):
+        weights = {"alpha": alpha, "beta": 1.0, "unknown": -7.0, "token_min_logp": -5.0, "beam_prune_logp": -10.0}
+        decoder = decoder_of(DecoderConfig(), weights)
+        assert decoder.alpha * np.log(10) * decoder.unk_score_offset == pytest.approx(-7.0, abs=0.01)
+
+
+def test_ranges() -> None:
+    """A range grows at the end that the best trial is near, up to its limit, and an end that the best is at is named."""
+    alpha = RANGES["alpha"]
+    assert alpha.grown(0.7) == alpha
+    assert alpha.grown(1.45).high > 2
+    assert alpha.grown(0.06).low == 0.01
+    assert alpha.grown(0.06).grown(0.02).low == 0.01
+    ranges = {"alpha": Range(0.0, 1.0, least=0.0), "beta": Range(-1.0, 1.0)}
+    assert describe_edges({"alpha": 0.001, "beta": 0.0}, ranges) == []
+    (alpha_edge, beta_edge) = describe_edges({"alpha": 0.99, "beta": -0.95}, ranges)
+    assert alpha_edge == (
+        "alpha=0.99 is at the edge of the range searched, 0 to 1: better weights may be outside of it. The range grows "
+        "with more trials (trials=)."
+    )
+    assert beta_edge.startswith("beta=-0.95 is at the edge")
+
+
+def test_chance_is_not_written(finished: Path, tmp_path: Path) -> None:
+    """Without a gain beyond chance the untuned weights are written, and with always=true the tuned ones."""
+    config = TuneConfig(
+        run=str(finished), lm=str(write_lm(tmp_path)), trials=3, data=RunFolder.at(str(finished)).read_config().data,
+        held_out=0.5, out=str(tmp_path / "out"),
+    )  # fmt: skip
+    out = RunFolder(tmp_path / "out")
+    written = []
+    for always in (False, True):
+        config.always = always
+        tune_run(config)
+        results = json.loads(out.tuning.read_text(encoding="utf-8"))
+        written.append((results["written"], results["difference_on_held_out"] is not None))
+        decoder = out.read_decoder()
+        assert decoder is not None
+        assert (decoder.alpha == DecoderConfig().alpha) == (not always or results["tuned"]["alpha"] == 0.5)
+    assert written == [("untuned", True), ("tuned", True)]
 
 
 def test_picture_stays_on_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +120,7 @@ def test_picture_stays_on_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     drawn: list[Any] = []
     monkeypatch.setattr(plt, "close", drawn.append)
     best = DecoderConfig(alpha=0.1, beta=5.0)
-    draw_trials(Tuned(best, 0.31, 0.35, [], [], trials), tmp_path / "tuning.png", "WER")
+    draw_trials(Tuned(best, 0.31, 0.35, [], [], trials, []), tmp_path / "tuning.png", "WER")
     monkeypatch.undo()
     axes = drawn[0].axes[0]
     (points,) = axes.collections

@@ -118,11 +118,12 @@ def test_build_lm(tmp_path: Path, unit: str) -> None:
     (tmp_path / "a (b).txt").write_text("\n".join([*sentences(200, 7), "ក ខ គ ឃ"]) + "\n", encoding="utf-8")
     (tmp_path / "val.txt").write_text("ក ខ គ ឃ\nញ ក\n", encoding="utf-8")
     arguments = argparse.Namespace(
-        files=[tmp_path / "a (b).txt"], out=tmp_path / "lm", run=None, order=3, prune=[0, 0, 1], unit=unit,
+        files=[tmp_path / "a (b).txt"], out=tmp_path / "lm", run=None, order=3, prune=[0, 0, 1], unit=unit, spelling=5,
         transcripts="interpolate", segment="auto", val=tmp_path / "val.txt", test=None, keep_held_out=False, memory="100M",
     )  # fmt: skip
     build_lm(arguments)
-    assert {p.name for p in (tmp_path / "lm").iterdir()} == {"lm.arpa", "lm.binary", "unigrams.txt", "lm.json"}
+    files = {"lm.arpa", "lm.binary", "unigrams.txt", "lm.json", *(["spelling.npz"] if unit == "word" else [])}
+    assert {p.name for p in (tmp_path / "lm").iterdir()} == files
     described = json.loads((tmp_path / "lm" / "lm.json").read_text(encoding="utf-8"))
     words = set((tmp_path / "lm" / "unigrams.txt").read_text(encoding="utf-8").split())
     assert words == {*WORDS, *(["|"] if unit == "character" else [])}
@@ -135,7 +136,7 @@ def test_build_lm(tmp_path: Path, unit: str) -> None:
 def lm_arguments(folder: Path, **changes: Any) -> argparse.Namespace:
     """Arguments of build_lm that build folder/lm from folder/text.txt."""
     options: dict[str, Any] = {
-        "files": [folder / "text.txt"], "out": folder / "lm", "run": None, "order": 2, "prune": [0], "unit": "word",
+        "files": [folder / "text.txt"], "out": folder / "lm", "run": None, "order": 2, "prune": [0], "unit": "word", "spelling": 0,
         "transcripts": "interpolate", "segment": "auto", "val": None, "test": None, "keep_held_out": False,
         "memory": "100M",
     }  # fmt: skip

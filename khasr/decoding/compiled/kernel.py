@@ -28,8 +28,9 @@ from khasr.decoding.compiled.layout import (
     TEXTS,
     WORD,
 )
-from khasr.decoding.compiled.tables import find_word, jit, mix
+from khasr.decoding.compiled.tables import find_word, jit, mix, spell_letter
 from khasr.decoding.compiled.trees import LN10, extend_part, extend_text, query, unique_queries, word_score
+from khasr.lm.spelling import BETWEEN, LAST
 
 # From pyctcdecode: the lowest log-probability.
 _LOWEST = np.log(1e-15)
@@ -71,6 +72,25 @@ def _candidate(text: int, part: int, ctc: float, count: int, stamp: int, candida
     candidates[count].part = part
     candidates[count].source = np.inf
     return count
+
+
+@jit
+def _spell(
+    to: int, beam: Any, symbol: int, points: Any, ends: Any, texts: Any, spelling: Any, contexts: Any, candidates: Any
+) -> None:
+    """Sets the score and the state in the spelling model of a candidate whose part is that of a beam and a symbol.
+
+    The space before a word is scored with its first letter, so that both depend only on the candidate's text and part.
+    """
+    spelt, context = beam.spelt, np.int64(beam.context)
+    if beam.part == 0:
+        spelt, context = 0.0, np.int64(texts[candidates[to].text].context)
+        if candidates[to].text:
+            spelt, context = spell_letter(context, BETWEEN, spelling, contexts)
+    for i in range(ends[symbol - 1], ends[symbol]):
+        logp, context = spell_letter(context, np.int64(points[i]), spelling, contexts)
+        spelt += logp
+    candidates[to].spelt, candidates[to].context = spelt, context
 
 
 @jit
@@ -157,9 +177,9 @@ def _keep(
 @jit
 def search(
     rows: Any, kinds: Any, points: Any, ends: Any, prefixes: Any, whole: Any, listed: bool, closed: bool, weights: Any,
-    history: int, width: int, beam_prune_logp: float, token_min_logp: float, prune_history: bool, at: Any, parts: Any,
-    part_slots: Any, texts: Any, text_slots: Any, words: Any, queries: Any, spans: Any, beams: Any, candidates: Any,
-    slots: Any, scores: Any,
+    spelling: Any, contexts: Any, history: int, width: int, beam_prune_logp: float, token_min_logp: float,
+    prune_history: bool, at: Any, parts: Any, part_slots: Any, texts: Any, text_slots: Any, words: Any, queries: Any,
+    spans: Any, beams: Any, candidates: Any, slots: Any, scores: Any,
 ) -> int:  # fmt: skip
     """Searches from frame at[FRAME] to the end; the result is the first at[BEAMS] of `beams`.
 
@@ -169,7 +189,8 @@ def search(
         points, ends: code points of all symbols, concatenated, and the end of each symbol.
         prefixes, whole: sorted keys of the prefixes of the unigram list's words, and of the words.
         listed, closed: whether there is a list, and whether it has all words of the language model.
-        weights: alpha, beta, unk_score_offset.
+        weights: alpha, beta, unk_score_offset, and those of the spelling of known and of unknown words.
+        spelling, contexts: the spelling model; of length 0 without one.
         history: the number of last words that distinguish beams with prune_history.
         words: the language model's answers so far; of length 0 without a model.
 
@@ -178,6 +199,7 @@ def search(
     """
     symbols = np.empty(rows.shape[1], np.int32)
     penalty = weights[2] if len(words) else 0.0
+    spelt = len(spelling) > 0
     all_blank = False  # each beam's last symbol is the blank
     for frame in range(at[FRAME], len(rows)):
         at[FRAME] = frame
@@ -224,7 +246,10 @@ def search(
                     )
                 else:
                     if part:
-                        text = extend_text(text, part, weights, history, at, parts, texts, text_slots, words, queries)
+                        text = extend_text(
+                            text, part, beam.spelt, beam.context, weights, history, at, parts, texts, text_slots, words,
+                            queries,
+                        )  # fmt: skip
                         if text < 0:
                             continue
                     part = 0
@@ -233,7 +258,12 @@ def search(
                             0, symbol, points, ends, prefixes, whole, listed, closed, at, parts, part_slots
                         )
                 to = _candidate(text, part, beam.ctc + logp, count, at[STAMP], candidates, slots)
-                count += to == count
+                if to == count:
+                    count += 1
+                    candidates[to].spelt = beam.spelt if part else 0.0
+                    candidates[to].context = beam.context
+                    if spelt and kind == LETTER and not again:
+                        _spell(to, beam, symbol, points, ends, texts, spelling, contexts, candidates)
                 # Where beams become equal pyctcdecode keeps the frames of the last one, which has the lowest score.
                 if beam.score > candidates[to].source:
                     continue
@@ -257,7 +287,13 @@ def search(
             unique_queries(at, queries)
             return MISSES
         for i in range(count):
-            found = texts[candidates[i].text].score + penalty * parts[candidates[i].part].unknown
+            found = texts[candidates[i].text].score
+            if spelt:
+                unknown = parts[candidates[i].part].unknown > 0
+                found += weights[4 if unknown else 3] * candidates[i].spelt
+                found += weights[0] * penalty * LN10 if unknown else 0.0
+            else:
+                found += penalty * parts[candidates[i].part].unknown
             candidates[i].score = candidates[i].ctc + found
         _keep(count, width, beam_prune_logp, prune_history, at, texts, beams, candidates, slots, scores)
         all_blank = only_blank
@@ -267,8 +303,8 @@ def search(
 
 @jit
 def finish(
-    weights: Any, history: int, at: Any, parts: Any, texts: Any, text_slots: Any, words: Any, queries: Any, spans: Any,
-    beams: Any, candidates: Any, slots: Any,
+    weights: Any, spelling: Any, contexts: Any, history: int, at: Any, parts: Any, texts: Any,
+    text_slots: Any, words: Any, queries: Any, spans: Any, beams: Any, candidates: Any, slots: Any,
 ) -> int:  # fmt: skip
     """Ends the word and the sentence of every beam; the result is the first at[NEED] of `candidates`, unsorted.
 
@@ -286,7 +322,10 @@ def finish(
         beam = beams[b]
         text = beam.text
         if beam.part:
-            text = extend_text(text, beam.part, weights, history, at, parts, texts, text_slots, words, queries)
+            text = extend_text(
+                text, beam.part, beam.spelt, beam.context, weights, history, at, parts, texts, text_slots, words,
+                queries,
+            )  # fmt: skip
             if text < 0:
                 continue
         to = _candidate(text, 0, beam.ctc, count, at[STAMP], candidates, slots)
@@ -298,11 +337,13 @@ def finish(
             if beam.part:
                 candidates[to].span = _new_span(beam.begin, beam.end, beam.span, at, spans)
     for i in range(count):
-        if len(words) == 0:
-            candidates[i].score = candidates[i].ctc
-            continue
         score, state = texts[candidates[i].text].score, texts[candidates[i].text].state
-        if candidates[i].last == 0:
+        if len(spelling):
+            score += weights[3] * spell_letter(texts[candidates[i].text].context, LAST, spelling, contexts)[0]
+        if len(words) == 0:
+            candidates[i].score = candidates[i].ctc + score
+            continue
+        if candidates[i].last == 0 and len(spelling) == 0:
             # After a space pyctcdecode scores an additional, empty word.
             found = find_word(words, state, parts[0].word)
             if found < 0:

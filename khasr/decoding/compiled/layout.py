@@ -26,17 +26,21 @@ PART = np.dtype(
     align=True,
 )  # fmt: skip
 
-# A text: the complete words so far. `state` is the language model's; `history` is a key of the words in its context.
-TEXT = np.dtype([("score", "f8"), ("history", "u8"), ("before", "i4"), ("part", "i4"), ("state", "i4")], align=True)
+# A text: the complete words so far. `state` is the language model's; `history` is a key of the words in its context;
+# `context` is the state of the spelling model after the last letter.
+TEXT = np.dtype(
+    [("score", "f8"), ("history", "u8"), ("before", "i4"), ("part", "i4"), ("state", "i4"), ("context", "i4")],
+    align=True,
+)  # fmt: skip
 
 # The frames [begin, end) of a complete word, and the span of the word before it.
 SPAN = np.dtype([("begin", "i4"), ("end", "i4"), ("before", "i4")], align=True)
 
 # A beam. `ctc` is ln P of the symbols; `score` includes the language model; `source` is the score of the beam that the
-# frames come from.
+# frames come from. `spelt` is ln P of the part in the spelling model, and `context` the state after it.
 BEAM = np.dtype(
-    [("ctc", "f8"), ("score", "f8"), ("source", "f8"), ("text", "i4"), ("part", "i4"), ("last", "i4"),
-     ("span", "i4"), ("begin", "i4"), ("end", "i4")],
+    [("ctc", "f8"), ("score", "f8"), ("source", "f8"), ("spelt", "f8"), ("text", "i4"), ("part", "i4"), ("last", "i4"),
+     ("span", "i4"), ("begin", "i4"), ("end", "i4"), ("context", "i4")],
     align=True,
 )  # fmt: skip
 

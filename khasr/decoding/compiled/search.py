@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.decoding.compiled import kernel, layout, tables
+from khasr.lm.spelling import BEGIN, CONTEXT, Spelling
 
 # The start of a word in labels of a symbol-level language model, as in sentencepiece.
 _WORD_START = "▁"
@@ -23,6 +24,10 @@ _MOST_KEPT, _MOST_TEXTS = 2_000_000, 1 << 17
 
 # Initial size of tables, a power of 2.
 _SMALLEST = 1 << 12
+
+
+# The arrays of the spelling model where there is none.
+_NO_SPELLING = (np.zeros(0, layout.WORD_SLOT), np.zeros(0, CONTEXT))
 
 
 _32_BITS = 0xFFFFFFFF
@@ -47,18 +52,28 @@ class CompiledSearch:
         unk_score_offset: float = -10.0,
         symbol_words: bool = False,
         closed: bool = False,
+        spelling: Spelling | None = None,
+        spelling_weight: float = 0.0,
     ) -> None:
         """Prepares a search over labels; the first is the blank, " " is the space.
 
         Args:
             symbol_words: each label except the blank is a word for the language model, and starts with "▁".
             closed: the unigrams are all words of the language model, so that it is not queried for others.
+            spelling: an n-gram of characters that all words are also scored by, with `spelling_weight`. pyctcdecode
+                has none; with a weight of 0 the results are its results.
 
         Raises:
             OSError: the file is not a KenLM model.
             ValueError: a weight is not finite.
         """
-        self.reset_params(alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset))
+        self._spelling = _NO_SPELLING
+        if spelling is not None:
+            self._spelling = (tables.letter_slots(spelling.letters), spelling.contexts)
+        self.reset_params(
+            alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset),
+            spelling_weight=float(spelling_weight),
+        )  # fmt: skip
         self._labels = [label.strip(_WORD_START) if symbol_words else label for label in labels]
         kinds = [layout.BLANK] + [
             layout.WORD if symbol_words else layout.SPACE if x == " " else layout.LETTER for x in self._labels[1:]
@@ -73,16 +88,17 @@ class CompiledSearch:
         self._history = 1 if self._model is None else max(1, self._model.order - 1)
         self._workspaces: SimpleQueue[_Workspace] = SimpleQueue()
 
-    def reset_params(self, *, alpha: float, beta: float, unk_score_offset: float) -> None:
+    def reset_params(self, *, alpha: float, beta: float, unk_score_offset: float, spelling_weight: float = 0.0) -> None:
         """Sets the weights of the following searches.
 
         Raises:
             ValueError: one is not finite.
         """
-        for name, weight in (("alpha", alpha), ("beta", beta), ("unk_score_offset", unk_score_offset)):
+        weights = {"alpha": alpha, "beta": beta, "unk_score_offset": unk_score_offset, "spelling": spelling_weight}
+        for name, weight in weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"{name}={weight}: expected a finite number.")
-        self._weights = (alpha, beta, unk_score_offset)
+        self._weights = (alpha, beta, unk_score_offset, spelling_weight, spelling_weight)
 
     def decode(self, log_probs: NDArray[np.float32], **pruning: Any) -> str:
         """The best text of one utterance, (frames, vocab).
@@ -131,16 +147,17 @@ class CompiledSearch:
         except Empty:
             work = _Workspace(self._model)
         work.begin(beam_width)
+        spelling = self._spelling if any(self._weights[3:]) else _NO_SPELLING
         while status := kernel.search(
             rows, self._kinds, self._points, self._ends, self._prefixes, self._whole, self._listed, self._closed,
-            self._weights, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history, work.at,
-            work.parts, work.part_slots, work.texts, work.text_slots, work.answers, work.queries, work.spans,
+            self._weights, *spelling, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history,
+            work.at, work.parts, work.part_slots, work.texts, work.text_slots, work.answers, work.queries, work.spans,
             work.beams, work.candidates, work.slots, work.scores,
         ):  # fmt: skip
             self._serve(work, status)
         while status := kernel.finish(
-            self._weights, self._history, work.at, work.parts, work.texts, work.text_slots, work.answers, work.queries,
-            work.spans, work.beams, work.candidates, work.slots,
+            self._weights, *spelling, self._history, work.at, work.parts, work.texts, work.text_slots,
+            work.answers, work.queries, work.spans, work.beams, work.candidates, work.slots,
         ):  # fmt: skip
             self._serve(work, status)
         scores = work.candidates["score"][: work.at[layout.NEED]]
@@ -236,6 +253,7 @@ class _Workspace:
         self.at[[layout.BEAMS, layout.TEXTS]] = 1
         self.at[layout.UTTERANCE] += 1
         self.texts[0] = 0
+        self.texts[0]["context"] = BEGIN
         self.beams[0] = 0
         self.beams[0]["last"] = self.beams[0]["span"] = self.beams[0]["begin"] = self.beams[0]["end"] = -1
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from khasr.decoding.compiled.layout import NOTHING
+from khasr.decoding.compiled.layout import NOTHING, WORD_SLOT
+from khasr.lm.spelling import EMPTY
 
 
 def jit(function: Any) -> Any:
@@ -98,6 +100,14 @@ def insert_words(slots: Any, answers: Any) -> None:
         slots[at] = answers[i]
 
 
+def letter_slots(letters: NDArray[Any]) -> NDArray[Any]:
+    """The hash table of a spelling model's letters."""
+    slots = np.zeros(1 << (2 * len(letters)).bit_length(), WORD_SLOT)
+    slots["key"] = NOTHING
+    insert_words(slots, letters.astype(WORD_SLOT))
+    return slots
+
+
 @jit
 def insert_parts(slots: Any, parts: Any, count: int) -> None:
     """Inserts the first `count` parts into an empty table with enough slots."""
@@ -142,3 +152,17 @@ def contains(keys: Any, key: int) -> bool:
     """Whether the sorted keys contain a key."""
     place = np.searchsorted(keys, key)
     return place < len(keys) and keys[place] == key
+
+
+@jit
+def spell_letter(context: int, point: int, spelling: Any, contexts: Any) -> tuple[float, int]:
+    """ln P of a code point in a state of the spelling model, and the next state."""
+    logp = 0.0
+    while True:
+        place = find_word(spelling, context, point)
+        if place >= 0:
+            return logp + spelling[place].logp, np.int64(spelling[place].state)
+        logp += contexts[context].backoff
+        if context == EMPTY:
+            return logp, context
+        context = np.int64(contexts[context].shorter)

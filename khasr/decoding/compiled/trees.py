@@ -70,10 +70,14 @@ def unique_queries(at: Any, queries: Any) -> None:
 
 @jit
 def extend_text(
-    before: int, part: int, weights: Any, history: int, at: Any, parts: Any, texts: Any, slots: Any, words: Any,
-    queries: Any,
+    before: int, part: int, spelt: float, context: int, weights: Any, history: int, at: Any, parts: Any, texts: Any,
+    slots: Any, words: Any, queries: Any,
 ) -> int:  # fmt: skip
-    """The text extended by a word; -1 if the language model must be queried first."""
+    """The text extended by a word; -1 if the language model must be queried first.
+
+    Args:
+        spelt, context: ln P of the word in the spelling model, and its state; 0 without one.
+    """
     key = pair(before, part)
     mask = np.uint64(len(slots) - 1)
     place = mix(0, key) & mask
@@ -89,6 +93,9 @@ def extend_text(
             return -1
         score = word_score(words[found].logp, parts[part].penalty, weights)
         state = words[found].state
+    elif weights[3] + weights[4] > 0:
+        score = weights[1]
+    score += weights[4 if parts[part].penalty else 3] * spelt
     new = at[TEXTS]
     at[TEXTS] = new + 1
     slots[place].key = key
@@ -98,6 +105,7 @@ def extend_text(
     texts[new].before = before
     texts[new].part = part
     texts[new].state = state
+    texts[new].context = context
     # The newest word first; the empty text ends the chain.
     seen, node = np.uint64(0), new
     for _ in range(history):
@@ -112,5 +120,4 @@ def extend_text(
 @jit
 def word_score(logp: float, penalty: int, weights: Any) -> float:
     """The weighted score of a word, from log10 P of the language model."""
-    alpha, beta, offset = weights
-    return alpha * (logp + penalty * offset) * LN10 + beta
+    return weights[0] * (logp + penalty * weights[2]) * LN10 + weights[1]
