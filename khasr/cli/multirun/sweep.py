@@ -86,10 +86,10 @@ class Sweep:
 
     def add(self, name: str, overrides: Sequence[str], outcome: Outcome, before: bool) -> None:
         """Adds a run, or replaces its outcome; `before`: an earlier start ran it."""
+        if before and outcome.finished and name not in self.outcomes:  # a search may request the same run twice
+            self.before.add(name)
         self.outcomes[name] = outcome
         self.overrides[name] = list(overrides)
-        if before and outcome.finished:
-            self.before.add(name)
 
     @property
     def code(self) -> int:
