@@ -17,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
 import khasr  # noqa: F401  (before torch: it keeps OpenMP's threads from spinning)
-from tests.commands import Commands, forked_commands
+from tests.commands import Commands
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="../shared is not here")
@@ -74,15 +74,19 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def light_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    """Commands that end before torch is imported."""
-    with forked_commands(tmp_path_factory.mktemp("light"), "hydra,omegaconf,yaml,khasr.config") as commands:
+    """Commands that end before torch is imported, and sweeps and searches of runs that do not import it."""
+    with Commands(tmp_path_factory.mktemp("light")).served(
+        "khasr.cli.run", "khasr.cli.multirun.launcher", "khasr.cli.multirun.search", "khasr.cli.multirun.table",
+        "hydra_plugins.hydra_optuna_sweeper._impl", "optuna.storages._rdb.models", "alembic.command", "joblib", "submitit",
+    ) as commands:  # fmt: skip
         yield commands
 
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """Commands that import torch."""
-    with forked_commands(tmp_path_factory.mktemp("command"), "khasr.training.fit,datasets,pyctcdecode") as commands:
+    imported = ("khasr.cli.run", "khasr.training.fit", "datasets", "pyctcdecode")
+    with Commands(tmp_path_factory.mktemp("command")).served(*imported) as commands:
         yield commands
 
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from khasr.config import ModelConfig
 from khasr.model.weights import check_weights, load_start
+from tests.commands import Commands
 from tests.model.test_weights import CONFIGS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -60,7 +60,7 @@ def test_refused(damage: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["evilx", "wav2vec2"])
-def test_remote_code(kind: str, tmp_path: Path) -> None:
+def test_remote_code(kind: str, command: Commands, tmp_path: Path) -> None:
     """A Python file in a model's folder is not run, regardless of standard input."""
     folder = tmp_path / "model"
     config: Wav2Vec2Config = CONFIGS["wav2vec2"]()
@@ -82,7 +82,7 @@ def test_remote_code(kind: str, tmp_path: Path) -> None:
         f"options = ModelConfig(checkpoint={str(folder)!r})\ncheck_weights(options)\nload_start(options)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], input="y\n" * 9, text=True, capture_output=True, cwd=REPOSITORY, timeout=300
+        [command.python, "-c", script], input="y\n" * 9, text=True, capture_output=True, cwd=REPOSITORY, timeout=300
     )
     assert not marker.exists()
     assert (done.returncode == 0) == (kind == "wav2vec2"), done.stderr

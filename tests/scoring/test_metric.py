@@ -1,7 +1,6 @@
 import json
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import jiwer
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from khasr.scoring.hypotheses import Hypothesis, score
 from khasr.scoring.metric import ErrorRates
+from tests.commands import Commands
 
 TEXT = st.lists(st.text("កខគ្ា", min_size=1, max_size=4), min_size=1, max_size=6).map(" ".join)
 PAIRS = st.lists(st.tuples(TEXT, TEXT | st.just("")), min_size=1, max_size=5)
@@ -52,9 +52,9 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_two_ranks(tmp_path: Path) -> None:
+def test_two_ranks(command: Commands, tmp_path: Path) -> None:
     ranks = [
-        subprocess.Popen([sys.executable, "-c", RANK, str(rank), f"{tmp_path}/store"], stdout=subprocess.PIPE)
+        subprocess.Popen([command.python, "-c", RANK, str(rank), f"{tmp_path}/store"], stdout=subprocess.PIPE)
         for rank in (0, 1)
     ]
     found = [json.loads(rank.communicate(timeout=120)[0]) for rank in ranks]

@@ -3,7 +3,6 @@
 import errno
 import io
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from khasr.training.checkpoints import WholeFileIO
+from tests.commands import Commands
 
 # The parent imports torch once. Each child writes checkpoints in a loop, each filled with a single number, and is killed
 # at a random moment. A file with two different numbers, or one that does not load, is incomplete.
@@ -53,9 +53,9 @@ print(f"{kills} kills, {midway} while a file was being written, {kills} whole ch
 """
 
 
-def test_kill_while_writing(tmp_path: Path) -> None:
+def test_kill_while_writing(command: Commands, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KILLS, str(tmp_path), "20"],
+        [command.python, "-c", KILLS, str(tmp_path), "20"],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

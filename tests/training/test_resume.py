@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from khasr.run.interrupts import Interrupted
 from khasr.training.callbacks import TrainingMetrics
 from khasr.training.fit import fit
 from khasr.training.module import CtcModule
+from tests.commands import Commands
 from tests.conftest import SMALL
 from tests.small_runs import RANDOM, Small, read_results, read_rows, resumed, same, stop_after, tensors
 
@@ -179,12 +179,12 @@ def test_resume_without_checkpoint(small: Small, tmp_path: Path) -> None:
         fit(resumed(small, tmp_path), RunFolder(tmp_path))
 
 
-def test_kills_at_random_moments() -> None:
+def test_kills_at_random_moments(command: Commands) -> None:
     """Killed at random moments with an average of weights and a frozen encoder, runs equal an uninterrupted one."""
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "experiments/resume/kills.py", "3"]
+    words = [command.python, "experiments/resume/kills.py", "3"]
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 kills" in done.stdout
     assert "all equal" in done.stdout

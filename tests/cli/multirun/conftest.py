@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.commands import Commands, forked_commands
+from tests.commands import Commands
 
 ROOT = Path(__file__).resolve().parents[3]
 # WER is optimizer.lr; the seed determines how a run ends; each start of a run adds a line to `starts`.
@@ -72,33 +71,22 @@ LAUNCHERS = {
 }
 
 
-@pytest.fixture(scope="session")
-def sweep_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    """Commands of sweeps and searches in one process."""
-    imported = (
-        "khasr.cli.run,khasr.cli.multirun.launcher,khasr.cli.multirun.search,hydra_plugins.hydra_optuna_sweeper._impl"
-    )
-    with forked_commands(tmp_path_factory.mktemp("sweeps"), imported) as commands:
-        yield commands
-
-
 @pytest.fixture
-def start(sweep_command: Commands, tmp_path: Path) -> Any:
+def start(light_command: Commands, tmp_path: Path) -> Any:
     """Starts the stand-in's sweep in the folder `sweep`."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
 
-    def run(*words: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run(*words: str, code: int = 0, whole: bool = False, **environment: str) -> "subprocess.CompletedProcess[str]":
         words = ("-m", *QUICK, "hydra.sweep.dir=sweep", *words)
-        if any(word.startswith("hydra/launcher=") for word in words):
-            # Launchers start processes, from a whole interpreter as for a user.
+        if whole:  # interpreters, as for a user
             done = subprocess.run(
                 [sys.executable, str(script), *words],
-                cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True, text=True,
-                timeout=120, check=False,
+                cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+                check=False,
             )  # fmt: skip
         else:
-            done = sweep_command("stand_in", *words, cwd=tmp_path, **environment)
+            done = light_command("stand_in", *words, cwd=tmp_path, **environment)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 

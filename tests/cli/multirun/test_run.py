@@ -4,7 +4,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from khasr.config import Config, to_plain
 from khasr.run.interrupts import Interrupted
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
 from tests.cli.multirun.conftest import ROOT, STAND_IN
+from tests.commands import Commands
 
 
 def test_budget_signal() -> None:
@@ -78,11 +78,11 @@ def test_not_requeued(
     assert "max_num_timeout" in capsys.readouterr().err
 
 
-def test_budget_of_one_run(tmp_path: Path) -> None:
+def test_budget_of_one_run(light_command: Commands, tmp_path: Path) -> None:
     """sweep.max_hours also applies without -m."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
-    command = [sys.executable, str(script), "model=tiny", "trainer.max_steps=100000", "hydra.run.dir=run",
+    command = [light_command.python, str(script), "model=tiny", "trainer.max_steps=100000", "hydra.run.dir=run",
                "sweep.max_hours=0.0003"]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=120)
     assert done.returncode == 142
@@ -126,11 +126,11 @@ def test_several_devices(start: Any, environment: dict[str, str], words: list[st
     assert printed.count("hydra/launcher=submitit_slurm hydra.launcher.nodes=NODES") == (2 if code else 0)
 
 
-def test_restarted_by_scheduler(tmp_path: Path) -> None:
+def test_restarted_by_scheduler(light_command: Commands, tmp_path: Path) -> None:
     """The same command resumes the run in its folder."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
-    command = [sys.executable, str(script), "model=tiny", "trainer.max_steps=400", "hydra.run.dir=run"]
+    command = [light_command.python, str(script), "model=tiny", "trainer.max_steps=400", "hydra.run.dir=run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment)
     while not (tmp_path / "run" / "starts").is_file():
@@ -146,11 +146,11 @@ def test_restarted_by_scheduler(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "starts").read_text().splitlines() == ["", str(tmp_path / "run")]
 
 
-def test_requeued(tmp_path: Path) -> None:
+def test_requeued(light_command: Commands, tmp_path: Path) -> None:
     """submitit requeues a preempted run, which resumes."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN, encoding="utf-8")
-    command = [sys.executable, str(script), "-m", "model=tiny", "trainer.max_steps=100", "seed=1", "hydra.sweep.dir=sweep",
+    command = [light_command.python, str(script), "-m", "model=tiny", "trainer.max_steps=100", "seed=1", "hydra.sweep.dir=sweep",
                "hydra/launcher=submitit_local"]  # fmt: skip
     process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
     while not list(tmp_path.glob("sweep/*/starts")):
