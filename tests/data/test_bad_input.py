@@ -18,6 +18,7 @@ from khasr.cli.errors import FAILED, report_error
 from khasr.config import DataConfig, FolderConfig, OpenslrKmConfig
 from khasr.data.corpora import read_corpus
 from khasr.data.datamodule import CorpusDataModule
+from tests.commands import Commands
 from tests.conftest import tones
 
 GOOD = 8
@@ -200,23 +201,24 @@ print(len(reads), len(audio), len(faults))
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def start(*words: object) -> "subprocess.Popen[str]":
-    # A new process: a fork of one that has used threads may hang.
+def start(command: Commands, *words: object) -> "subprocess.Popen[str]":
+    # Not a fork of this process: it may have used threads, and would hang.
     return subprocess.Popen(
-        [sys.executable, "-c", PREPARE, *map(str, words)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [command.python, "-c", PREPARE, *map(str, words)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
 
 
-def test_two_processes(tmp_path: Path) -> None:
+def test_two_processes(command: Commands, tmp_path: Path) -> None:
     root = scene(tmp_path / "c")
-    counts = sorted(p.communicate(timeout=120)[0].split() for p in [start(root, tmp_path / "cache") for _ in range(2)])
+    processes = [start(command, root, tmp_path / "cache") for _ in range(2)]
+    counts = sorted(process.communicate(timeout=120)[0].split() for process in processes)
     assert counts == [["0", "8", "0"], ["8", "8", "0"]]
 
 
-def test_killed_process(tmp_path: Path) -> None:
+def test_killed_process(command: Commands, tmp_path: Path) -> None:
     root, cache = scene(tmp_path / "c"), tmp_path / "cache"
-    killed = start(root, cache, "die")
+    killed = start(command, root, cache, "die")
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert list(cache.glob("*.partial-*"))

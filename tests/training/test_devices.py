@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from khasr.model.weights import load_start
 from khasr.run.folder import RunFolder
 from khasr.training.devices import build_strategy, check_devices
 from khasr.training.fit import fit
+from tests.commands import Commands
 from tests.conftest import SMALL
 from tests.small_runs import read_results, read_rows
 
@@ -26,18 +25,13 @@ DRAWN = [
 ]  # fmt: skip
 
 
-def test_two_processes_equal_accumulation(small: Small, corpus: Path, cache: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_accumulation(small: Small, corpus: Path, command: Commands, tmp_path: Path) -> None:
+    """A fork and an interpreter, whose sets have different orders, equal one process."""
     fit(small(*CPU, *DRAWN, "trainer.accumulate_grad_batches=2"), RunFolder(tmp_path / "one"))
     words = [*SMALL, *CPU, *DRAWN, f"data.root='{corpus}'", "trainer=ddp", "trainer.devices=2"]
     words.append(f"hydra.run.dir='{tmp_path}/two'")
-    done = subprocess.run(
-        [sys.executable, "-m", "khasr.train", *words],
-        cwd=Path(__file__).resolve().parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "KHASR_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    root = Path(__file__).resolve().parents[2]
+    done = command("khasr.train", *words, cwd=root, python=sys.executable, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("vocabulary:") == 1, "only the first process prints"
     one, two = read_rows(tmp_path / "one"), read_rows(tmp_path / "two")
