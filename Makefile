@@ -8,9 +8,10 @@ INSTALLED := .venv/installed
 train: $(INSTALLED)
 	$(BIN)/python -m khasr.train experiment=quickstart
 
-# Two processes with one thread each: threads that wait for one another on busy cores are many times slower.
+# Two processes with one thread each: threads that wait for one another on busy cores are many times slower. Each begins
+# with a half of the files (worksteal), so that the tests of a file share its fixtures.
 test: $(INSTALLED) $(BIN)/lmplz
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 gpu-check: $(INSTALLED)
 	$(BIN)/python experiments/gpu_check/check.py
