@@ -12,6 +12,7 @@ from khasr.optim.schedules import in_steps
 from khasr.run.outcome import Pruned
 from khasr.training.checkpoints import Checkpoints
 from khasr.training.module import CtcModule
+from khasr.training.ranks import any_rank
 
 if TYPE_CHECKING:
     import optuna
@@ -76,6 +77,7 @@ class Pruning(Checkpoint):
         """Reads the trial and its earlier reports."""
         import optuna
 
+        assert self._options.storage is not None
         study = optuna.load_study(
             study_name=self._options.study, storage=self._options.storage, pruner=build_pruner(self._options),
             sampler=optuna.samplers.RandomSampler(),
@@ -89,8 +91,7 @@ class Pruning(Checkpoint):
         """Reports the validation, and stops the run on all ranks if the pruner gives it up."""
         assert isinstance(pl_module, CtcModule)
         step = trainer.global_step
-        stop = trainer.is_global_zero and self.report(step, pl_module.validation["wer"])
-        if not trainer.strategy.reduce_boolean_decision(stop, all=False):
+        if not any_rank(trainer.is_global_zero and self.report(step, pl_module.validation["wer"])):
             return
         best, best_step = self._checkpoints.best, self._checkpoints.best_step
         assert best is not None

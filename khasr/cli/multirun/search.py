@@ -92,7 +92,7 @@ class Search(Sweeper):
             for words, trial in zip(jobs, trials, strict=True):
                 storage, name = quote(str(self._space.storage)), quote(study.study_name)
                 words += [f"sweep.trial={trial.number}", f"sweep.study={name}", f"sweep.storage={storage}"]
-        launch: Launch = self._space.launcher.outcomes  # type: ignore[attr-defined]
+        launch: Launch = self._space.launcher.outcomes
         outcomes = launch(jobs, self._space.job_idx)
         self._space.job_idx += len(jobs)
         for trial, outcome in zip(trials, outcomes, strict=True):
@@ -117,7 +117,7 @@ class Search(Sweeper):
         """The folder of a trial's run, which need not exist, and its overrides."""
         # Hydra stores the fixed overrides in the attributes of a trial.
         overrides = [f"{key}={value}" for key, value in (trial.params | trial.user_attrs).items()]
-        return self._sweep.folder / self._space.launcher.name(overrides), overrides  # type: ignore[attr-defined]
+        return self._sweep.folder / self._space.launcher.name(overrides), overrides
 
     def _began(self, trial: "optuna.trial.FrozenTrial") -> bool:
         """Whether the options of a trial could be composed: its run has a folder."""
