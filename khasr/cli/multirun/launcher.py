@@ -176,7 +176,7 @@ class SweepPlugins(Plugins):
         assert isinstance(sweeper, Sweeper)
         sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if searched:
-            return Search(sweeper.sweeper, self.sweep, pruned)
+            return Search(sweeper.sweeper, self.sweep, pruned)  # type: ignore[attr-defined]
         # Composing every run before the first starts would take as long as a short run; the launcher composes each.
         sweeper.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
         return sweeper
