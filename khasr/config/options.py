@@ -40,8 +40,8 @@ class DecoderConfig:
     """Bonus for each word (for each symbol, if the n-gram counts characters or clusters)."""
     unk_score_offset: float = limited(-10.0)
     """Added to log10 P of a word that the language model does not know: such a word costs alpha * ln(10) times this, in
-    natural logarithms (pyctcdecode's definition)."""
-    spelling: float = limited(0.5, 0)
+    natural logarithms (pyctcdecode's definition). Not used with a spelling model."""
+    spelling: float = limited(0.8, 0)
     """Weight of the spelling model, an n-gram of characters, if decoder.lm has one. 0: words only, as pyctcdecode."""
     unigrams: bool = True
     """Penalise only partial words that begin no word of the language model; if false, all partial words."""

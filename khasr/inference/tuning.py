@@ -61,9 +61,9 @@ class Range:
 # change with alpha; DecoderConfig has pyctcdecode's unk_score_offset, which is multiplied by alpha and ln 10.
 RANGES = {
     "alpha": Range(0.05, 1.5, least=0.01),
-    "beta": Range(-2.0, 6.0),
+    "beta": Range(-2.0, 7.0),
     "unknown": Range(-30.0, 0.0, most=5.0),
-    "spelling": Range(0.0, 1.5, least=0.0),
+    "spelling": Range(0.2, 1.8, least=0.0),
 }
 _TOKEN_MIN_LOGP, _BEAM_PRUNE_LOGP = (-5.0, -7.0), (-10.0, -14.0)
 
@@ -199,7 +199,9 @@ def decoder_of(options: DecoderConfig, weights: Mapping[str, float]) -> DecoderC
         options,
         alpha=alpha,
         beta=round(weights["beta"], 3),
-        unk_score_offset=round(weights["unknown"] / (alpha * LN10), 3),
+        unk_score_offset=round(weights["unknown"] / (alpha * LN10), 3)
+        if "unknown" in weights
+        else options.unk_score_offset,
         spelling=round(weights.get("spelling", options.spelling), 3),
         token_min_logp=weights["token_min_logp"],
         beam_prune_logp=weights["beam_prune_logp"],
@@ -230,7 +232,8 @@ def tune(
     rows: list[dict[str, Any]] = []
     decoders: list[DecoderConfig] = []
     search = BeamSearch(options, vocabulary)
-    ranges = {name: range_ for name, range_ in RANGES.items() if name != "spelling" or search.spells}
+    # The spelling model replaces the flat score of unknown words.
+    ranges = {name: range_ for name, range_ in RANGES.items() if name != ("unknown" if search.spells else "spelling")}
 
     def edits_of(indices: Sequence[int] | NDArray[np.int64]) -> list[int]:
         return _edits([references[i] for i in indices], search.texts([log_probs[i] for i in indices]))

@@ -21,9 +21,9 @@ _ALIKE = str.maketrans(
 )
 
 # A sentence is in a line if this share of its distinct runs of 8 characters is; all of them if it has fewer than 12,
-# and only as a whole line if it has fewer than 4. Chosen on OpenSLR 42 (experiments/decoding): a share of 0.6 also
+# and only as a whole line if it has fewer than 8. Chosen on OpenSLR 42 (experiments/decoding): a share of 0.6 also
 # removes sentences that have only a phrase in common.
-_RUN, _SHARE, _MANY_RUNS, _FEWEST_RUNS = 8, 0.8, 12, 4
+_RUN, _SHARE, _MANY_RUNS, _FEWEST_RUNS = 8, 0.8, 12, 8
 
 
 def fold(text: str) -> str:
@@ -53,7 +53,7 @@ class HeldOut:
     def parts_in(self, line: str) -> set[str]:
         """The parts of which the line has a sentence, or of which it is a long piece of a sentence.
 
-        Short sentences, with fewer than 11 characters when folded, are only found as whole lines.
+        Short sentences, with fewer than 15 characters when folded, are found as whole lines only.
         """
         folded = fold(line)
         found = set(self._whole.get(folded, ()))

@@ -291,7 +291,6 @@ def search(
             if spelt:
                 unknown = parts[candidates[i].part].unknown > 0
                 found += weights[4 if unknown else 3] * candidates[i].spelt
-                found += weights[0] * penalty * LN10 if unknown else 0.0
             else:
                 found += penalty * parts[candidates[i].part].unknown
             candidates[i].score = candidates[i].ctc + found
@@ -339,7 +338,8 @@ def finish(
     for i in range(count):
         score, state = texts[candidates[i].text].score, texts[candidates[i].text].state
         if len(spelling):
-            score += weights[3] * spell_letter(texts[candidates[i].text].context, LAST, spelling, contexts)[0]
+            logp, _ = spell_letter(np.int64(texts[candidates[i].text].context), LAST, spelling, contexts)
+            score += weights[3 if len(words) else 4] * logp
         if len(words) == 0:
             candidates[i].score = candidates[i].ctc + score
             continue

@@ -95,7 +95,8 @@ def extend_text(
         state = words[found].state
     elif weights[3] + weights[4] > 0:
         score = weights[1]
-    score += weights[4 if parts[part].penalty else 3] * spelt
+    known = len(words) > 0 and parts[part].penalty == 0
+    score += weights[3 if known else 4] * spelt
     new = at[TEXTS]
     at[TEXTS] = new + 1
     slots[place].key = key
