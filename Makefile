@@ -14,7 +14,11 @@ test: $(INSTALLED) $(BIN)/lmplz
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 gpu-check: $(INSTALLED)
-	$(BIN)/python experiments/gpu_check/check.py
+	$(BIN)/python -m experiments.gpu_check.check
+
+# On a Slurm of its own; needs root and: apt-get install --no-install-recommends slurm-wlm munge
+slurm-check: $(INSTALLED)
+	$(BIN)/python experiments/slurm/check.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

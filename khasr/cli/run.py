@@ -35,6 +35,9 @@ from khasr.run.outcome import Outcome, is_unfinished
 STOPPED = 130
 
 
+# The value of HYDRA_FULL_ERROR that the user set, in the environment of further processes.
+_TRACEBACKS = "KHASR_TRACEBACKS"
+
 @dataclasses.dataclass(frozen=True)
 class Root:
     """How a command's options are composed.
@@ -80,7 +83,7 @@ def run(
     tolerate_terminal()
     if {"-h", "--help"} & set(arguments):
         sys.exit(print_help(command, [a for a in arguments if not a.startswith("-")], root.name))
-    show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    show_tracebacks = _tracebacks_wanted()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; errors are reported here
     register_schemas()
     codes: list[int] = []
@@ -134,7 +137,7 @@ def run(
 
 
 def _tracebacks_wanted() -> bool:
-    """Whether the user set HYDRA_FULL_ERROR=1; it is also set for Hydra, and reaches the processes that Lightning starts."""
+    """Whether the user set HYDRA_FULL_ERROR=1; `run` sets it too, which the processes of Lightning inherit."""
     if "LOCAL_RANK" not in os.environ or _TRACEBACKS not in os.environ:
         os.environ[_TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "")
     return os.environ[_TRACEBACKS] == "1"

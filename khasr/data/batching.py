@@ -242,13 +242,13 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
 class TrainingLoader(DataLoader[Any]):
     """A loader with its position in the run, which Lightning saves in checkpoints and restores."""
 
-    def __init__(self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int) -> None:
+    def __init__(self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int, on_gpu: bool = False) -> None:
         super().__init__(
             dataset,
             batch_sampler=order,
             collate_fn=collate,
             num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=on_gpu,
         )
         self.order = order
         self.batches_seen = 0

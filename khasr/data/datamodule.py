@@ -237,7 +237,8 @@ class CorpusDataModule(pl.LightningDataModule):
         if self._steps is not None:
             order.set_steps(self._steps)
         dataset = PartDataset(self.parts["train"], self.vocabulary, self._options, self._seed)
-        return TrainingLoader(dataset, order, self._options.num_workers)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return TrainingLoader(dataset, order, self._options.num_workers, on_gpu)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The val part, longest first."""

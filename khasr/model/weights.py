@@ -71,7 +71,7 @@ def load_start(options: ModelConfig, resumed: Path | None = None) -> Start:
         # Regardless of model.init, which model=tiny sets to random.
         return _of_checkpoint(checkpoint, options)
     if options.init == "random":
-        encoder = Wav2Vec2Model(_encoder_config(options))
+        encoder = Wav2Vec2Model(encoder_config(options))
         return Start(encoder, None, {}, f"{options.name}: random weights")
     encoder, vocabulary, head_weights, note = load_pretrained(options, _regularisation(options))
     return Start(encoder, vocabulary, head_weights, f"{options.name}: {note}")
@@ -181,7 +181,8 @@ def _of_checkpoint(path: Path, options: ModelConfig) -> Start:
     return Start(encoder, vocabulary, head, f"{options.name}: weights of the run {path}")
 
 
-def _encoder_config(options: ModelConfig) -> Wav2Vec2Config:
+def encoder_config(options: ModelConfig) -> Wav2Vec2Config:
+    """transformers' configuration of an encoder of the shape model.architecture."""
     architecture = options.architecture
     return Wav2Vec2Config(
         hidden_size=architecture.hidden_size,

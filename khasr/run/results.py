@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from khasr import __version__
-from khasr.config import Config
+from khasr.config import Config, TrainerConfig
 
 RESULTS_SCHEMA = 1
 
@@ -29,7 +29,7 @@ def new_results(config: Config) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {"khasr": __version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES},
-        "device": device_name(),
+        "device": device_name(uses_gpu(config.trainer)),
         "model": config.model.name,
         "data": config.data.name,
         "seed": config.seed,
@@ -40,9 +40,14 @@ def new_results(config: Config) -> dict[str, Any]:
     }
 
 
-def device_name() -> str:
-    """The name of the GPU; without one, the name of the CPU and the number of torch's threads."""
-    if torch.cuda.is_available():
+def uses_gpu(options: TrainerConfig) -> bool:
+    """Whether a run with these options trains on a GPU of this machine."""
+    return options.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def device_name(gpu: bool) -> str:
+    """The name of the GPU if it is used; else the name of the CPU and the number of torch's threads."""
+    if gpu:
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -52,9 +57,9 @@ def device_name() -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def peak_memory_gib() -> float:
-    """Peak memory of this process in GiB: allocated on the GPU if there is one, else resident."""
-    if torch.cuda.is_available():
+def peak_memory_gib(gpu: bool) -> float:
+    """Peak memory of this process in GiB: allocated on the GPU if it is used, else resident."""
+    if gpu:
         return torch.cuda.max_memory_allocated() / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)  # kilobytes on Linux, bytes on macOS

@@ -1,5 +1,6 @@
 """A training run, from typed options to results.json."""
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -61,7 +62,9 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
             use.
     """
     if not is_first_process():
-        with StopSignals() as stop:
+        # The first process reports these. Lightning kills it within seconds of another one that fails, perhaps while it
+        # writes results.json.
+        with StopSignals() as stop, contextlib.suppress(Interrupted, Diverged):
             _train_and_score(config, folder, stop, {}, [])
         return {}
     with lock_run(folder):

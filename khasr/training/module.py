@@ -99,13 +99,16 @@ class CtcModule(pl.LightningModule):
         loss = ctc_losses(log_probs, frame_lengths, batch.targets, batch.target_lengths).mean()
         self.last_loss = loss.detach()
         self.window.add_batch(self.last_loss, count_blanks(log_probs.detach(), frame_lengths))
+        self._count(batch, frame_lengths)
+        return loss * self._loss_scale
+
+    def _count(self, batch: Batch, frame_lengths: Tensor) -> None:
         self.window.add_counts(
             batches=1,
             frames=int(frame_lengths.sum()),
             audio_seconds=batch.audio_seconds,
             padded_seconds=batch.waveforms.numel() / SAMPLE_RATE,
         )
-        return loss * self._loss_scale
 
     def _kept_features(self, batch: Batch) -> Tensor | None:
         if self._feature_cache is None:

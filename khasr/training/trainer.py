@@ -27,6 +27,7 @@ from khasr.training.module import CtcModule
 from khasr.training.progress import Progress
 from khasr.training.pruning import Pruning, grace_percent
 from khasr.training.strategy import build_strategy
+from khasr.training.shared_folder import SharedFolder
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def build_training(
     checkpoints = Checkpoints(
         folder, stop, options.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
     )
-    callbacks: list[pl.Callback] = [instruments, metrics, checkpoints]
+    shared_folder = SharedFolder(folder, config.resume is not None)
+    callbacks: list[pl.Callback] = [instruments, metrics, shared_folder, checkpoints]
     if config.sweep.trial is not None:
         grace = grace_percent(config, length.total_steps)
         callbacks.append(Pruning(config.sweep, checkpoints, length.total_steps, grace))
@@ -128,7 +130,7 @@ def describe_training(training: Training, module: CtcModule, length: Length, hou
         "seconds": metrics.train_seconds,
         "audio_seconds": metrics.audio_seconds,
         "audio_seconds_per_second": metrics.audio_seconds / max(metrics.train_seconds, 1e-9),
-        "peak_memory_gib": peak_memory_gib(),
+        "peak_memory_gib": peak_memory_gib(trainer.strategy.root_device.type == "cuda"),
     } | training.instruments.totals()
 
 

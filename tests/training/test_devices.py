@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning.strategies import FSDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
+from torch.distributed.fsdp import MixedPrecision
 
 from khasr.config import Config
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import load_start
 from khasr.run.folder import RunFolder
-from khasr.training.devices import build_strategy, check_devices
+from khasr.training.combinations import check_combinations
+from khasr.training.devices import check_devices
 from khasr.training.fit import fit
+from khasr.training.strategy import build_strategy
 from tests.commands import Commands
 from tests.conftest import SMALL
 from tests.small_runs import read_results, read_rows
@@ -50,6 +53,23 @@ def test_layerdrop_with_checkpointing(small: Small) -> None:
         check_devices(small(*CPU, *asked, change))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optimizer.ema_decay=0.9", "optimizer.ema_decay=0.9.*the average is of whole weights"),
+        ("finetune=lora", "finetune=lora.*adapters are merged into whole weights"),
+        ("optimizer=adamw_8bit", "optimizer=adamw_8bit.*8-bit states cannot be collected"),
+        ("optimizer=adafactor", "optimizer=adafactor.*a shard has no rows and columns"),
+        ("finetune.freeze_encoder_steps=0.5", "finetune.freeze_encoder_steps=0.5.*cannot be frozen or released"),
+        ("model.layerdrop=0.1", "model.layerdrop=0.1.*transformers would drop none, silently"),
+    ],
+)
+def test_refused_with_fsdp(small: Small, change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"trainer.strategy=fsdp with {message}.*trainer=ddp works with it"):
+        check_combinations(small("trainer=fsdp", change), 2)
+    check_combinations(small("trainer=fsdp"), 2)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -71,13 +91,17 @@ def test_fsdp_strategy(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = build_strategy(config.trainer, model, False)
     assert isinstance(strategy, FSDPStrategy)
     assert strategy._state_dict_type == "full"
+    assert strategy.kwargs["use_orig_params"]
+    assert strategy.mixed_precision == MixedPrecision(torch.float32, torch.float32, torch.float32)
     assert strategy.kwargs["auto_wrap_policy"]._module_classes == {type(model.encoder.encoder.layers[0])}
 
 
 def test_ddp_strategy(small: Small) -> None:
     config = small("trainer=ddp", "trainer.devices=2")
     model = CtcModel(load_start(config.model).encoder, 5, config.model)
-    assert build_strategy(config.trainer, model, True) == "ddp_find_unused_parameters_true"
-    assert build_strategy(config.trainer, model, False) == "ddp"
+    for unused in (True, False):
+        strategy = build_strategy(config.trainer, model, unused)
+        assert isinstance(strategy, DDPStrategy)
+        assert strategy._ddp_kwargs == {"find_unused_parameters": unused, "gradient_as_bucket_view": True}
     config.trainer.devices, config.trainer.strategy = 1, "auto"
     assert build_strategy(config.trainer, model, False) == "auto"
