@@ -30,7 +30,10 @@ class Commands:
         self._folder = folder
         self._address = str(folder / "socket")
         (folder / "bin").mkdir()
+        for program in Path(sys.executable).parent.iterdir():
+            (folder / "bin" / program.name).symlink_to(program)  # khasr looks for lmplz beside the interpreter
         path = folder / "bin" / "python"
+        path.unlink(missing_ok=True)
         path.write_text(_PYTHON.format(python=sys.executable, client=_HERE / "fork_client.py", socket=self._address))
         path.chmod(0o755)
         self.python = str(path)

@@ -22,6 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from khasr.cli.multirun.wandb_file import read_sweep
 from khasr.config import check_ranges
 from khasr.study.wandb_files import read_offline
+from tests.commands import Commands
 from tests.conftest import SMALL, write_corpus
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -149,10 +150,9 @@ def test_intervals(tmp_path: Path) -> None:
         assert f"x={expected}" in read_sweep(file, [])
 
 
-def test_command() -> None:
+def test_command(light_command: Commands) -> None:
     def door(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "khasr.sweep", *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        return light_command("khasr.sweep", *words, cwd=ROOT)
 
     done = door("--dry-run", "sweeps/h6_precision.yaml", "seed=1,2")
     assert (done.returncode, done.stderr) == (0, "")
@@ -223,7 +223,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server.shutdown()
 
 
-def test_wandb_agent(server: Any, tmp_path: Path) -> None:
+def test_wandb_agent(server: Any, command: Commands, tmp_path: Path) -> None:
+    """wandb's agent starts the trials of a sweep file; they are forks."""
     corpus = write_corpus(tmp_path / "my (own) corpus", count=20)
     small = dict(word.split("=", 1) for word in SMALL) | {"trainer.max_steps": 2, "trainer.val_every_steps": 1}
     tried = [
@@ -236,7 +237,7 @@ def test_wandb_agent(server: Any, tmp_path: Path) -> None:
     server.sweep["command"].insert(1, "WANDB_MODE=offline")  # of the trials: the agent itself asks the server
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {
         "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": "0" * 40, "PYTHONPATH": str(ROOT),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
+        "PATH": f"{Path(command.python).parent}:{os.environ['PATH']}", "HOME": str(tmp_path),
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "agent", "--count", "2", "me/khasr/s"],
