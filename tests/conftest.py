@@ -1,7 +1,5 @@
 """A corpus, a model and a run, all small, made for the tests: no network, no GPU."""
 
-import copy
-import functools
 import gc
 import os
 import sys
@@ -111,11 +109,10 @@ SMALL = [
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., object]:
-    """Typed options from overrides, as the command line would give them. Composed once: many tests want the same."""
-    from khasr.config import compose
+    """Typed options from overrides, as the command line would give them."""
+    from tests.composed import composed
 
-    once = functools.cache(compose)
-    return lambda *overrides: copy.deepcopy(once(*overrides))
+    return composed
 
 
 @pytest.fixture
