@@ -101,11 +101,21 @@ def from_plain(plain: dict[str, Any], root: type = Config) -> DictConfig:
     Raises:
         omegaconf.errors.OmegaConfBaseException: a key or value that the schema does not have.
     """
-    typed = OmegaConf.structured(root)
+    choices = set()
     for group in SCHEMAS.keys() & {option.name for option in dataclasses.fields(root)}:
         section = plain.get(group)
         name = section.get("name") if isinstance(section, dict) else None
         schema = SCHEMAS[group].get(name) if isinstance(name, str) else None
         if schema is not None:
-            typed[group] = OmegaConf.structured(schema)
+            choices.add((group, schema))
+    typed = _typed(root, frozenset(choices))
     return cast(DictConfig, OmegaConf.merge(typed, OmegaConf.create(escape_interpolations(plain))))
+
+
+@functools.cache
+def _typed(root: type, choices: frozenset[tuple[str, type]]) -> DictConfig:
+    """The default options of a command with the schemas of some choices, which take longest to make. Never changed."""
+    typed: DictConfig = OmegaConf.structured(root)
+    for group, schema in choices:
+        typed[group] = OmegaConf.structured(schema)
+    return typed
