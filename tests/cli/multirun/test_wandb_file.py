@@ -157,8 +157,8 @@ def test_command(light_command: Commands) -> None:
     done = door("--dry-run", "sweeps/h6_precision.yaml", "seed=1,2")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "python -m khasr.train -m experiment=h6_precision precision=fp16,bf16,fp32 model=xlsr_300m,xlsr_1b "
-        "hydra.sweep.dir=runs/h6_precision seed=1,2\n"
+        "python -m khasr.train -m experiment=h6_precision precision=bf16,fp32 trainer.max_steps=5475 "
+        "model=xlsr_300m,xlsr_1b hydra.sweep.dir=runs/h6_precision seed=1,2\n"
     )
     done = door("sweeps/why_1b.yaml", "--trials", "40", "data.root=x", "--dry-run")
     assert "hydra.sweeper.n_trials=40 hydra.sweep.dir=runs/why_1b data.root=x" in done.stdout, done.stderr
