@@ -128,7 +128,9 @@ class Search(Sweeper):
         import optuna
 
         trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-        scored = [trial for trial in trials if trial.value != float("inf")]
+        # By the outcomes of the runs: earlier versions gave a diverged trial the value 1.
+        completed = {name for name, outcome in self._sweep.outcomes.items() if outcome.status == "completed"}
+        scored = [trial for trial in trials if self._folder(trial)[0].name in completed]
         if not scored:
             print(f"No trial of the search in {self._sweep.folder} has a WER: all failed or diverged.", file=sys.stderr)
             return
