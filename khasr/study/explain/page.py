@@ -43,7 +43,7 @@ def write_report(plan: Plan, answer: Answer, outcomes: Outcomes, folder: Path) -
     style = (_STUDY / "page.css").read_text(encoding="utf-8")
     script = (_STUDY / "page.js").read_text(encoding="utf-8")
     page = environment.get_template("page.html.j2").render(
-        title="Why is B worse than A?" if answer.gap.value > 0 else "Why is B better than A?",
+        title=_title(answer),
         about=_scope(plan, answer),
         words=[sentence(plan, answer), *dependences(answer)],
         picture=picture,
@@ -60,10 +60,20 @@ def write_report(plan: Plan, answer: Answer, outcomes: Outcomes, folder: Path) -
     return [folder / "index.html", *written, folder / "answer.json"]
 
 
+def _title(answer: Answer) -> str:
+    if answer.gap.low > 0:
+        return "Why is B worse than A?"
+    return "Why is B better than A?" if answer.gap.high < 0 else "Is B worse than A?"
+
+
 def _scope(plan: Plan, answer: Answer) -> str:
     speakers = f" by {answer.speakers} speakers" if answer.speakers else ""
     utterances = f"{answer.utterances} utterances of val{speakers}, " if answer.utterances else ""
-    return f"{utterances}{len(answer.seeds)} seeds, {len(plan.factors)} factors. A: {plan.a}. B: {plan.b}."
+    a, b = plan.a.split(), plan.b.split()
+    common = [option for option in a if option in b]
+    both = f" Both: {' '.join(common)}." if common else ""
+    only = [" ".join(option for option in each if option not in common) for each in (a, b)]
+    return f"{utterances}{len(answer.seeds)} seeds, {len(plan.factors)} factors.{both} A: {only[0]}. B: {only[1]}."
 
 
 def _hash(text: str) -> str:

@@ -90,10 +90,15 @@ def test_effect_that_depends_on_the_others(plan: Plan) -> None:
     assert any("The effect of lr depends on the other factors: +" in line for line in lines)
 
 
-def test_not_reproduced(plan: Plan) -> None:
-    words = sentence(plan, analyse(plan, planted(plan, np.full(8, 0.3))))
+def test_not_reproduced(plan: Plan, tmp_path: Path) -> None:
+    """Neither the sentence nor the title claims a difference."""
+    outcomes = planted(plan, np.full(8, 0.3))
+    answer = analyse(plan, outcomes)
+    words = sentence(plan, answer)
     assert words.startswith("Not reproduced")
     assert "would have been detected" in words
+    write_report(plan, answer, outcomes, tmp_path)
+    assert "<h1>Is B worse than A?</h1>" in (tmp_path / "index.html").read_text()
 
 
 def test_failures(plan: Plan) -> None:
@@ -359,6 +364,8 @@ def test_report(plan: Plan, tmp_path: Path) -> None:
     assert [p.name for p in paths] == ["index.html", "waterfall.png", "answer.json"]
     page = (tmp_path / "index.html").read_text()
     assert sentence(plan, answer).split(",")[0] in page
+    assert "<h1>Why is B worse than A?</h1>" in page
+    assert page.count(plan.a.split()[0]) == 1, "what both have is written once"
     assert "http://" not in page
     assert "https://" not in page
     plain = json.loads((tmp_path / "answer.json").read_text(), parse_constant=lambda c: pytest.fail(c))
