@@ -190,7 +190,7 @@ def search(
         prefixes, whole: sorted keys of the prefixes of the unigram list's words, and of the words.
         listed, closed: whether there is a list, and whether it has all words of the language model.
         weights: alpha, beta, unk_score_offset, and those of the spelling of known and of unknown words.
-        spelling, contexts: the spelling model; of length 0 without one.
+        spelling, contexts: the spelling model; None without one, for which numba compiles a separate function.
         history: the number of last words that distinguish beams with prune_history.
         words: the language model's answers so far; of length 0 without a model.
 
@@ -199,7 +199,6 @@ def search(
     """
     symbols = np.empty(rows.shape[1], np.int32)
     penalty = weights[2] if len(words) else 0.0
-    spelt = len(spelling) > 0
     all_blank = False  # each beam's last symbol is the blank
     for frame in range(at[FRAME], len(rows)):
         at[FRAME] = frame
@@ -258,12 +257,13 @@ def search(
                             0, symbol, points, ends, prefixes, whole, listed, closed, at, parts, part_slots
                         )
                 to = _candidate(text, part, beam.ctc + logp, count, at[STAMP], candidates, slots)
-                if to == count:
-                    count += 1
-                    candidates[to].spelt = beam.spelt if part else 0.0
-                    candidates[to].context = beam.context
-                    if spelt and kind == LETTER and not again:
-                        _spell(to, beam, symbol, points, ends, texts, spelling, contexts, candidates)
+                if spelling is not None:  # noqa: SIM102 (numba leaves out the branch of this condition only)
+                    if to == count:
+                        candidates[to].spelt = beam.spelt if part else 0.0
+                        candidates[to].context = beam.context
+                        if kind == LETTER and not again:
+                            _spell(to, beam, symbol, points, ends, texts, spelling, contexts, candidates)
+                count += to == count
                 # Where beams become equal pyctcdecode keeps the frames of the last one, which has the lowest score.
                 if beam.score > candidates[to].source:
                     continue
@@ -288,7 +288,7 @@ def search(
             return MISSES
         for i in range(count):
             found = texts[candidates[i].text].score
-            if spelt:
+            if spelling is not None:
                 unknown = parts[candidates[i].part].unknown > 0
                 found += weights[4 if unknown else 3] * candidates[i].spelt
             else:
@@ -337,13 +337,13 @@ def finish(
                 candidates[to].span = _new_span(beam.begin, beam.end, beam.span, at, spans)
     for i in range(count):
         score, state = texts[candidates[i].text].score, texts[candidates[i].text].state
-        if len(spelling):
+        if spelling is not None:
             logp, _ = spell_letter(np.int64(texts[candidates[i].text].context), LAST, spelling, contexts)
             score += weights[3 if len(words) else 4] * logp
         if len(words) == 0:
             candidates[i].score = candidates[i].ctc + score
             continue
-        if candidates[i].last == 0 and len(spelling) == 0:
+        if candidates[i].last == 0 and spelling is None:
             # After a space pyctcdecode scores an additional, empty word.
             found = find_word(words, state, parts[0].word)
             if found < 0:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.decoding.compiled import kernel, layout, tables
-from khasr.lm.spelling import BEGIN, CONTEXT, Spelling
+from khasr.lm.spelling import BEGIN, Spelling
 
 # The start of a word in labels of a symbol-level language model, as in sentencepiece.
 _WORD_START = "▁"
@@ -29,10 +29,6 @@ _SMALLEST = 1 << 12
 # The weight of the spelling of words that the n-gram of words has, as a share of that of other words. Of 0, 0.5 and 1,
 # 0.5 gave the lowest WER (experiments/decoding).
 _KNOWN = 0.5
-
-
-# The arrays of the spelling model where there is none.
-_NO_SPELLING = (np.zeros(0, layout.WORD_SLOT), np.zeros(0, CONTEXT))
 
 
 _32_BITS = 0xFFFFFFFF
@@ -73,7 +69,7 @@ class CompiledSearch:
             OSError: the file is not a KenLM model.
             ValueError: a weight is not finite.
         """
-        self._spelling = _NO_SPELLING
+        self._spelling = None
         if spelling is not None:
             self._spelling = (tables.letter_slots(spelling.letters), spelling.contexts)
         self.reset_params(
@@ -104,7 +100,7 @@ class CompiledSearch:
         for name, weight in weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"{name}={weight}: expected a finite number.")
-        self._spells = spelling_weight > 0 and len(self._spelling[0]) > 0
+        self._spells = spelling_weight > 0 and self._spelling is not None
         offset, known = 0.0 if self._spells else unk_score_offset, _KNOWN * spelling_weight
         self._weights = tuple(map(float, (alpha, beta, offset, known, spelling_weight)))
 
@@ -155,7 +151,7 @@ class CompiledSearch:
         except Empty:
             work = _Workspace(self._model)
         work.begin(beam_width)
-        spelling = self._spelling if self._spells else _NO_SPELLING
+        spelling = (self._spelling if self._spells else None) or (None, None)
         while status := kernel.search(
             rows, self._kinds, self._points, self._ends, self._prefixes, self._whole, self._listed, self._closed,
             self._weights, *spelling, self._history, beam_width, beam_prune_logp, token_min_logp, prune_history,
