@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 
 from khasr.cli.multirun.wandb_file import read_sweep
 from khasr.config import CONF_DIR, compose_root, roots
+from tests.composed import composed
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,7 +63,10 @@ def test_command(command: str, line: str, monkeypatch: pytest.MonkeyPatch) -> No
         if "-m" in words:
             overrides = [first_value(word) for word in overrides]
         needed = {"evaluate": ["run=x"], "tune": ["run=x", "lm=x"]}.get(command, [])
-        compose_root(command, [*needed, *overrides] if not any("run=" in word for word in overrides) else overrides)
+        if command == "train":
+            composed(*overrides)
+        else:
+            compose_root(command, [*needed, *overrides] if not any("run=" in word for word in overrides) else overrides)
     elif command == "sweep":
         assert read_sweep(ROOT / words[0], [word for word in words[1:] if "=" in word])[0] == "-m"
     else:
