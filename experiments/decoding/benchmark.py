@@ -25,7 +25,7 @@ log_probs, references = recognised.log_probs[:most], recognised.references[:most
 words = sum(len(r.split()) for r in references)
 found = {}
 for backend in ("compiled", "pyctcdecode"):
-    options = DecoderConfig(name="beam_lm", lm=lm, backend=backend, beam_width=100)
+    options = DecoderConfig(name="beam_lm", lm=lm, backend=backend, beam_width=100, spelling=0.0)
     search = BeamSearch(options, recogniser.vocabulary)
     search.texts(log_probs[:2])
     gc.collect()  # otherwise garbage of the imports is collected in one of the two, which takes 0.1 s
@@ -44,7 +44,7 @@ same = sum(a == b for a, b in zip(found["compiled"][1], found["pyctcdecode"][1],
 print(f"ratio {ratio:.1f}; the same text in {same} of {len(log_probs)}")
 
 # Where the texts differ: which of them has the higher score in pyctcdecode's n-best list?
-reference = BeamSearch(DecoderConfig(name="beam_lm", lm=lm, backend="pyctcdecode"), recogniser.vocabulary)
+reference = BeamSearch(DecoderConfig(name="beam_lm", lm=lm, backend="pyctcdecode", spelling=0.0), recogniser.vocabulary)
 for i, (ours, theirs) in enumerate(zip(found["compiled"][1], found["pyctcdecode"][1], strict=True)):
     if ours != theirs:
         scores = {beam.text: beam.score for beam in reversed(reference.beams(log_probs[i]))}

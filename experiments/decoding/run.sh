@@ -5,8 +5,12 @@ set -euo pipefail
 python=${PYTHON:-python}
 cd "$(dirname "$0")/../.."
 out=$(mktemp -d)
-"$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --out "$out/lm_twin"
-"$python" -m khasr.build_lm --run "$DIGITS" --order 3 --prune 0 --out "$out/lm_digits"
+"$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --spelling 0 --out "$out/lm_twin"
+"$python" -m khasr.build_lm --run "$DIGITS" --order 3 --prune 0 --spelling 0 --out "$out/lm_digits"
+"$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --out "$out/spelling8"
+"$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --spelling 10 --out "$out/spelling10"
+"$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --unit character --order 6 --prune 0 --out "$out/characters6"
+"$python" experiments/decoding/open_vocabulary.py "$TWIN" "$out"/{lm_twin,spelling8,characters6,spelling10} --trials 60
 for name in twin digits; do
     run=$([ $name = twin ] && echo "$TWIN" || echo "$DIGITS")
     "$python" -m khasr.tune "run='$run'" "lm='$out/lm_$name'"

@@ -8,7 +8,6 @@ Decodes val and test with every setting that tuning tried. Test is used only to 
 import json
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from khasr.config import DecoderConfig
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch
 from khasr.inference.recogniser import load_recogniser, recognise_part
+from khasr.inference.tuning import decoder_of
 from khasr.run.folder import RunFolder, read_config
 from khasr.scoring.error_rates import word_edits
 
@@ -34,10 +34,10 @@ assert tuned is not None, "tune the run first: python -m khasr.tune run=RUN lm=L
 lm = tuned.lm
 options = DecoderConfig(name="beam_lm", lm=lm)
 search = BeamSearch(options, recogniser.vocabulary)
-names = ["alpha", "beta", "unk_score_offset", "token_min_logp", "beam_prune_logp"]
+names = [name for name in trials[0] if name not in ("wer", "decoded")]
 rates = []
 for trial in trials:
-    search.weigh(replace(options, **{name: trial[name] for name in names}))
+    search.weigh(decoder_of(options, trial))
     rates.append([
         100 * sum(word_edits(r, t).total for r, t in zip(part.references, search.texts(part.log_probs), strict=True))
         / sum(len(r.split()) for r in part.references)
@@ -48,7 +48,7 @@ settings = np.array([[trial[name] for name in names] for trial in trials])
 scaled = (settings - settings.mean(0)) / settings.std(0)
 # Only trials near the best one, because the others would distort the fit there.
 near = val < val.min() + 6
-kernel = ConstantKernel(10) * RBF([1.0] * 5, (0.3, 30)) + WhiteKernel(0.1, (1e-3, 2))
+kernel = ConstantKernel(10) * RBF([1.0] * len(names), (0.3, 30)) + WhiteKernel(0.1, (1e-3, 2))
 surface = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=0)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # a length scale at its bound: the option has no effect
