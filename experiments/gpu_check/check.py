@@ -1,88 +1,71 @@
-"""Trains 20 steps with each feature that needs a GPU and prints a table: `make gpu-check`.
+"""Checks everything that needs a GPU: `make gpu-check`.
 
-Each is a separate `python -m khasr.train` of the tiny model on synthetic phrases: fp16,
-bf16, bf16_true, the 8-bit optimizer, and, with two GPUs or more, DDP and FSDP.
+    python -m experiments.gpu_check.check [--reduced] [--out DIR]
+
+Each case trains a small model with random weights on synthetic phrases, for five minutes at most. Prints a table and
+writes DIR/gpu_check.json. Without a GPU, or with --reduced, only what a CPU can compute.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-SHORT = [
-    "experiment=quickstart", "data.utterances=120", "trainer.max_steps=20", "trainer.val_every_steps=20",
-    "trainer.log_every_steps=5", "trainer.progress_bar=false", "score_test=false",
-]  # fmt: skip
-ONE = {
-    "fp32": ["precision=fp32"],
-    "fp16": ["precision=fp16"],
-    "bf16": ["precision=bf16"],
-    "bf16_true": ["precision=bf16_true"],
-    "adamw_8bit": ["precision=bf16", "optimizer=adamw_8bit"],
-    "recomputing": ["precision=bf16", "model.gradient_checkpointing=true"],
-}
-SEVERAL = {
-    "ddp": ["precision=bf16", "trainer=ddp"],
-    "fsdp": ["precision=bf16", "trainer=fsdp"],
-}
+from experiments.gpu_check.cases import Check, Found, Machine, all_cases
+from experiments.gpu_check.environment import environment
+from experiments.gpu_check.table import result_table
+
+_LONGEST_SECONDS = 300
 
 
-def run(overrides: list[str], folder: Path) -> dict[str, Any]:
-    """The results of one run; `error` is the last line that a failed run printed."""
-    command = [
-        sys.executable,
-        "-m",
-        "khasr.train",
-        *SHORT,
-        "trainer.accelerator=gpu",
-        *overrides,
-        f"hydra.run.dir='{folder}'",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    results = folder / "results.json"
-    found: dict[str, Any] = (
-        json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"status": "no run"}
-    )
-    if done.returncode:
-        found["error"] = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return found
+def in_a_process(words: list[str], folder: Path) -> tuple[int, str]:
+    """Runs `python -m khasr.train`; returns its exit code and what it printed about an error."""
+    command = [sys.executable, "-m", "khasr.train", *words, f"hydra.run.dir='{folder}'"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        return 124, f"not finished after {_LONGEST_SECONDS} s"
+    return done.returncode, done.stderr.strip()
+
+
+def check(machine: Machine, cases: dict[str, Check], note: Callable[[str], None]) -> Iterator[tuple[str, Found, float]]:
+    """Runs the cases one after the other; yields their names, what was found, and seconds."""
+    for name, case in cases.items():
+        note(name)
+        begun = time.perf_counter()
+        try:
+            found = case(machine)
+        except Exception as error:  # a case that fails does not end the others
+            found = Found(False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        yield name, found, time.perf_counter() - begun
 
 
 def main() -> int:
-    """Prints the table; exits with 1 if there is no GPU or a run failed."""
+    """Prints the table and writes the JSON; returns 1 if a case failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reduced", action="store_true", help="only what a CPU can compute")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu_check"))
+    arguments = parser.parse_args()
     console = Console(highlight=False, markup=False)
-    if not torch.cuda.is_available():
-        console.print("torch finds no GPU; nothing was checked.")
-        return 1
-    gpus = torch.cuda.device_count()
-    table = Table(
-        title=f"20 steps each on {gpus} x {torch.cuda.get_device_name()}", box=box.SIMPLE_HEAD, title_justify="left"
-    )
-    for column in ("what", "status", "steps", "val loss is finite", "s of audio/s", "peak GiB", "message"):
-        table.add_column(column)
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for name, overrides in (ONE | (SEVERAL if gpus > 1 else {})).items():
-            found = run(overrides, Path(folder) / name)
-            train, val = found.get("train") or {}, found.get("val") or {}
-            good = found["status"] == "completed" and train.get("steps") == 20 and val.get("cer", -1) >= 0
-            failed += not good
-            table.add_row(
-                name, found["status"], str(train.get("steps", "")), "yes" if good else "no",
-                f"{train.get('audio_seconds_per_second', 0):.0f}", f"{train.get('peak_memory_gib', 0):.1f}",
-                found.get("error", ""),
-            )  # fmt: skip
-    console.print(table)
-    if gpus == 1:
-        console.print("DDP and FSDP were not run: they need two GPUs.")
-    return 1 if failed else 0
+    gpus = 0 if arguments.reduced else torch.cuda.device_count()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        machine = Machine(gpus, Path(scratch), in_a_process)
+        found = list(check(machine, all_cases(machine), lambda name: console.print(f"{name} ...", soft_wrap=True)))
+    report = {"environment": environment(), "gpus": gpus}
+    report["cases"] = {name: {**vars(result), "seconds": round(seconds, 1)} for name, result, seconds in found}
+    path = arguments.out / "gpu_check.json"
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print(result_table(report))
+    console.print(f"{path}", soft_wrap=True)
+    return 0 if all(result.passed is not False for _, result, _ in found) else 1
 
 
 if __name__ == "__main__":

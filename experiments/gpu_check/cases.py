@@ -1,0 +1,257 @@
+"""The cases of a check: what each trains or computes, and when it is good."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.gpu_check.parity import one_step
+from khasr.config import ModelConfig, compose
+from khasr.model.ctc import CtcModel
+from khasr.model.finetune import apply_finetune
+from khasr.model.footprint import count_step, step_footprint
+from khasr.model.weights import load_start
+from khasr.run.folder import RunFolder
+from khasr.training.plan import memory_by_use
+
+# Synthetic phrases and the tiny model, whose steps take less time than loading them.
+TRAINING = [
+    "experiment=quickstart", "data.utterances=120", "trainer.max_steps=20", "trainer.val_every_steps=10",
+    "trainer.log_every_steps=5", "trainer.progress_bar=false", "score_test=false", "schedule=constant",
+]  # fmt: skip
+REDUCED = ["data.utterances=40", "trainer.max_steps=4", "trainer.val_every_steps=2", "trainer.log_every_steps=2"]
+_HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Largest relative difference from transformers: rounding, of which half precision has more.
+_TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.02}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a case: whether it is good (None: not run), a sentence, and numbers."""
+
+    passed: bool | None
+    text: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a check runs on.
+
+    Attributes:
+        gpus: number of GPUs; 0 for the reduced check.
+        scratch: a folder for runs.
+        train: trains with options in a folder; returns an exit code and a message.
+        training: options of every run.
+    """
+
+    gpus: int
+    scratch: Path
+    train: Callable[[list[str], Path], tuple[int, str]]
+    training: tuple[str, ...] = ()
+
+    def run(self, name: str, *options: str) -> tuple[int, str, Path]:
+        """Trains; the folder is that of the name."""
+        where = ["trainer.accelerator=gpu"] if self.gpus else ["trainer.accelerator=cpu", *REDUCED]
+        folder = self.scratch / name
+        code, message = self.train([*TRAINING, *where, *self.training, *options], folder)
+        return code, message, folder
+
+
+Check = Callable[[Machine], Found]
+
+
+def all_cases(machine: Machine) -> dict[str, Check]:
+    """The cases that the machine can run, by name."""
+    gpu = machine.gpus > 0
+    cases: dict[str, Check] = {}
+    for precision in ("fp32", "bf16", "fp16") if gpu else ("fp32",):
+        cases[f"one step equals transformers', {precision}"] = partial(parity, precision=precision)
+    for model, options in _MEMORY if gpu else ():
+        cases[f"memory, {model} {' '.join(options)}".strip()] = partial(memory, model=model, options=options)
+    if not gpu:
+        cases["memory, counted without values"] = memory_without_values
+    for options in _TRAINED if gpu else (["precision=fp32"],):
+        cases[f"trains, {' '.join(options)}"] = partial(trains, options=options)
+    cases["resumed equals uninterrupted"] = partial(resumes, options=["precision=bf16" if gpu else "precision=fp32"])
+    cases["deterministic: twice the same"] = deterministic
+    if machine.gpus > 1:
+        for strategy in ("ddp", "fsdp"):
+            cases[f"{strategy} on 2 equals accumulation on 1"] = partial(equals_accumulation, strategy=strategy)
+    for options, message in _REFUSED if gpu else _REFUSED_BY_CPUS:
+        cases[f"refused, {' '.join(options)}"] = partial(refused, options=options, message=message)
+    return cases
+
+
+# ------------------------------------------------------------------------------------------------- without training
+
+
+def parity(machine: Machine, precision: str) -> Found:
+    """Loss and gradient norm of one step beside transformers' Wav2Vec2ForCTC with the same weights."""
+    ours, theirs = one_step("cuda" if machine.gpus else "cpu", _HALF[precision])
+    differences = [abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True)]
+    text = f"loss {ours[0]:.5f} and {theirs[0]:.5f}, gradient norm {ours[1]:.5f} and {theirs[1]:.5f}"
+    return Found(max(differences) <= _TOLERANCE[precision], text, {"relative differences": differences})
+
+
+_MEMORY = [
+    (model, [optimizer, f"model.gradient_checkpointing={recompute}"])
+    for model in ("xlsr_300m", "xlsr_1b")
+    for optimizer in ("optimizer=adamw", "optimizer=adafactor")
+    for recompute in ("true", "false")
+]
+_BATCH = (8, 5 * 16_000)
+
+
+def memory(machine: Machine, model: str, options: list[str]) -> Found:
+    """Predicted and measured peak of two optimizer steps on 8 x 5 s in bf16."""
+    from khasr.optim.parameters import build_optimizer
+
+    config = compose(f"model={model}", "model.init=random", "precision=bf16", *options)
+    predicted = sum(memory_by_use(config, step_footprint(_builder(config.model), *_BATCH, torch.bfloat16)).values())
+    total = torch.cuda.get_device_properties(0).total_memory / 2**30
+    if predicted > total:
+        return Found(None, f"predicted {predicted:.1f} GiB, of which the GPU has {total:.1f}")
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    built = _builder(config.model)().cuda()
+    optimizer = build_optimizer(config.optimizer, built)
+    for _ in range(2):
+        count_step(built, *_BATCH, torch.bfloat16)
+        optimizer.step()
+        optimizer.zero_grad()
+    measured = torch.cuda.max_memory_reserved() / 2**30
+    return Found(
+        0.85 <= predicted / measured <= 1.25,
+        f"predicted {predicted:.1f} GiB, measured {measured:.1f}",
+        {"predicted": predicted, "measured": measured},
+    )
+
+
+def memory_without_values(machine: Machine) -> Found:
+    """The bytes of a step counted on tensors without values, and those of a step that is computed."""
+    options = compose("experiment=quickstart").model
+    counted, computed = (
+        step_footprint(_builder(options), 4, 32_000, torch.bfloat16).activation_bytes,
+        count_step(_builder(options)(), 4, 32_000, torch.bfloat16).activation_bytes,
+    )
+    text = f"{counted / 2**20:.1f} MiB counted, {computed / 2**20:.1f} MiB in a step that is computed"
+    return Found(abs(counted - computed) <= 0.05 * computed, text, {"counted": counted, "computed": computed})
+
+
+def _builder(options: ModelConfig) -> Callable[[], CtcModel]:
+    def build() -> CtcModel:
+        model = CtcModel(load_start(options).encoder, 80, options)
+        apply_finetune(model, compose().finetune, options)
+        return model.train()
+
+    return build
+
+
+# -----------------------------------------------------------------------------------------------------------training
+
+_TRAINED = [
+    ["precision=fp32"], ["precision=bf16"], ["precision=fp16"], ["precision=bf16", "optimizer=adamw_8bit"],
+    ["precision=bf16", "optimizer=adafactor"], ["precision=bf16", "finetune=lora"],
+    ["precision=bf16", "finetune.freeze_encoder_steps=5"], ["precision=bf16", "model.gradient_checkpointing=true"],
+]  # fmt: skip
+
+
+def trains(machine: Machine, options: list[str]) -> Found:
+    """The loss is finite and falls, and few steps are skipped."""
+    code, message, folder = machine.run("trains " + " ".join(options).replace("/", " "), *options)
+    if code:
+        return Found(False, _last_line(message))
+    train = _results(folder)["train"]
+    losses = [float(row["train/loss"]) for row in _rows(folder) if row["train/loss"]]
+    speed, peak, skipped = (train[key] for key in ("audio_seconds_per_second", "peak_memory_gib", "skipped_share"))
+    text = f"loss {losses[0]:.2f} to {losses[-1]:.2f}, {speed:.0f} s of audio/s, {peak:.1f} GiB, {skipped:.0%} skipped"
+    numbers = {"losses": losses, "audio_seconds_per_second": speed, "peak_gib": peak, "skipped_share": skipped}
+    # An overflow or two at the start of fp16 is how its scale is found.
+    return Found(losses[-1] < losses[0] < float("inf") and skipped <= 0.5, text, numbers)
+
+
+def resumes(machine: Machine, options: list[str]) -> Found:
+    """The weights of a run of half the steps that is continued, and those of an uninterrupted one."""
+    steps = 20 if machine.gpus else 4
+    whole, half = machine.run("whole", *options), machine.run("half", *options, f"trainer.max_steps={steps // 2}")
+    code, message = machine.train([f"resume='{half[2]}'", f"trainer.max_steps={steps}"], half[2])
+    for failed, printed in (whole[:2], half[:2], (code, message)):
+        if failed:
+            return Found(False, _last_line(printed))
+    return _same_weights(whole[2], half[2], machine.gpus == 0)
+
+
+def deterministic(machine: Machine) -> Found:
+    """Two runs with trainer.deterministic=true have the same weights, bit for bit."""
+    precision = "precision=bf16" if machine.gpus else "precision=fp32"
+    runs = [machine.run(f"deterministic {n}", precision, "trainer.deterministic=true") for n in (1, 2)]
+    for code, message, _ in runs:
+        if code:
+            return Found(False, _last_line(message))
+    return _same_weights(runs[0][2], runs[1][2], True)
+
+
+def equals_accumulation(machine: Machine, strategy: str) -> Found:
+    """Losses, gradient norms and val scores of two GPUs with a batch each, and of one with two batches."""
+    common = ["precision=fp32", "data.order=random", "optimizer.weight_decay=0.5", "data.eval_batch_size=5"]
+    one = machine.run("one", *common, "trainer.accumulate_grad_batches=2")
+    two = machine.run(strategy, *common, f"trainer.strategy={strategy}", "trainer.devices=2")
+    for code, message, _ in (one, two):
+        if code:
+            return Found(False, _last_line(message))
+    worst = 0.0
+    for ours, theirs in zip(_rows(two[2]), _rows(one[2]), strict=True):
+        for name in ("train/loss", "train/grad_norm", "val/loss"):
+            if ours[name]:
+                worst = max(worst, abs(float(ours[name]) / float(theirs[name]) - 1))
+    return Found(
+        worst < 1e-2, f"losses and gradient norms differ by {worst:.1e} at most", {"largest difference": worst}
+    )
+
+
+_REFUSED = [
+    (["trainer=fsdp", "optimizer=adamw_8bit"], "8-bit states cannot be collected"),
+    (["trainer=fsdp", "optimizer=adafactor"], "a shard has no rows and columns"),
+    (["trainer=fsdp", "finetune.freeze_encoder_steps=5"], "cannot be frozen or released"),
+    (["trainer=fsdp", "finetune=lora"], "adapters are merged into whole weights"),
+    (["trainer=ddp", "trainer.devices=64"], "but torch finds"),
+]
+_REFUSED_BY_CPUS = [(["trainer=fsdp", "trainer.devices=2"], "trainer.strategy=fsdp needs GPUs")]
+
+
+def refused(machine: Machine, options: list[str], message: str) -> Found:
+    """The run ends at once, with a message and without a traceback."""
+    code, printed, _ = machine.run("refused", "precision=bf16", *options)
+    good = code in (1, 2) and message in printed and "Traceback" not in printed
+    return Found(good, _last_line(printed))
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    return RunFolder(folder).read_results()
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with RunFolder(folder).metrics.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _same_weights(one: Path, two: Path, exactly: bool) -> Found:
+    ours, theirs = (
+        torch.load(RunFolder(folder).last, map_location="cpu", weights_only=True)["state_dict"] for folder in (one, two)
+    )
+    worst = max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+    return Found(
+        worst == 0 or (not exactly and worst < 1e-3), f"weights differ by {worst:.1e} at most", {"most": worst}
+    )
+
+
+def _last_line(message: str) -> str:
+    return (message.splitlines() or ["no message"])[-1][:300]
