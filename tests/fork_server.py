@@ -141,7 +141,7 @@ def serve(server: socket.socket) -> None:
 
 def main() -> None:
     address, sys.executable, *modules = sys.argv[1:]
-    sys.path.pop(0)
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
     for name in modules:
         importlib.import_module(name)
     from khasr.config import compose_root
