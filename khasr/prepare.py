@@ -25,7 +25,8 @@ def prepare(config: PrepareConfig, folder: Path) -> None:
         check_transcripts(config, folder)
         return
     # Imported here because torch takes seconds, and a mistyped option should be reported at once.
-    from khasr.data.audit import audit, audited, describe
+    from khasr.data.audit import audit, describe
+    from khasr.data.audited import audited
     from khasr.data.corpora import fetch_corpus
     from khasr.data.datamodule import CorpusDataModule
     from khasr.data.splits import manifest
@@ -36,7 +37,7 @@ def prepare(config: PrepareConfig, folder: Path) -> None:
     data = CorpusDataModule(config.data, config.seed)
     data.prepare(config.progress_bar)
     seconds = time.perf_counter() - start
-    found = audit(config.data.name, audited(data), data.faults, config.data.text.units)
+    found = audit(config.data.name, audited(data), data.faults, config.data.text)
     found["split"] = config.data.split
     report = describe(found)
     write_whole(folder / "audit.md", report)

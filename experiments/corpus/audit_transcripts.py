@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from khasr.config import DataConfig, TextConfig
-from khasr.data.audit import Audited, audit, describe
+from khasr.data.audit import audit, describe
+from khasr.data.audited import Audited
 from khasr.data.splits import Row, split
 from khasr.text.normalise import transcript
 

@@ -72,7 +72,7 @@ def _check(override: Override) -> None:
     key, word = override.key_or_group.lstrip("/"), override.input_line
     if override.package is not None or override.is_delete():
         raise ValueError(f"{word}: packages (GROUP@PACKAGE) and deletions (~KEY) are not accepted.")
-    if key in _GROUPS or ("/" not in key and (CONF_DIR / key).is_dir()):
+    if key in _GROUPS or (re.fullmatch(r"\w+(/\w+)?", key) and (CONF_DIR / key).is_dir()):
         # A choice is a file name: a path could reach a YAML file outside conf/.
         if not all(re.fullmatch(r"[\w-]+|null|None", choice) for choice in _texts(override.value())):
             raise ValueError(f"{word}: expected the name of a choice, as --help lists them, not a path.")

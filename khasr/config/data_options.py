@@ -16,8 +16,15 @@ class TextConfig:
 
     unicode_form: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode normalisation form; NFC does not change OpenSLR 42."""
+    language: str | None = None
+    """Language of the transcripts, as a code: fr, tr, pt-BR. Sets the words of numbers=words (unset: Khmer) and the
+    lower case of I (tr, az)."""
     lowercase: bool = False
     """Convert to lower case (Khmer has no case)."""
+    quotes: Literal["keep", "plain"] = "keep"
+    """plain: curly and other apostrophes, quotation marks and hyphens become ', " and -."""
+    remove: str = ""
+    """Characters to delete, e.g. the Arabic tatweel and vowel signs, or stress marks."""
     segment: bool = False
     """Segment unsegmented Khmer into words first: at zero-width spaces where the text has them, else by khmercut."""
     zero_width: Literal["keep", "space", "delete"] = "keep"
@@ -29,11 +36,14 @@ class TextConfig:
     coeng_da: Literal["keep", "ta"] = "keep"
     """Coeng-DA, which is drawn like coeng-TA. keep: both spellings. ta: always coeng-TA (31 words of OpenSLR 42)."""
     numbers: Literal["keep", "words"] = "keep"
-    """words: write out digits, dates, times, percentages and amounts of money as they are spoken."""
+    """words: write out numbers as they are spoken: in Khmer also dates, times, percentages and amounts of money, in the
+    languages of num2words (see language) whole numbers and decimals."""
     repetition: Literal["keep", "repeat"] = "keep"
     """repeat: replace the repetition sign U+17D7 by the word before it, as it is spoken."""
     punctuation: Literal["keep", "space"] = "keep"
-    """space: replace punctuation and symbols (Unicode categories P and S) by a space."""
+    """space: replace punctuation and symbols (Unicode categories P and S) by a space, except for `keep`."""
+    keep: str = ""
+    """Punctuation that punctuation=space keeps between two letters or digits, e.g. '- for l'eau and vingt-deux."""
     latin: Literal["keep", "drop"] = "keep"
     """drop: remove Latin letters, even though they may be spoken in the audio."""
     spaces: Literal["words", "delete"] = "words"

@@ -27,12 +27,13 @@ from tqdm import tqdm
 
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.audio_file import TruncatedAudioError
+from khasr.data.channel_mix import CancellingChannelsError
 from khasr.data.corpora import Corpus, Fault, Utterance
 from khasr.data.corpora.files import digest
 from khasr.text.terminal import printable
 
 # To be raised with every change of an entry's content, or of decoding and resampling.
-_EDITION = 3
+_EDITION = 4
 
 _SCHEMA = pa.schema(
     {
@@ -51,6 +52,8 @@ _SCHEMA = pa.schema(
 )
 
 _WRITE_EVERY_SAMPLES = 2**23  # 16 MiB, however long the corpus and its utterances
+
+_REASONS = {TruncatedAudioError: "audio cut short", CancellingChannelsError: "channels that cancel"}
 
 _EDGE = SAMPLE_RATE // 50
 
@@ -168,7 +171,7 @@ def _converted(corpus: Corpus, faults: list[Fault], progress: bool) -> Iterator[
                     row = future.result()
                 except ValueError as error:
                     # Faults of the file are permanent; those of the machine (OSError) may pass, and stop instead.
-                    reason = "audio cut short" if isinstance(error, TruncatedAudioError) else "unreadable audio"
+                    reason = _REASONS.get(type(error), "unreadable audio")
                     detail = printable(f"{utterance.source}: the audio of {utterance.id}: {error}")
                     faults.append(Fault(utterance.id, reason, detail))
                 else:

@@ -4,13 +4,8 @@
 is on the PATH, for formats that libsndfile does not read (m4a, aac, mp4, webm).
 """
 
-import contextlib
 import io
-import shutil
-import struct
-import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -20,10 +15,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from khasr.data.audio import Resampler
+from khasr.data.channel_mix import CancellingChannelsError, ChannelMix
 from khasr.data.containers import FORMATS, Segment, Stream, read_layout
-
-FFMPEG_ENDINGS = {".m4a", ".m4b", ".aac", ".mp4", ".mov", ".webm", ".mkv", ".mka", ".3gp", ".amr", ".wma"}
-"""Endings of files that only ffmpeg reads."""
+from khasr.data.ffmpeg import ffmpeg_blocks
 
 # No longer recording is an utterance.
 LONGEST_SECONDS = 20 * 60
@@ -70,7 +64,8 @@ def record(blocks: Iterable[tuple[NDArray[np.float32], int]]) -> Recording:
     """The recording of some blocks of (samples, channels) or (samples,) with their rate in Hz.
 
     Raises:
-        ValueError: no samples, samples that are not finite, a rate out of range, or more than 20 minutes.
+        ValueError: no samples, samples that are not finite, a rate out of range, more than 20 minutes, or channels that
+            cancel when they are mixed.
     """
     meter = _Meter()
     waveform = list(_at_16k(meter.measured(blocks)))
@@ -83,7 +78,8 @@ def decode_blocks(file: Path | BinaryIO) -> Iterator[NDArray[np.int16]]:
     """Yields a recording of any length as blocks of mono samples at 16 kHz, with memory for one block.
 
     Raises:
-        ValueError: it is not audio, or damaged; TruncatedAudioError after the last block if it is cut short.
+        ValueError: it is not audio, or damaged; TruncatedAudioError after the last block if it is cut short,
+            CancellingChannelsError if its channels cancel when they are mixed.
         OSError: the file cannot be read.
     """
     return _at_16k(native_blocks(file))
@@ -92,7 +88,8 @@ def decode_blocks(file: Path | BinaryIO) -> Iterator[NDArray[np.int16]]:
 def _at_16k(blocks: Iterable[tuple[NDArray[np.float32], int]]) -> Iterator[NDArray[np.int16]]:
     resampler, rate = None, 0
     held: NDArray[np.float32] | None = None
-    problem = None
+    problem: ValueError | None = None
+    mix = ChannelMix()
     source = iter(blocks)
     while True:
         try:
@@ -107,11 +104,14 @@ def _at_16k(blocks: Iterable[tuple[NDArray[np.float32], int]]) -> Iterator[NDArr
             resampler, held = None, None
         if resampler is None:
             resampler, rate = Resampler(block_rate), block_rate
+        mix.measure(samples)
         if held is not None:
             yield resampler.convert(held)
         held = samples
     if resampler is not None and held is not None:
         yield resampler.convert(held, last=True)
+    if mix.cancels:
+        raise CancellingChannelsError(mix.describe())
     if problem is not None:
         raise problem
 
@@ -211,7 +211,7 @@ class _SequentialFile(soundfile.SoundFile):
         return False
 
 
-def native_blocks(file: Path | BinaryIO) -> Iterator[tuple[NDArray[np.float32], int]]:
+def native_blocks(file: Path | BinaryIO) -> Generator[tuple[NDArray[np.float32], int], None, None]:
     """Yields (samples, channels) with the source's rate in Hz; TruncatedAudioError is raised after the last block."""
     if isinstance(file, Path):
         with file.open("rb") as opened:
@@ -234,7 +234,10 @@ def _native_blocks_of(file: BinaryIO, path: Path | None) -> Iterator[tuple[NDArr
             if view.error is not None:
                 raise view.error from None
             if "not recognised" in error.error_string or not layout.known:
-                yield from _ffmpeg_blocks(file, path)
+                for block in ffmpeg_blocks(file, path):
+                    if isinstance(block, str):
+                        raise TruncatedAudioError(block) from None
+                    yield block
                 return
             raise ValueError(problem or error.error_string.removeprefix("Error : ")) from None
         with sound:
@@ -297,62 +300,3 @@ def _fill(sound: soundfile.SoundFile, block: NDArray[np.float32]) -> tuple[int, 
             break
         found += read
     return found, ""
-
-
-# -------------------------------------------------------------------------------------------------------------- ffmpeg
-
-
-def _ffmpeg_blocks(file: BinaryIO, path: Path | None) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Yields what ffmpeg decodes, (samples, channels) with the rate in Hz.
-
-    Raises:
-        ValueError: ffmpeg is not on the PATH, or does not read the file; TruncatedAudioError if it reports an error.
-    """
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise ValueError(
-            "libsndfile does not recognise its format, and ffmpeg, which reads m4a, aac, mp4 and webm, is not on the "
-            "PATH"
-        )
-    with tempfile.TemporaryFile() as errors, contextlib.ExitStack() as stack:
-        if path is None:  # mp4 cannot be read from a pipe
-            copy = stack.enter_context(tempfile.NamedTemporaryFile())
-            file.seek(0)
-            shutil.copyfileobj(file, copy)
-            copy.flush()
-            path = Path(copy.name)
-        command = [program, "-nostdin", "-v", "error", "-i", f"file:{path.absolute()}", "-map", "0:a:0"]
-        command += ["-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
-        try:
-            output = cast(BinaryIO, process.stdout)
-            count = 0
-            for samples, rate in _au_blocks(output):
-                count += len(samples)
-                yield samples, rate
-            code = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-            cast(BinaryIO, process.stdout).close()
-        errors.seek(0)
-        # ffmpeg ends with code 0 where a file is cut short; only its messages show it.
-        messages = errors.read(10_000).decode("utf-8", "replace").strip().split("\n")
-    why = messages[-1].strip() or (f"exit code {code}" if code else "")
-    if count == 0:
-        raise ValueError(f"neither libsndfile nor ffmpeg reads it ({why or 'it has no audio'})")
-    if why:
-        raise TruncatedAudioError(f"it is damaged or cut short (ffmpeg: {why})")
-
-
-def _au_blocks(output: BinaryIO) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Yields the blocks of 32-bit floating-point audio in Sun's AU format."""
-    head = output.read(24)
-    if len(head) < 24:
-        return
-    _, offset, _, _, rate, channels = struct.unpack(">4s5I", head)
-    output.read(offset - 24)
-    size = 4 * channels * max(1, _BLOCK_VALUES // channels)
-    while data := output.read(size):
-        values = np.frombuffer(data[: len(data) // (4 * channels) * 4 * channels], ">f4").astype(np.float32)
-        yield values.reshape(-1, channels), rate

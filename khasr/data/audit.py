@@ -1,20 +1,21 @@
 """An audit of a corpus before training: sizes, overlap of the parts, text and audio, as numbers and as Markdown."""
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from khasr.config import TextConfig
 from khasr.data.audio import SAMPLE_RATE
+from khasr.data.audited import Audited
 from khasr.data.corpora import Fault
-from khasr.data.datamodule import CorpusDataModule
 from khasr.data.splits import PARTS
+from khasr.data.text_audit import audit_text, describe_text, grouped, name_symbol
 from khasr.text.counting import counted
-from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables, split_clusters
+from khasr.text.syllables import split_clusters
+from khasr.text.terminal import printable
 
 # Below 0.001 of full scale nothing is audible; 0.1 % of samples in flat tops is audible as clipping; a recording
 # that is as loud at its edge as on average was cut during speech.
@@ -24,35 +25,6 @@ _SILENT_LEVEL, _CLIPPED_SHARE, _CUT_EDGE = 1e-3, 1e-3, 1.0
 _CONVOLUTIONS = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
 
 _SHOWN = 10
-
-
-@dataclass
-class Audited:
-    """An utterance with what the audit needs; the fields of its audio are None if only text is audited."""
-
-    id: str
-    speaker: str
-    text: str
-    part: str
-    seconds: float | None = None
-    digest: str | None = None
-    peak: float | None = None
-    level: float | None = None
-    clipped: float | None = None
-    edge: float | None = None
-    rate: int | None = None
-
-
-def audited(data: CorpusDataModule) -> list[Audited]:
-    """The utterances of all parts, with the measurements of the audio cache."""
-    columns = ["id", "speaker", "digest", "peak", "level", "clipped", "edge", "rate"]
-    return [
-        Audited(part=part.name, text=text, seconds=length / SAMPLE_RATE, **about)
-        for part in data.parts.values()
-        for text, length, about in zip(
-            part.texts, part.lengths, part.audio.with_format(None).select_columns(columns).to_list(), strict=True
-        )
-    ]
 
 
 def count_frames(samples: int) -> int:
@@ -68,16 +40,21 @@ def count_needed_frames(symbols: Sequence[str]) -> int:
 
 
 def audit(
-    name: str, utterances: Sequence[Audited], faults: Iterable[Fault] = (), units: str = "code_points"
+    name: str, utterances: Sequence[Audited], faults: Iterable[Fault] = (), options: TextConfig | None = None
 ) -> dict[str, Any]:
-    """All that `describe` reports, as plain numbers and lists."""
-    split: Callable[[str], list[str]] = split_clusters if units == "clusters" else list
+    """All that `describe` reports, as plain numbers and lists.
+
+    Args:
+        options: those by which the texts were normalised.
+    """
+    options = options or TextConfig()
+    split: Callable[[str], list[str]] = split_clusters if options.units == "clusters" else list
     found: dict[str, Any] = {
         "corpus": name,
         "all": _size(utterances),
         "parts": {part: _size([u for u in utterances if u.part == part]) for part in PARTS},
         "overlap": _overlap(utterances),
-        "text": _text(utterances, split),
+        "text": audit_text(utterances, options, split),
         "left_out": _left_out(faults),
     }
     if utterances and utterances[0].seconds is not None:
@@ -117,45 +94,9 @@ def _overlap(utterances: Sequence[Audited]) -> dict[str, Any]:
     return found
 
 
-def _text(utterances: Sequence[Audited], split: Callable[[str], list[str]]) -> dict[str, Any]:
-    words = Counter(word for u in utterances for word in u.text.split())
-    looks: dict[str, list[str]] = defaultdict(list)
-    for word in sorted(words):
-        looks[fold_coeng_da(join_vowels(order_syllables(word)))].append(word)
-    spellings = [group for group in looks.values() if len(group) > 1]
-    coeng = [group for group in _groups(words, fold_coeng_da) if len(group) > 1]
-    pairs = {a + b for u in utterances for a, b in pairwise(u.text.split())}
-    symbols = Counter(c for u in utterances for c in split(u.text))
-    train = {c for u in utterances if u.part == "train" for c in split(u.text)}
-    of_text = defaultdict(list)
-    for u in utterances:
-        of_text[u.text].append(u)
-    repeated = [members for members in of_text.values() if len(members) > 1]
-    return {
-        "symbols": dict(symbols.most_common()),
-        "symbols_not_in_train": {c: n for c, n in symbols.items() if c not in train},
-        "clusters": len({c for u in utterances for c in split_clusters(u.text)}),
-        "repeated_sentences": len(repeated),
-        "repeated_across_speakers": sum(len({u.speaker for u in members}) > 1 for members in repeated),
-        "repeated": [[u.id for u in members] for members in repeated[:_SHOWN]],
-        "look_alike_types": len(spellings),
-        "look_alikes": spellings,
-        "look_alike_tokens": sum(words[word] for group in spellings for word in group),
-        "coeng_da_ta_types": len(coeng),
-        "types_also_written_apart": sum(word in pairs for word in words),
-    }
-
-
-def _groups(words: Iterable[str], key: Callable[[str], str]) -> Iterable[list[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for word in words:
-        groups[key(word)].append(word)
-    return groups.values()
-
-
 def _audio(utterances: Sequence[Audited], split: Callable[[str], list[str]]) -> dict[str, Any]:
     seconds = np.array([u.seconds for u in utterances], dtype=float)
-    alike = [group for group in _groups([u.id for u in utterances], _digest_of(utterances)) if len(group) > 1]
+    alike = [group for group in grouped([u.id for u in utterances], _digest_of(utterances)) if len(group) > 1]
 
     def listed(is_so: Callable[[Audited], bool]) -> dict[str, Any]:
         ids = [u.id for u in utterances if is_so(u)]
@@ -213,22 +154,7 @@ def describe(found: dict[str, Any]) -> str:
             for name, o in found["overlap"].items()
         ],
     )
-    lines += ["## Text", ""]
-    alike = ", ".join(" / ".join(group) for group in text["look_alikes"][:_SHOWN])
-    lines += [
-        f"- sentences that occur more than once: {text['repeated_sentences']:,}, of which "
-        f"{text['repeated_across_speakers']:,} by more than one speaker",
-        f"- words with spellings that look alike: {text['look_alike_types']:,} ({text['look_alike_tokens']:,} tokens), "
-        f"{text['coeng_da_ta_types']:,} by coeng-DA and coeng-TA (data.text.coeng_da=ta){': ' * bool(alike)}{alike}",
-        f"- word types that are also written as two words: {text['types_also_written_apart']:,}",
-        f"- {counted(len(text['symbols']), 'symbol')}, {counted(text['clusters'], 'Khmer character cluster')}"
-        + (
-            f"; not in train: {', '.join(f'{_name(c)} x {n}' for c, n in text['symbols_not_in_train'].items())}"
-            if text["symbols_not_in_train"]
-            else ""
-        ),
-        "",
-    ]
+    lines += describe_text(text, found["all"]["utterances"])
     if "audio" in found:
         lines += _describe_audio(found["audio"])
     lines += ["## Left out", ""]
@@ -237,7 +163,11 @@ def describe(found: dict[str, Any]) -> str:
         for reason, group in found["left_out"].items()
     ] or ["Nothing."]
     lines += ["", "## Symbols", ""]
-    lines += _table(["symbol", "count"], [[_name(c), f"{n:,}"] for c, n in text["symbols"].items()])
+    rows = [
+        [name_symbol(c), f"{n:,}", ", ".join(map(printable, text["symbol_examples"][c]))]
+        for c, n in text["symbols"].items()
+    ]
+    lines += _table(["symbol", "count", "utterances"], rows)
     return "\n".join(lines)
 
 
@@ -258,14 +188,6 @@ def _describe_audio(audio: dict[str, Any]) -> list[str]:
         first = ", ".join(map(str, audio[key]["first"][:3]))
         lines.append(f"- {counted(audio[key]['utterances'], 'utterance')} {what}" + (f": {first}" if first else ""))
     return [*lines, ""]
-
-
-def _name(symbol: str) -> str:
-    if len(symbol) > 1:
-        return symbol
-    # A combining sign alone would be drawn on the character before it.
-    shown = f"◌{symbol}" if unicodedata.category(symbol).startswith("M") else symbol if symbol.strip() else ""
-    return f"{shown} U+{ord(symbol):04X} {unicodedata.name(symbol, '').title()}".strip().replace("|", "\\|")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

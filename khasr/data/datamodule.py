@@ -22,7 +22,7 @@ from khasr.data.corpora.mix import Member, corpora_of
 from khasr.data.parts import Part, PartDataset
 from khasr.data.splits import PARTS, Row, describe_own, is_manifest, read_manifest, resolve_auto, split
 from khasr.data.subset import Spoken, nested_subset
-from khasr.text.normalise import transcript
+from khasr.text.normalise import check_text_options, transcript
 from khasr.text.terminal import printable
 from khasr.text.vocabulary import Vocabulary, describe_symbol
 
@@ -141,7 +141,9 @@ class CorpusDataModule(pl.LightningDataModule):
         audio, faults = load_audio(corpus, cache_folder(options), progress)
         lengths = pc.list_value_length(_column(audio, "waveform")).to_pylist()
         ids = _column(audio, "id").to_pylist()
-        texts = [transcript(text, options.text) for text in _column(audio, "text").to_pylist()]
+        raw = _column(audio, "text").to_pylist()
+        check_text_options(options.text, raw)
+        texts = [transcript(text, options.text) for text in raw]
         usable = []
         for row, (id_, samples, text) in enumerate(zip(ids, lengths, texts, strict=True)):
             seconds = samples / SAMPLE_RATE

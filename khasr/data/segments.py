@@ -2,8 +2,7 @@
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +67,13 @@ class _Tape:
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()
         self._path = path
-        self._blocks: Iterator[tuple[NDArray[np.float32], int]] | None = None
+        self._blocks: Generator[tuple[NDArray[np.float32], int], None, None] | None = None
         self.rewind()
 
     def rewind(self) -> None:
         """Closes the file; the next read starts at its beginning."""
         if self._blocks is not None:
-            with closing(self._blocks):  # type: ignore[type-var]
-                pass
+            self._blocks.close()
         self._blocks = None
         self._held: deque[NDArray[np.float32]] = deque()
         self._first = self._position = self._rate = 0  # the first held sample, the one after the last, and Hz

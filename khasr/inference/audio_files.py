@@ -10,8 +10,8 @@ from pathlib import Path
 
 import soundfile
 
-from khasr.data.audio_file import FFMPEG_ENDINGS
 from khasr.data.containers import FORMATS
+from khasr.data.ffmpeg import FFMPEG_ENDINGS
 
 STDIN = "-"
 

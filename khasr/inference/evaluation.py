@@ -49,7 +49,7 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     found = recognised[0].hypotheses
     results: dict[str, Any] = {"run": config.run, "data": config.data.name, "part": config.part}
     results |= {"decoder": to_plain(config.decoder)}
-    results |= describe(found, training_words(config, parts["all"]), config.resamples)
+    results |= describe(found, training_words(config, parts["all"]), config.resamples, config.data.text.language)
     against = None
     if config.against:
         against = recognised[1].hypotheses
@@ -61,7 +61,7 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
             )
         pair = (normalised(found, forms), normalised(against, forms))
         results["against"] = {"run": config.against, "decoder": to_plain(recognised[1].decoder)}
-        results["against"] |= compare(*pair, config.resamples)
+        results["against"] |= compare(*pair, config.resamples, config.data.text.language)
     results["notes"] = notes
     written = [folder / "evaluation.json", folder / "hypotheses.tsv"]
     written[0].write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

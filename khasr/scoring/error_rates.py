@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
+from khasr.config import TextConfig
 from khasr.scoring.alignments import align
+from khasr.text.normalise import has_khmer, normalise
 from khasr.text.segment import segment_words
-from khasr.text.syllables import fold_coeng_da, join_vowels, order_syllables
+from khasr.text.syllables import look_alike
 
 
 class Edits(NamedTuple):
@@ -51,18 +53,39 @@ def resegmented(text: str) -> list[str]:
     return segment_words(text.replace(" ", ""))
 
 
+def normalised(text: str, language: str | None = None) -> list[str]:
+    """Words in lower case, without punctuation but apostrophes inside words, and with one spelling of look-alikes."""
+    form = TextConfig(
+        unicode_form="NFKC", zero_width="space", lowercase=True, quotes="plain", punctuation="space", keep="'",
+        language=language,
+    )  # fmt: skip
+    return look_alike(normalise(text, form)).split()
+
+
+Unit = Callable[[str], Sequence[str] | str]
+
 # The error rates of an evaluation, by their names in evaluation.json.
-RATES: dict[str, Callable[[str], Sequence[str] | str]] = {
+RATES: dict[str, Unit] = {
     "wer": words,
+    "wer_normalised": normalised,
     "cer": characters,
     "cer_no_spaces": letters,
     "wer_resegmented": resegmented,
 }
 
 
-def look_alike(text: str) -> str:
-    """The text with spellings that render alike made equal: coeng DA as coeng TA, vowels and signs in one order."""
-    return fold_coeng_da(join_vowels(order_syllables(text)))
+def rates_of(texts: Sequence[str], language: str | None = None) -> dict[str, Unit]:
+    """The rates that are reported for an evaluation with these references and hypotheses.
+
+    Not those that are meaningless (`wer_resegmented` without Khmer) or equal to others (`wer_normalised` of texts
+    without capitals and punctuation).
+    """
+    chosen: dict[str, Unit] = RATES | {"wer_normalised": lambda text: normalised(text, language)}
+    if all(normalised(text, language) == text.split() for text in texts):
+        del chosen["wer_normalised"]
+    if not any(map(has_khmer, texts)):
+        del chosen["wer_resegmented"]
+    return chosen
 
 
 def confusions(pairs: Iterable[tuple[str, str]]) -> tuple[Counter[tuple[str, str]], int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from khasr.scoring.alignments import error_segments
 from khasr.scoring.breakdown import Row, by_duration, by_frequency, by_oov, by_speaker
-from khasr.scoring.error_rates import RATES, Edits, confusions, count_edits
+from khasr.scoring.error_rates import RATES, Edits, confusions, count_edits, rates_of
 from khasr.scoring.hypotheses import Hypothesis
 from khasr.scoring.significance import matched_pairs, paired_difference, rate_interval
 from khasr.text.counting import counted
@@ -26,16 +26,19 @@ _BREAKDOWN_ROWS, _CONFUSION_ROWS, _CHANGED_ROWS = 20, 10, 5
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
-def describe(hypotheses: Sequence[Hypothesis], trained: Counter[str] | None, resamples: int) -> dict[str, Any]:
+def describe(
+    hypotheses: Sequence[Hypothesis], trained: Counter[str] | None, resamples: int, language: str | None = None
+) -> dict[str, Any]:
     """Error rates with intervals, breakdowns and confusions, as in evaluation.json.
 
     Args:
         trained: count of each word in the training transcripts; None if unknown.
         resamples: number of resamples of each bootstrap.
+        language: data.text.language, for the lower case of `wer_normalised`.
     """
     speakers = [h.speaker for h in hypotheses]
     rates = {}
-    for name, unit in RATES.items():
+    for name, unit in rates_of(_texts(hypotheses), language).items():
         edits = [count_edits(unit(h.reference), unit(h.hypothesis)) for h in hypotheses]
         rates[name] = rate(edits, speakers, resamples)
     pairs, alike = confusions((h.reference, h.hypothesis) for h in hypotheses)
@@ -52,6 +55,10 @@ def describe(hypotheses: Sequence[Hypothesis], trained: Counter[str] | None, res
         "confusions": [{"reference": a, "hypothesis": b, "count": n} for (a, b), n in pairs.most_common(50)],
         "by": {name: [asdict(r) | {"rate": r.rate} for r in rows] for name, rows in tables.items()},
     }
+
+
+def _texts(hypotheses: Sequence[Hypothesis]) -> list[str]:
+    return [text for h in hypotheses for text in (h.reference, h.hypothesis)]
 
 
 def rate(edits: Sequence[Edits], speakers: Sequence[str], resamples: int) -> dict[str, Any]:
@@ -87,7 +94,9 @@ def _check_speakers(speakers: Sequence[str] | None) -> None:
         raise ValueError(f"{speakers.count(''):,} of {len(speakers):,} utterances have no speaker.")
 
 
-def compare(hypotheses: Sequence[Hypothesis], against: Sequence[Hypothesis], resamples: int) -> dict[str, Any]:
+def compare(
+    hypotheses: Sequence[Hypothesis], against: Sequence[Hypothesis], resamples: int, language: str | None = None
+) -> dict[str, Any]:
     """The difference of two systems on the same utterances: intervals, p-values, and the utterances that differ.
 
     Raises:
@@ -97,7 +106,7 @@ def compare(hypotheses: Sequence[Hypothesis], against: Sequence[Hypothesis], res
         raise ValueError("The two systems were not scored on the same utterances and references.")
     speakers = [h.speaker for h in hypotheses]
     found: dict[str, Any] = {}
-    for name, unit in RATES.items():
+    for name, unit in rates_of(_texts([*hypotheses, *against]), language).items():
         ours = [count_edits(unit(h.reference), unit(h.hypothesis)) for h in hypotheses]
         theirs = [count_edits(unit(h.reference), unit(h.hypothesis)) for h in against]
         edits = ([e.total for e in ours], [e.total for e in theirs], [e.units for e in ours])
@@ -141,7 +150,10 @@ def format_report(results: dict[str, Any], written: Sequence[Path]) -> str:
     refused = results["rates"]["wer"]["speakers"]
     if isinstance(refused, str):
         lines.append(f"over speakers: {refused}")
-    lines.append(f"substitutions between spellings that render alike: {results['look_alike_substitutions']}")
+    if "wer_normalised" in results["rates"]:
+        lines.append("wer_normalised: in lower case, without punctuation and other differences that are not spoken")
+    if "wer_resegmented" in results["rates"]:
+        lines.append(f"substitutions between spellings that render alike: {results['look_alike_substitutions']}")
     for name, rows in results["by"].items():
         lines += ["", f"WER by {name}"]
         lines += [f"  {r['name']:22s}{100 * r['rate']:8.2f} %  of {r['words']:,} words" for r in rows[:_BREAKDOWN_ROWS]]
@@ -157,7 +169,7 @@ def format_report(results: dict[str, Any], written: Sequence[Path]) -> str:
 
 def _difference(against: dict[str, Any]) -> list[str]:
     lines = [f"Difference from {against['run']} (this run minus the other, in points)"]
-    for name in RATES:
+    for name in [name for name in RATES if name in against]:
         # Utterances of one speaker are not independent: over speakers where there are enough of them.
         over = next((o for o in ("speakers", "utterances") if isinstance(against[name][o], dict)), None)
         if over is None:

@@ -74,3 +74,8 @@ def join_vowels(text: str) -> str:
 def fold_coeng_da(text: str) -> str:
     """The text with coeng-TA for coeng-DA: the two look the same and are used interchangeably (SIL folds them too)."""
     return text.replace(_COENG_DA, _COENG_TA)
+
+
+def look_alike(text: str) -> str:
+    """The text with spellings that render alike made equal: coeng DA as coeng TA, vowels and signs in one order."""
+    return fold_coeng_da(join_vowels(order_syllables(text)))

@@ -218,18 +218,34 @@ sys.stdout.buffer.write(struct.pack(">4s5I", b".snd", 24, 0xFFFFFFFF, 6, 16000, 
 """
 
 
-@pytest.mark.parametrize("message", ["", "partial file"])
-def test_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
-    """What ffmpeg decodes is used; what it reports is a fault, although its exit code is 0."""
+# Lines of ffmpeg's log for 0.1 s of audio, and the fault that they mean.
+STATED = (
+    "[info]   Duration: 00:00:{seconds}, start: 0.0, bitrate: 73 kb/s\n[info]   Stream #0:0[0x1](und): Audio: aac\n"
+)
+MAPPING = "[info] Stream mapping:\n[info]   Stream #0:0 -> #0:0 (aac (native) -> pcm_f32be (native))\n"
+LOGS = [
+    ("", ""),
+    ("[mov @ 0x5c] [error] stream 0, offset 0x323bf: partial file", "ffmpeg: stream 0, offset 0x323bf: partial file"),
+    (STATED.format(seconds="00.20"), ""),
+    (STATED.format(seconds="22.45") + MAPPING, r"it is cut short: 0\.10 s of 22\.45 s are there"),
+    (STATED.format(seconds="22.45") + "[info]   Stream #0:1: Video: h264", ""),
+    ("[aac @ 0x5c] [warning] Estimating duration from bitrate, this may be inaccurate\n" + STATED.format(seconds="22.45"), ""),
+    ("[info]     title  : [error] partial file", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("log", "message"), LOGS)
+def test_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, message: str) -> None:
+    """What ffmpeg decodes is used; what it reports is a fault, although its exit code is 0; so is a missing end."""
     program = tmp_path / "ffmpeg"
-    end = f"print({message!r}, file=sys.stderr)" if message else ""
+    end = f"print({log!r}, file=sys.stderr)" if log else ""
     program.write_text(FFMPEG.format(python=sys.executable, end=end), encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     file = tmp_path / "a.m4a"
     file.write_bytes(b"\0\0\0\x1cftypM4A \0\0" + bytes(2000))
     if message:
-        with pytest.raises(TruncatedAudioError, match="ffmpeg: partial file"):
+        with pytest.raises(TruncatedAudioError, match=message):
             decode_audio(file)
     else:
         assert len(decode_audio(file).waveform) == 1600

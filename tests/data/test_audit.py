@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from khasr.config import Config, DataConfig, PrepareConfig
-from khasr.data.audit import Audited, audit, count_frames, count_needed_frames, describe
+from khasr.config import Config, DataConfig, PrepareConfig, TextConfig
+from khasr.data.audit import audit, count_frames, count_needed_frames, describe
+from khasr.data.audited import Audited
 from khasr.data.corpora import Fault
 from khasr.data.splits import Row, split
 from khasr.prepare import prepare
+from khasr.text.normalise import normalise
 from tests.conftest import SHARED, needs_shared, tones
 
 
@@ -62,6 +64,48 @@ def test_overlap() -> None:
     assert (found["test against train"]["sentences"], found["test against train"]["oov_tokens"]) == (1, 2)
     assert found["test against train and val"]["oov_tokens"] == 1
     assert found["val against train"]["oov"] == 1.0
+
+
+RAW = [("a", "Un deux, TROIS !", "train"), ("b", "un Deux. l’eau l'eau 25", "val"), ("c", "UN deux а", "test")]
+
+
+def audit_of(options: TextConfig) -> str:
+    rows = [utterance(id_, normalise(text, options), part, raw=text) for id_, text, part in RAW]
+    return describe(audit("x", rows, (), options))
+
+
+def test_advice() -> None:
+    """Capitals, punctuation, figures, apostrophes and letters of a second script are found, and nothing about Khmer."""
+    report = audit_of(TextConfig())
+    for line in (
+        "- as in the corpus but for Unicode form and white space (data.text); data/text=latin is a preset for this script",
+        "- Warning: 12 word types become 6 when lower-cased and without punctuation. Spellings that sound the same count as "
+        "errors of each other (data.text.lowercase=true data.text.punctuation=space; the preset data/text=latin)",
+        "- Warning: 1 utterance with figures, which are spoken as words (data.text.numbers=words data.text.language=CODE "
+        "writes them so): b",
+        "- Warning: apostrophes are written in several ways (data.text.quotes=plain unifies them): ' U+0027 Apostrophe x 1, "
+        "’ U+2019 Right Single Quotation Mark x 1",
+        "- 1 letter of the script Cyrillic, not Latin: c",
+        "! U+0021 Exclamation Mark x 1 (a)",
+        "| T U+0054 Latin Capital Letter T | 1 | a |",
+    ):
+        assert line in report
+    assert "Khmer" not in report
+    assert "coeng" not in report
+
+
+def test_effects() -> None:
+    """Each option that is set says how many utterances it changes on its own, with the first as an example."""
+    options = TextConfig(lowercase=True, quotes="plain", punctuation="space", keep="'", language="fr", numbers="words")
+    report = audit_of(options)
+    for line in (
+        "- data.text.lowercase=true changes 3 of 3 utterances: 'Un deux, TROIS !' becomes 'un deux, trois !' (a)",
+        "- data.text.quotes=plain changes 1 of 3 utterances: ",
+        "- data.text.numbers=words changes 1 of 3 utterances: ",
+        "- data.text.punctuation=space keep=' changes 2 of 3 utterances: 'Un deux, TROIS !' becomes 'Un deux TROIS' (a)",
+    ):
+        assert line in report
+    assert "Warning" not in report
 
 
 def test_left_out() -> None:

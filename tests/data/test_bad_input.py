@@ -49,6 +49,17 @@ def not_finite(path: Path) -> None:
     soundfile.write(path, np.array([0.1, np.nan] * 5000, np.float32), 16_000, subtype="FLOAT")
 
 
+def opposite(path: Path, noise: float = 0.0) -> None:
+    samples = np.resize(tones("កខគង"), 8_000)
+    noisy = samples + noise * np.random.default_rng(0).normal(0, samples.std(), len(samples))
+    soundfile.write(path, np.stack([samples, -noisy], 1), 16_000, subtype="FLOAT")
+
+
+def silent_channel(path: Path) -> None:
+    samples = np.resize(tones("កខគង"), 8_000)
+    soundfile.write(path, np.stack([samples, 0 * samples], 1), 16_000)
+
+
 # What bad.wav is; the reason for leaving it out, None if it is usable; a part of the message.
 AUDIO: list[tuple[str, Callable[[Path], object], str | None, str]] = [
     ("missing", lambda p: None, "no audio", r"utterances\.tsv:10: bad\.wav is not a file in "),
@@ -64,6 +75,9 @@ AUDIO: list[tuple[str, Callable[[Path], object], str | None, str]] = [
     ("10 min", lambda p: write(p, 600, rate=4000), "too long", r"bad is 600\.0 s long; the maximum is 30 s"),
     ("30 min", lambda p: write(p, 1800, rate=1000), "unreadable audio", "it is longer than 20 min"),
     ("stereo", lambda p: write(p, channels=2), None, ""),
+    ("channels that cancel", opposite, "channels that cancel", r"the audio of bad: its 2 channels cancel when they are mixed to one, and all of it would be lost"),
+    ("channels that almost cancel", lambda p: opposite(p, 0.1), "channels that cancel", r"and 26 dB of it would be lost: one of them has the opposite polarity\. `ffmpeg"),
+    ("one silent channel", silent_channel, None, ""),
     ("six channels", lambda p: write(p, channels=6), None, ""),
     ("8 bit", lambda p: write(p, subtype="PCM_U8"), None, ""),
     ("float", lambda p: write(p, subtype="FLOAT"), None, ""),
@@ -79,9 +93,9 @@ TABLES: list[tuple[str, bytes, str | None, str]] = [
     ("CRLF", (HEAD + ROWS).replace("\n", "\r\n").encode(), None, ""),
     ("Latin-1 bytes", (HEAD + ROWS).encode() + b"bad.wav\tcaf\xe9\ts\n", "stop", r"utterances\.tsv:10: byte 0xe9 is not UTF-8"),
     ("UTF-16", (HEAD + ROWS).encode("utf-16"), "stop", r"utterances\.tsv:1: byte 0xff is not UTF-8"),
-    ("missing column", (HEAD + ROWS).replace("text", "sentence").encode(), "stop", "no column text; it has audio, sentence, speaker"),
+    ("missing column", (HEAD + ROWS).replace("text", "spoken").encode(), "stop", "no column text; it has audio, spoken, speaker"),
     ("no rows", HEAD.encode(), "stop", "0 utterances of 0 speakers are too few"),
-    ("empty", b"", "stop", "no column audio, text, speaker; it has nothing"),
+    ("empty", b"", "stop", "no column audio, text; it has nothing"),
     ("duplicate id", (HEAD + ROWS + f"u0.wav\t{TEXT}\ts\n").encode(), "its id occurs twice", r"utterances\.tsv:10: u0 occurs a second time"),
     ("empty text", (HEAD + ROWS + "bad.wav\t \ts\n").encode(), "no text", r"utterances\.tsv:10: bad has no text"),
     *((name, f"{HEAD}{ROWS}{audio}\t{TEXT}\ts\n".encode(), "no audio", r"utterances\.tsv:10: .{0,90} is not a file in ")
@@ -263,7 +277,7 @@ def test_unreadable_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         os.seteuid(user)
         root.chmod(0o755)
     assert report_error(caught.value) == FAILED
-    assert re.fullmatch(r"Permission denied: .*utterances\.tsv\.", capsys.readouterr().err.strip())
+    assert re.fullmatch(r"Permission denied: .*/c\.", capsys.readouterr().err.strip())
 
 
 @pytest.mark.parametrize(

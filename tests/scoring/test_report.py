@@ -1,10 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from khasr.scoring.breakdown import by_duration, by_frequency, by_oov, by_speaker
+from khasr.scoring.error_rates import RATES, normalised
 from khasr.scoring.hypotheses import Hypothesis
-from khasr.scoring.report import compare, describe
+from khasr.scoring.report import compare, describe, format_report
 
 
 def recognised(texts: list[str], speakers: int = 8) -> list[Hypothesis]:
@@ -21,6 +23,32 @@ def test_describe() -> None:
     assert found["confusions"] == [{"reference": "b", "hypothesis": "x", "count": 8}]
     few = describe(recognised(["a b c"] * 8, speakers=7), None, 100)
     assert "7 groups are too few" in few["rates"]["wer"]["speakers"]
+
+
+def test_reported_rates() -> None:
+    """What concerns Khmer alone is not reported elsewhere, and a normalised WER only where it differs."""
+    plain = recognised(["a b c", "a x c"] * 4)
+    cased = [replace(h, reference="A, b c.", hypothesis="a b’x C") for h in plain]
+    khmer = [replace(h, reference="ក ខ", hypothesis="ក") for h in plain]
+    usual = ["wer", "cer", "cer_no_spaces"]
+    for some, names in (
+        (plain, usual),
+        (cased, ["wer", "wer_normalised", *usual[1:]]),
+        (khmer, [*usual, "wer_resegmented"]),
+    ):
+        found = describe(some, None, 50)
+        assert list(found["rates"]) == names
+        shown = format_report(found | {"run": "R", "part": "test", "data": "x", "decoder": {"name": "greedy"}}, [])
+        assert ("render alike" in shown, "wer_normalised: " in shown) == (some is khmer, some is cased)
+        assert [name for name in RATES if name in compare(some, some, 50)] == names
+    rates = describe(cased, None, 50)["rates"]
+    assert (rates["wer"]["count"], rates["wer_normalised"]["count"]) == (3 * 8, 8)
+
+
+def test_normalised_words() -> None:
+    assert normalised("« L’Été, ﬁn - 3 ! »") == ["l'été", "fin", "3"]
+    assert normalised("ISI", "tr") == ["ısı"]
+    assert normalised("ស្ដី\u200bក។") == normalised("ស្តី ក")
 
 
 def test_compare() -> None:

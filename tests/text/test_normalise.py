@@ -1,22 +1,30 @@
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from khasr.config import TextConfig
-from khasr.text.normalise import normalise, transcript
+from khasr.config import CONF_DIR, Config, TextConfig
+from khasr.text.normalise import check_text_options, normalise, transcript
 from tests.conftest import SHARED, needs_shared
 
+FREE = {
+    "language": st.sampled_from([None, "km", "fr", "tr", "th", "en"]),
+    "remove": st.sampled_from(["", "e\u0301'"]),
+    "keep": st.sampled_from(["", "'-"]),
+}
 OPTIONS = st.builds(
     TextConfig,
+    **FREE,  # type: ignore[arg-type]
     **{  # type: ignore[arg-type]
         field.name: st.sampled_from(get_args(hint)) if get_origin(hint) is Literal else st.booleans()
         for field, hint in zip(fields(TextConfig), get_type_hints(TextConfig).values(), strict=True)
-        if field.name not in ("segment", "units", "unknown_symbols")
+        if field.name not in ("segment", "units", "unknown_symbols", *FREE)
     },
 )
 SIGNS = "\u17d7។៛ -–%$.,:/09០៩aÉe\u0301\u00b4\u200b\u200c\u200d\ufeff\t\u3000İ"
@@ -65,11 +73,61 @@ def test_defaults(text: str, form: str) -> None:
         ({"punctuation": "space"}, "ថា៖«ក។ខ»ៗ", "ថា ក ខ ៗ"),
         ({"latin": "drop"}, "ក Java's éក", "ក ក"),
         ({"spaces": "delete"}, "ក ខ", "កខ"),
+        ({"lowercase": True}, "ISPARTA İZMİR", "isparta i\u0307zmi\u0307r"),
+        ({"lowercase": True, "language": "tr"}, "ISPARTA İZMİR", "ısparta izmir"),
+        ({"lowercase": True, "language": "az-Latn"}, "I\u0307I", "iı"),
+        ({"quotes": "plain"}, "« L’été ‘ok’ » “x” a‑b ʼ", "\" L'été 'ok' \" \"x\" a-b '"),
+        ({"remove": "\u0640\u064e"}, "كـتَاب", "كتاب"),
+        ({"punctuation": "space", "keep": "'-"}, "'l'eau' - vingt-deux, dit-il -- ok'", "l'eau vingt-deux dit-il ok"),
+        ({"punctuation": "space", "keep": "'"}, "क्'ख vingt-deux", "क्'ख vingt deux"),
     ],
 )
 def test_options(options: dict[str, object], text: str, expected: str) -> None:
-    assert normalise(text, TextConfig()) == " ".join(text.split())
+    if "\u0307" not in text:
+        assert normalise(text, TextConfig()) == " ".join(text.split())
     assert normalise(text, TextConfig(**options)) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "texts", "message"),
+    [
+        ({"numbers": "words"}, ["deux 2"], r"writes Khmer words unless data\.text\.language is set, and no text has a Khmer"),
+        ({"numbers": "words", "language": "sw"}, ["2"], r"language=sw: num2words, .* has no such language\. Expected km or one of am, "),
+        ({"numbers": "words"}, ["2", "ក"], None),
+        ({"numbers": "words", "language": "km"}, ["2"], None),
+        ({"numbers": "words", "language": "nb"}, ["2"], None),
+        ({"language": "sw"}, ["2"], None),
+    ],
+)  # fmt: skip
+def test_check(options: dict[str, object], texts: list[str], message: str | None) -> None:
+    """Numbers are refused before a run learns Khmer words for them, or fails in the middle."""
+    if message is None:
+        check_text_options(TextConfig(**options), texts)  # type: ignore[arg-type]
+        return
+    with pytest.raises(ValueError, match=message):
+        check_text_options(TextConfig(**options), texts)  # type: ignore[arg-type]
+
+
+PRESETS = {
+    "latin": ("« L’Été ! » Vingt-deux", "l'été vingt-deux"),
+    "cyrillic": ("Э́то — «Дом».", "это дом"),
+    "arabic": ("السَّلَامُ، عليـكم", "السلام عليكم"),
+    "indic": ("नमस्ते। “क्या”", "नमस्ते क्या"),
+    "thai": ("สวัสดี\u200bครับ!", "สวัสดีครับ"),
+    "cjk": ("ＡＢ、 中文。", "AB中文"),
+    "khmer": ("ស្ដី\u200bOK ២ ផ្សេងៗ។", "ស្តី ពីរ ផ្សេង ផ្សេង"),
+}
+
+
+def test_presets(compose: Callable[..., Config]) -> None:
+    """Each preset of data/text, on a text of its script; options on the command line change it."""
+    folder = CONF_DIR / "data" / "text"
+    assert {path.stem for path in folder.glob("*.yaml")} == PRESETS.keys()
+    for name, (text, expected) in PRESETS.items():
+        options = TextConfig(**yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")))
+        assert normalise(text, options) == expected, name
+    options = compose("data=folder", "data/text=latin", "data.text.keep=-").data.text
+    assert options == TextConfig(lowercase=True, quotes="plain", punctuation="space", keep="-")
 
 
 def test_segment_first() -> None:

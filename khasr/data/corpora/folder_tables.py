@@ -98,7 +98,7 @@ def find_tables(root: Path, options: FolderConfig) -> list[TableFile]:
     if of_parts:
         # A folder may have the same tables in two formats.
         counts = Counter(table.path.suffix for table in of_parts)
-        usual = max(counts, key=lambda ending: (counts[ending], f".{ending}" in TABLE_ENDINGS))
+        usual = max(sorted(counts, reverse=True), key=lambda ending: counts[ending])
         return [table for table in of_parts if table.path.suffix == usual]
     below = [TableFile(path, part) for name in METADATA for path in sorted(root.glob(f"*/{name}"))
              if (part := PART_NAMES.get(path.parent.name.lower(), ""))]  # fmt: skip
@@ -114,9 +114,7 @@ def find_tables(root: Path, options: FolderConfig) -> list[TableFile]:
 def _named_tables(root: Path, options: FolderConfig) -> list[TableFile]:
     names = [options.table] if isinstance(options.table, str) else options.table
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(
-            f"data.table={options.table}: expected the name of a table, or a list of names: [A.tsv,B.tsv]."
-        )
+        raise ValueError(f"data.table={options.table}: expected the name of a table or a list of names, [A.tsv,B.tsv].")
     found: dict[Path, TableFile] = {}
     for name in names:
         paths = [root / name]

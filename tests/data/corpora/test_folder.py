@@ -165,7 +165,7 @@ def test_segment_faults(recordings: Path) -> None:
     (recordings / "m.json").write_text(
         "\n".join(
             f'{{"audio_filepath": "a.wav", "text": "ក", "duration": {duration}, "offset": {offset}}}'
-            for offset, duration in [(-1, 1), ("NaN", 1), ('"x"', 1), (0, 0), (0, "[1]"), (0, 0.5), (0.5, 9)]
+            for offset, duration in [(-1, 1), ('"inf"', 1), ('"x"', 1), (0, 0), (0, "[1]"), (0, 0.5), (0.5, 9)]
         ),
         encoding="utf-8",
     )
@@ -178,7 +178,7 @@ def test_segment_faults(recordings: Path) -> None:
         (recordings / "c.jsonl").unlink()
     assert [f.detail.split(": ", 1)[1] for f in corpus.faults[:4]] == [
         "its offset is -1; expected seconds, at least 0",
-        "its offset is nan; expected seconds, at least 0",
+        "its offset is inf; expected seconds, at least 0",
         "its offset is x; expected seconds, at least 0",
         "its duration is 0; expected the seconds of the segment",
     ]
