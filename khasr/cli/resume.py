@@ -1,6 +1,7 @@
 """`resume=RUN`: the folder and the options of the resumed run, some of which may be changed."""
 
 import os
+import re
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,8 +30,8 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def quote(value: str) -> str:
-    """A string quoted for Hydra's grammar."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    """A string quoted for Hydra's grammar, in which a backslash is literal unless a quote follows."""
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
 
 

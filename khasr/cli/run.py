@@ -28,15 +28,16 @@ from khasr.cli.multirun.run import Task, budget, run_of_sweep
 from khasr.cli.multirun.sweep import Sweep, SweepEnded, unresolved
 from khasr.cli.overrides import check_arguments
 from khasr.cli.resume import into_run_folder, quote, training_options
+from khasr.cli.wandb_agent import read_agent_arguments
 from khasr.config import CONF_DIR, check_ranges, register_schemas, roots, to_options
 from khasr.run.interrupts import Interrupted
 from khasr.run.outcome import Outcome, is_unfinished
 
 STOPPED = 130
 
-
 # The value of HYDRA_FULL_ERROR that the user set, in the environment of further processes.
 _TRACEBACKS = "KHASR_TRACEBACKS"
+
 
 @dataclasses.dataclass(frozen=True)
 class Root:
@@ -117,6 +118,8 @@ def run(
             return None
 
     try:
+        if trains:
+            arguments = read_agent_arguments(arguments)
         check_arguments(arguments)
         parser = get_args_parser()
         own = [] if choices is None else [f"hydra.searchpath=[{quote(f'file://{choices.resolve()}')}]"]

@@ -77,7 +77,7 @@ FILES = {
         "data=folder",
         "seed=1",
     ],
-    "{method: grid, program: a.py, parameters: {seed: {value: 1}}, command: ['${env}', A=1, '${program}', b.c=1]}": [
+    "{method: grid, program: a.py, parameters: {seed: {value: 1}}, command: ['${env}', WANDB_MODE=offline, '${program}', b.c=1]}": [
         "b.c=1",
         "seed=1",
     ],

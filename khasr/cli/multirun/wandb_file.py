@@ -1,6 +1,7 @@
 """Reads a wandb sweep file as a Hydra sweep of khasr.train."""
 
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> l
             f"{file} has no method and parameters. Expected a wandb sweep file, such as sweeps/h1_lr.yaml."
         )
     given = {word.partition("=")[0] for word in overrides}
-    parameters = {k: v for k, v in sweep["parameters"].items() if k not in given and k != "logger"}
-    fixed = [word for word in _command_options(file, sweep) if word.partition("=")[0] not in {*given, "logger"}]
+    defined = _flat(file, sweep["parameters"])
+    parameters = {k: v for k, v in defined.items() if k not in given and k != "logger"}
+    options = _command_options(file, sweep, defined)
+    fixed = [word for word in options if word.partition("=")[0] not in {*given, "logger"}]
     searched = sweep["method"] != "grid"
     if trials is not None and not searched:
         raise ValueError(
@@ -79,48 +82,68 @@ def read_sweep(file: Path, overrides: list[str], trials: int | None = None) -> l
 
 
 def _values(file: Path, name: str, options: dict[str, Any], searched: bool) -> str:
-    """The values of a parameter in Hydra's grammar, formatted as wandb's agent does."""
+    """The values of a parameter in Hydra's grammar."""
     if "value" in options:
-        return _grammar(options["value"])
+        return to_grammar(options["value"])
     if "values" in options:
-        return ",".join(map(_grammar, options["values"]))
+        return ",".join(map(to_grammar, options["values"]))
     kind = options.get("distribution")
-    if searched and {"min", "max"} <= options.keys() and kind in (*_LOG, *_LINEAR):
+    if {"min", "max"} <= options.keys() and kind in (*_LOG, *_LINEAR):
         ends = [options["min"], options["max"]]
-        if kind != "int_uniform" and not (kind is None and all(isinstance(end, int) for end in ends)):
-            ends = [float(end) for end in ends]  # to Hydra two integers are a range of integers
+        whole = kind == "int_uniform" or (kind is None and all(isinstance(end, int) for end in ends))
+        ends = [int(end) if whole else float(end) for end in ends]  # to Hydra two integers are a range of integers
         interval = f"interval({ends[0]},{ends[1]})"
-        return f"tag(log,{interval})" if kind in _LOG else interval
+        if searched:
+            return f"tag(log,{interval})" if kind in _LOG else interval
+        if whole:  # a grid has all of them
+            return ",".join(str(value) for value in range(ends[0], ends[1] + 1))
     raise ValueError(
-        f"{file}: {name} is {options}. Expected value, values or, in a search, min and max with the distribution "
-        "uniform, int_uniform or log_uniform_values."
+        f"{file}: {name} is {options}. Expected value, values or min and max, in a grid of whole numbers, in a search "
+        "with the distribution uniform, int_uniform or log_uniform_values."
     )
-
-
-def _grammar(value: Any) -> str:
-    """A YAML value in Hydra's grammar; strings are not quoted, since they contain the quotes that they need."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(_grammar, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_grammar(inner)}' for key, inner in value.items())}}}"
-    return str(value)
 
 
 def _are_parameters(parameters: Any) -> bool:
     return isinstance(parameters, dict) and all(
-        isinstance(options, dict) and isinstance(options.get("values", []), list) for options in parameters.values()
+        isinstance(options, dict)
+        and isinstance(options.get("values", []), list)
+        and ("parameters" not in options or _are_parameters(options["parameters"]))
+        for options in parameters.values()
     )
 
 
-def _command_options(file: Path, sweep: dict[str, Any]) -> list[str]:
-    """The options in the file's `command`, which wandb's agent passes to every run.
+def _flat(file: Path, parameters: dict[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
+    """The parameters by full names: nested ones, and the options of a section that are set by one mapping.
 
     Raises:
-        ValueError: a command that is no list, that does not run khasr.train, or whose options are also parameters.
+        ValueError: several mappings for a section, which Hydra cannot vary together.
+    """
+    flat: dict[str, dict[str, Any]] = {}
+    for key, options in parameters.items():
+        name = f"{prefix}{key}"
+        if "parameters" in options:
+            flat |= _flat(file, options["parameters"], f"{name}.")
+        elif "value" in options:
+            flat |= {option: {"value": value} for option, value in flatten(name, options["value"])}
+        elif is_section(name) and any(isinstance(value, dict) for value in options.get("values", [])):
+            raise ValueError(
+                f"{file}: the values of {name} are mappings. Expected one parameter for each option, nested or by its "
+                f"full name, such as {name}.OPTION."
+            )
+        else:
+            flat[name] = options
+    return flat
+
+
+def _command_options(file: Path, sweep: dict[str, Any], parameters: Container[str]) -> list[str]:
+    """The options in the file's `command`, which wandb's agent passes to every run.
+
+    Args:
+        parameters: the full names of the file's parameters.
+
+    Raises:
+        ValueError: a command that is no list, does not run khasr.train, sets environment variables, or whose options
+            are also parameters.
     """
     command = sweep.get("command") or []
     if not isinstance(command, list):
@@ -131,7 +154,14 @@ def _command_options(file: Path, sweep: dict[str, Any]) -> list[str]:
     if words and not starts:
         raise ValueError(f"{file}: command is {command}. Expected one that runs khasr.train.")
     options = [word for word in words[starts[0] + 1 :] if not re.fullmatch(r"\$\{\w+\}", word)] if starts else []
-    twice = [word for word in options if word.partition("=")[0] in sweep["parameters"]]
+    variables = [word for word in words[: starts[0]] if re.match(r"[A-Za-z_]\w*=", word)] if starts else []
+    variables = [word for word in variables if not word.startswith("WANDB_")]
+    if variables:
+        raise ValueError(
+            f"{file}: {variables[0]} in command sets an environment variable, which khasr.sweep does not do. Remove it "
+            "there, and set it in the shell."
+        )
+    twice = [word for word in options if word.partition("=")[0] in parameters]
     if twice:
         raise ValueError(f"{file}: {twice[0]} is in command, and also one of the parameters. Remove one of them.")
     flags = [word for word in options if word.startswith("-") or "=" not in word]

@@ -10,16 +10,18 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from khasr.cli.multirun.wandb_file import read_sweep
+from khasr.cli.wandb_agent import read_agent_arguments, to_grammar
 from khasr.config import check_ranges
 from khasr.study.wandb_files import read_offline
 from tests.commands import Commands
@@ -118,7 +120,9 @@ def test_unsupported(tmp_path: Path) -> None:
         "{method: random, parameters: {seed: {values: [1]}}}": "one model",
         "{method: bayes, parameters: {model: {values: [tiny, xlsr_1b]}}}": "one model",
         "{method: bayes, parameters: {model: {value: tiny}}}": "--trials",
-        "{method: grid, parameters: {seed: {min: 1, max: 2}}}": "seed is {'min': 1",
+        "{method: grid, parameters: {seed: {min: 1, max: 2.5}}}": "seed is {'min': 1",
+        "{method: grid, parameters: {optimizer: {values: [{lr: 1.0}]}}}": "the values of optimizer are mappings",
+        "{method: grid, parameters: {seed: {value: 1}}, command: [OMP_NUM_THREADS=1, khasr.train]}": "OMP_NUM_THREADS=1 in",
         "{method: random, run_cap: 3, parameters: {model: {value: tiny}, seed: {distribution: q_normal}}}": "q_normal",
     }.items():
         file.write_text(text)
@@ -135,6 +139,120 @@ def test_unsupported(tmp_path: Path) -> None:
         "-m", "seed=interval(1,9)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra/sweeper/sampler=random",
         "model=tiny", "hydra.sweep.dir=x",
     ]  # fmt: skip
+
+
+def agent_words(file: Path, parameters: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of khasr.train in a trial of wandb's agent, as the agent makes them."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+    from wandb.sdk.lib.config_util import save_config_file_from_dict
+
+    sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
+    args = {name: {"value": value} for name, value in parameters.items()}
+    saved = folder / "parameters.yaml"
+    save_config_file_from_dict(str(saved), args)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(saved))
+    macros = create_sweep_command_args({"args": args}) | {"program": ["khasr/train.py"]}
+    words: list[str] = []
+    for word in create_sweep_command(sweep.get("command")):
+        macro = re.fullmatch(r"\$\{(\w+)\}", str(word))
+        words += macros.get(macro[1], []) if macro else [str(word)]
+    start = next(i for i, word in enumerate(words) if word in ("khasr.train", "khasr/train.py"))
+    return read_agent_arguments(words[start + 1 :])
+
+
+def parsed(words: Sequence[str]) -> dict[str, str]:
+    """The value of each option, of the overrides that identify a run."""
+    overrides = OverridesParser.create().parse_overrides(list(words))
+    return {o.key_or_group: repr(o.value()) for o in overrides if o.key_or_group not in ("logger", "hydra.sweep.dir")}
+
+
+def trials(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """What wandb's server sends for each run of a grid; of an interval, it has only the ends."""
+    choices = []
+    for name, options in parameters.items():
+        if "parameters" in options:
+            tried = trials(options["parameters"])
+        elif "value" in options:
+            tried = [options["value"]]
+        else:
+            tried = options.get("values") or [options["min"], options["max"]]
+        choices.append([(name, value) for value in tried])
+    return [dict(chosen) for chosen in itertools.product(*choices)]
+
+
+OWN = {
+    "nulls and booleans": "parameters: {data.batch_seconds: {values: [null, 20]}, trainer.deterministic: {values: [true, false]}}",
+    "lists": "parameters: {optimizer.betas: {values: [[0.9, 0.98], [0.8, 0.9]]}, data.audio: {values: [[a, null], []]}}",
+    "nested": """
+parameters:
+  optimizer: {parameters: {lr: {values: [1.0e-4, 1.0e-3]}, betas: {value: [0.9, 0.98]}, head_lr: {value: null}}}
+  model: {value: {architecture: {layers: 2, conv_dim: [8, 8, 8]}, layerdrop: 0.1}}
+  seed: {min: 1, max: 2}""",
+    "options in command": """
+command: [python, -m, khasr.train, "${args_no_hyphens}", experiment=quickstart, "data.root='a, b'", trainer.max_steps=2]
+parameters: {optimizer.lr: {values: [1e-4, 1e-3]}, seed: {value: 1}}""",
+    "commas and quotes": """
+parameters:
+  data.root: {values: ["a,b", "it's", '"c" (d)', 'e\\', " f ", "", "'g,h'", "range(1,3)", "k=v", ខ្មែរ]}
+  optimizer.head_lr: {values: ["null", 1.0e-3]}""",
+    "flags": "{command: [python, khasr/train.py, '${args}'], parameters: {seed: {values: [1, 2]}, score_test: {value: false}}}",
+    "flags apart": "{command: [python, khasr/train.py, '${args_no_equals}'], parameters: {seed: {values: [1, null]}}}",
+    "flags of booleans": "{command: [khasr.train, '${args_no_boolean_flags}'], parameters: {score_test: {values: [true, false]}}}",
+    "appended": "{command: [khasr.train, '${args_append_hydra}'], parameters: {seed: {values: [1, null]}}}",
+}
+
+
+@pytest.mark.parametrize("name", [*(file.stem for file in FILES), *OWN])
+def test_same_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """khasr.sweep and wandb's agent make the same runs from the same file."""
+    file = ROOT / "sweeps" / f"{name}.yaml"
+    if name in OWN:
+        file = tmp_path / "own.yaml"
+        file.write_text(f"method: grid\n{OWN[name]}" if OWN[name][0] != "{" else f"{{method: grid, {OWN[name][1:]}")
+    sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
+    words = read_sweep(file, [])
+    if sweep["method"] == "grid":
+        (combinations,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words[1:]), None)
+        here = [parsed(combination) for combination in combinations]
+        there = [parsed(agent_words(file, trial, tmp_path, monkeypatch)) for trial in trials(sweep["parameters"])]
+        assert len(here) == len(there)
+        assert sorted(map(repr, map(sorted, map(dict.items, here)))) == sorted(
+            map(repr, map(sorted, map(dict.items, there)))
+        )
+        return
+    # Of a search: the same choices and ends.
+    space: dict[str, set[str]] = {}
+    for override in OverridesParser.create().parse_overrides(words[1:]):
+        if override.is_interval_sweep():
+            values = [override.value().start, override.value().end]
+        else:
+            values = override.value().list if override.is_choice_sweep() else [override.value()]
+        space[override.key_or_group] = set(map(repr, values))
+    there_space: dict[str, set[str]] = {}
+    longest = max(len(trials({name: options})) for name, options in sweep["parameters"].items())
+    for number in range(longest):
+        of_each = {k: trials({k: options}) for k, options in sweep["parameters"].items()}
+        trial = {k: tried[number % len(tried)][k] for k, tried in of_each.items()}
+        for option, value in parsed(agent_words(file, trial, tmp_path, monkeypatch)).items():
+            there_space.setdefault(option, set()).add(value)
+    assert {k: v for k, v in space.items() if not k.startswith(("hydra", "sweep."))} == there_space
+
+
+def test_texts() -> None:
+    """A text that is not one value in Hydra's grammar is itself; any other means what it does on the command line."""
+    for text in ("a,b", "it's", '"c" (d)', "e\\", "a\\b,c", " f ", "range(1,3)", "k=v", "ខ្មែរ", "'", "{", "x\ny"):
+        (override,) = OverridesParser.create().parse_overrides([f"x={to_grammar(text)}"])
+        assert override.value() == text
+    for text, value in {"null": None, "'a, b'": "a, b", "1e-4": 1e-4, "[1, a]": [1, "a"], "true": True}.items():
+        (override,) = OverridesParser.create().parse_overrides([f"x={to_grammar(text)}"])
+        assert override.value() == value
+
+
+def test_without_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an agent's file the arguments stay as they are."""
+    monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", "absent")
+    assert read_agent_arguments(["seed=None", "--seed=1"]) == ["seed=None", "--seed=1"]
 
 
 def test_intervals(tmp_path: Path) -> None:
