@@ -177,11 +177,9 @@ def _gain_apart(
 ) -> Difference | str:
     """The difference of WER on utterances that the weights were not chosen on."""
     search = BeamSearch(untuned, vocabulary)
-    edits = []
-    for decoder in (tuned, untuned):
-        search.weigh(decoder)
-        edits.append(_edits(references, search.texts(log_probs)))
-    return _gain(*edits, references)
+    before = _edits(references, search.texts(log_probs))
+    search.weigh(tuned)
+    return _gain(_edits(references, search.texts(log_probs)), before, references)
 
 
 def _edits(references: Sequence[str], texts: Sequence[str]) -> list[int]:

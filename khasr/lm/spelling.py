@@ -66,7 +66,8 @@ def spelling_of(arpa: Path) -> Spelling:
             fields = line.rstrip("\n").split("\t")
             if len(fields) < 2:
                 continue
-            logp, ngram, backoff = _LN10 * float(fields[0]), fields[1], _LN10 * float((*fields, 0)[2])
+            logp, ngram = _LN10 * float(fields[0]), fields[1]
+            backoff = _LN10 * float(fields[2]) if len(fields) > 2 else 0.0
             before, _, last = ngram.rpartition(" ")
             if ngram == "<unk>":
                 contexts[EMPTY] = (logp, EMPTY)

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import kenlm
 import numpy as np
@@ -68,11 +69,10 @@ def test_scores(words: bool, labels: list[str], tmp_path: Path) -> None:
     ngrams = random_letters(4)
     write_arpa(ngrams, tmp_path / "letters.arpa")
     lm = write_trigrams(tmp_path / "trigrams.lm", WORDS)
-    weights = {"alpha": 0.7, "beta": 1.1, "unk_score_offset": -2.0}
-    search = CompiledSearch(
-        labels, *((lm, WORDS) if words else ()), **weights, closed=words, spelling_weight=0.6,
-        spelling=spelling_of(tmp_path / "letters.arpa"),
-    )  # fmt: skip
+    options: dict[str, Any] = {"alpha": 0.7, "beta": 1.1, "unk_score_offset": -2.0, "spelling_weight": 0.6}
+    if words:
+        options |= {"kenlm_model_path": lm, "unigrams": WORDS, "closed": True}
+    search = CompiledSearch(labels, spelling=spelling_of(tmp_path / "letters.arpa"), **options)
     model = kenlm.Model(lm)
     seen = 0
     for rows in utterances(len(labels), 8):

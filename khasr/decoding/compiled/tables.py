@@ -157,12 +157,12 @@ def contains(keys: Any, key: int) -> bool:
 @jit
 def spell_letter(context: int, point: int, spelling: Any, contexts: Any) -> tuple[float, int]:
     """ln P of a code point in a state of the spelling model, and the next state."""
-    logp = 0.0
+    logp, state = 0.0, np.int64(context)
     while True:
-        place = find_word(spelling, context, point)
+        place = find_word(spelling, state, point)
         if place >= 0:
             return logp + spelling[place].logp, np.int64(spelling[place].state)
-        logp += contexts[context].backoff
-        if context == EMPTY:
-            return logp, context
-        context = np.int64(contexts[context].shorter)
+        logp += contexts[state].backoff
+        if state == EMPTY:
+            return logp, state
+        state = np.int64(contexts[state].shorter)
