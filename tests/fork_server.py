@@ -6,6 +6,7 @@ Prints a line when it accepts connections, and ends with its standard input. tes
 """
 
 import atexit
+import contextlib
 import fcntl
 import gc
 import importlib
@@ -96,6 +97,12 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         return json.loads(stream.read(int.from_bytes(size, "big"))), list(files)
 
 
+def answer(connection: socket.socket, number: int) -> None:
+    """Sends a number to a client, which may have been killed."""
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{number}\n".encode())
+
+
 def serve(server: socket.socket) -> None:
     """Forks for each connection, and answers with the process id and, at its end, the exit code.
 
@@ -116,13 +123,17 @@ def serve(server: socket.socket) -> None:
                 return
             if key.fileobj is server:
                 connection, _ = server.accept()
-                request, files = receive(connection)
+                try:
+                    request, files = receive(connection)
+                except ValueError:  # the client was killed before it had sent all
+                    connection.close()
+                    continue
                 child = os.fork()
                 if child == 0:
                     os._exit(run_command(request, files))
                 for file in files:
                     os.close(file)
-                connection.sendall(f"{child}\n".encode())
+                answer(connection, child)
                 selector.register(connection, selectors.EVENT_READ, child)
                 running[child] = connection
             elif key.fileobj is woken:
@@ -131,7 +142,7 @@ def serve(server: socket.socket) -> None:
                     connection = running.pop(ended[0])
                     if connection.fileno() >= 0:
                         selector.unregister(connection)
-                        connection.sendall(f"{os.waitstatus_to_exitcode(ended[1])}\n".encode())
+                        answer(connection, os.waitstatus_to_exitcode(ended[1]))
                         connection.close()
             elif key.data in running:
                 os.kill(key.data, signal.SIGKILL)
