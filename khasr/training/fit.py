@@ -32,6 +32,7 @@ from khasr.run.published import CARD_CURVE, is_published_recipe
 from khasr.run.results import new_results
 from khasr.scoring.hypotheses import Hypothesis, score, write_hypotheses
 from khasr.text.vocabulary import Vocabulary
+from khasr.training.alone import leave_ranks
 from khasr.training.best import load_best, score_parts
 from khasr.training.callbacks import Diverged
 from khasr.training.checkpoints import check_resumable
@@ -61,6 +62,7 @@ def fit(config: Config, folder: RunFolder) -> dict[str, Any]:
         ValueError, FileNotFoundError: options, corpus, weights or a folder that cannot be used, or a folder that is in
             use.
     """
+    leave_ranks(config.trainer)
     if not is_first_process():
         # The first process reports these. Lightning kills it within seconds of another one that fails, perhaps while it
         # writes results.json.

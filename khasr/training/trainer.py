@@ -18,6 +18,7 @@ from khasr.run.folder import RunFolder
 from khasr.run.interrupts import StopSignals
 from khasr.run.results import peak_memory_gib
 from khasr.text.vocabulary import Vocabulary
+from khasr.training.alone import cluster_environment
 from khasr.training.callbacks import TrainingMetrics
 from khasr.training.checkpoints import Checkpoints, WholeFileIO
 from khasr.training.devices import PRECISIONS, is_first_process
@@ -164,7 +165,7 @@ def build_trainer(
         deterministic=options.deterministic,
         callbacks=callbacks,
         logger=loggers,
-        plugins=[WholeFileIO()],
+        plugins=[WholeFileIO(), *cluster_environment(options)],
         enable_checkpointing=True,
         enable_progress_bar=False,
         enable_model_summary=False,
