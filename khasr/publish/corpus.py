@@ -12,6 +12,8 @@ _UNKNOWN = "More information needed"
 # Datasets of the Hugging Face hub whose licence is known here; the hub is not asked.
 _LICENSES = {"google/fleurs": "cc-by-4.0"}
 
+_FOLDERS_OF_LANGUAGES = {"speech-recognition-community-v2/dev_data"}
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -100,10 +102,11 @@ def _known(options: DataConfig) -> Corpus:
 
 
 def _of_hub(options: HubConfig) -> Corpus:
-    """A dataset of the hub: its id is an option; its language is known where its files are in a folder of a locale."""
+    """A dataset of the hub: its id is an option; its language is known if its files are in a folder such as fr_fr."""
     if options.dataset is None:
         return Corpus(f"the corpus {Path(options.root or options.name).expanduser().resolve().name}")
-    locale = re.match(r"([a-z]{2,3})(_[a-z]{2})?/", options.files)
+    pattern = r"([a-z]{2,3})/" if options.dataset in _FOLDERS_OF_LANGUAGES else r"([a-z]{2,3})_[a-z]{2}/"
+    locale = re.match(pattern, options.files)
     return Corpus(
         options.dataset, options.dataset, locale[0].rstrip("/") if locale else None, [locale[1]] if locale else [],
         _LICENSES.get(options.dataset), f"https://huggingface.co/datasets/{options.dataset}",
