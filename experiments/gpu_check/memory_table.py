@@ -9,7 +9,7 @@ from khasr.training.plan import memory_by_use, predict
 
 MODELS = {"300M": "xlsr_300m", "1B": "xlsr_1b", "2B": "xlsr_2b"}
 SYMBOLS = 80
-BATCHES = ((8, 5), (32, 5))
+BATCHES = ((8, 5),)
 
 
 def footprints(model: str) -> dict[tuple[int, int, bool], Footprint]:

@@ -93,6 +93,9 @@ class PrecisionConfig:
     name: Literal["fp32", "fp16", "bf16"] = "fp16"
     """fp32. fp16 and bf16: mixed (weights in float32, because bfloat16 rounds most steps of lr 1e-5 to nothing). fp16
     needs a GPU."""
+    tf32: bool = False
+    """With precision=fp32 on a GPU: products of 19-bit numbers (TensorFloat-32), several times faster. false: of
+    float32, in convolutions as well, where torch allows TF32 by default."""
 
 
 @dataclass
@@ -130,6 +133,9 @@ class TrainerConfig:
     single run keeps it and can be extended."""
     deterministic: bool = False
     """Use only deterministic kernels (slower on GPUs; those on a CPU already are)."""
+    plan: str | None = None
+    """The name of a GPU, such as rtx_4090 or h100: print the memory and the time that the run would need on
+    trainer.devices of them, and what to change if it does not fit, without training. No GPU is needed."""
     progress_bar: bool = True
     """Show a progress bar (in a terminal) or occasional lines (elsewhere)."""
 

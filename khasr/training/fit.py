@@ -36,7 +36,7 @@ from khasr.training.alone import leave_ranks
 from khasr.training.best import load_best, score_parts
 from khasr.training.callbacks import Diverged
 from khasr.training.checkpoints import check_resumable
-from khasr.training.devices import check_devices, is_first_process
+from khasr.training.devices import check_devices, is_first_process, set_tf32
 from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard, close_loggers
 from khasr.training.summary import describe_data, describe_length, describe_resume, print_summary, title
 from khasr.training.symptoms import diagnose, symbol_entropy
@@ -266,6 +266,7 @@ def _check(config: Config, folder: RunFolder) -> Path | None:
     else:
         check_resumable(resumed)
     config.trainer.devices = check_devices(config)
+    set_tf32(config.precision)
     check_decoder(config.decoder)
     check_optimizer(config.optimizer)
     if config.logger.tensorboard is not None:

@@ -1,5 +1,6 @@
 """The task of `python -m khasr.train` and of the sweeps that khasr.sweep starts. Imports torch only when it runs."""
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -11,13 +12,20 @@ from khasr.config import Config
 def train(config: Config, folder: Path) -> float | None:
     """Trains a run in the folder and returns its WER on val, as a fraction, which sweepers minimise.
 
-    On several devices only the first process scores; the others return None.
+    On several devices only the first process scores; the others return None, as does a run that is only planned.
     """
     # Imported here because torch takes seconds, and a mistyped option should be reported at once.
     from khasr.run.folder import RunFolder
     from khasr.run.interrupts import Interrupted
     from khasr.training.fit import fit
 
+    if config.trainer.plan is not None:
+        from khasr.training.plan import print_plan
+
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # Hydra has made it; only if nothing is in it
+        print_plan(config, config.trainer.plan)
+        return None
     try:
         results = fit(config, RunFolder(folder))
     except Interrupted:

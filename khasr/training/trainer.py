@@ -27,8 +27,8 @@ from khasr.training.instruments import Instruments
 from khasr.training.module import CtcModule
 from khasr.training.progress import Progress
 from khasr.training.pruning import Pruning, grace_percent
-from khasr.training.strategy import build_strategy
 from khasr.training.shared_folder import SharedFolder
+from khasr.training.strategy import build_strategy
 
 
 @dataclass(frozen=True)

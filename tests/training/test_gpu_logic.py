@@ -12,14 +12,16 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer.connectors import accelerator_connector
 from torch import nn
 
-from khasr.config import Config, OptimizerConfig, TrainerConfig
+from khasr.cli.run import _tracebacks_wanted
+from khasr.config import Config, OptimizerConfig, PrecisionConfig, TrainerConfig
 from khasr.optim.parameters import build_optimizer, skip_unless
 from khasr.run.folder import RunFolder
 from khasr.run.results import device_name, uses_gpu
 from khasr.training import devices as devices_module
 from khasr.training import fit as fit_module
-from khasr.training.devices import why_no_gpu
+from khasr.training.devices import set_tf32, why_no_gpu
 from khasr.training.fit import fit
+from khasr.training.instruments import Instruments
 from khasr.training.shared_folder import SharedFolder
 from khasr.training.stage_times import StageTimes
 from tests.small_runs import read_results, read_rows
@@ -133,3 +135,36 @@ def test_folder_that_is_not_shared(tmp_path: Path) -> None:
     for first in (SharedFolder(folder, resumes=False)._seen(), other._seen()):
         with pytest.raises(ValueError, match=r"do not all see the same .*hydra.run.dir=DIR"):
             check.setup(trainer(first), None, "fit")  # type: ignore[arg-type]
+
+
+def test_drift_on_the_first_rank_only() -> None:
+    """It reads the whole checkpoint, and other ranks log nothing."""
+    start: Any = SimpleNamespace(drift=lambda model: {"drift/head": 0.1})
+    module: Any = SimpleNamespace(model=None)
+    first, second = (SimpleNamespace(strategy=None, is_global_zero=zero) for zero in (True, False))
+    assert Instruments(10, start).drift(first, module) == {"drift/head": 0.1}  # type: ignore[arg-type]
+    assert Instruments(10, start).drift(second, module) == {}  # type: ignore[arg-type]
+
+
+def test_tracebacks_of_further_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning starts them with the environment of the first, in which HYDRA_FULL_ERROR is set for Hydra."""
+    for name in ("LOCAL_RANK", "HYDRA_FULL_ERROR", "KHASR_TRACEBACKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KHASR_TRACEBACKS", "")
+    assert not _tracebacks_wanted()
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not _tracebacks_wanted()
+    monkeypatch.delenv("LOCAL_RANK")
+    assert _tracebacks_wanted()
+
+
+def test_tf32() -> None:
+    """In products and in convolutions, for which torch has different defaults."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        for allowed in (True, False):
+            set_tf32(PrecisionConfig("fp32", tf32=allowed))
+            assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
