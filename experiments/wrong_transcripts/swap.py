@@ -20,7 +20,7 @@ rows = [line.split("\t") for line in lines]
 text_of = {audio.rsplit(".", 1)[0]: text for audio, text, _ in rows}
 part_of = dict(line.split("\t") for line in options.split.read_text(encoding="utf-8").splitlines()[1:])
 rng = random.Random(options.seed)
-swapped = {}
+swapped: dict[str, str] = {}
 for part in ("train", "val"):
     ids = sorted(id_ for id_, its in part_of.items() if its == part)
     rng.shuffle(ids)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,7 +74,7 @@ class Transcriber:
         try:
             pieces = self.pieces(blocks)
         except AudioError as error:
-            raise ValueError(f"{audio}: {error}") from error
+            raise ValueError(f"{audio!s}: {error}") from error
         text, words = joined(pieces, self.vocabulary.between_words)
         return Transcript(text, words, blocks.problem if isinstance(blocks, AudioBlocks) else "")
 
@@ -113,7 +114,7 @@ def load_transcriber(
     if decoder is not None:
         if decoder not in ("greedy", "beam", "beam_lm"):
             raise ValueError(f"decoder={decoder!r}: expected greedy, beam or beam_lm.")
-        options.name = decoder
+        options.name = cast(Literal["greedy", "beam", "beam_lm"], decoder)
     if lm is not None:
         options.lm = os.fspath(lm)
     check_decoder(options)

@@ -99,7 +99,7 @@ def _curve(design: Design, model: str) -> HoursCurve | None:
     rows = rows[rows["hours"] > 0]
     others = [s for s in design.settings if HOURS not in s.columns]
     keys = list(zip(*(s.of(rows) for s in others), strict=True)) if others else [()] * len(rows)
-    choices = []
+    choices: list[tuple[int, float, int, tuple[object, ...], list[Size], list[float]]] = []
     for key in dict.fromkeys(keys):
         members = rows[[k == key for k in keys]]
         sizes, unlearned = _sizes(members)

@@ -3,11 +3,14 @@
 import random
 import re
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from khasr.config import Config
+from khasr.data.datamodule import CorpusDataModule, read_parts
 from khasr.data.subset import Spoken, nested_subset
 
 # Three speakers with very different amounts of audio, and a hundred with one utterance each.
@@ -61,3 +64,20 @@ def test_refused() -> None:
     assert len(nested_subset(UTTERANCES, TOTAL / 3600, 0)) >= 949
     with pytest.raises(ValueError, match=r"data\.train_hours=1e-06 is 0\.0036 s, less than the first utterance"):
         nested_subset(UTTERANCES, 1e-6, 0)
+
+
+def test_of_a_run(small: Callable[..., Config]) -> None:
+    """Train is shortened, val and test are not, the rest is counted; the seed of the run is kept for later readers."""
+    config = small("data.train_hours=0.003", "seed=7")
+    assert config.data.subset_seed == 7
+    data = CorpusDataModule(config.data, config.seed)
+    data.prepare(False)
+    whole = read_parts(small().data, 0)
+    assert 0.0025 < data.parts["train"].hours <= 0.003 < whole["train"].hours
+    assert [list(data.parts[p].audio["id"]) for p in ("val", "test")] == [
+        list(whole[p].audio["id"]) for p in ("val", "test")
+    ]
+    assert len(data.faults) == len(whole["train"]) - len(data.parts["train"])
+    assert {fault.reason for fault in data.faults} == {"beyond data.train_hours=0.003"}
+    again = read_parts(config.data, seed=0)["train"]
+    assert list(again.audio["id"]) == list(data.parts["train"].audio["id"])
