@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.batching import TrainingOrder
@@ -32,14 +33,14 @@ class Unlike(TrainingOrder):
         return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def lengths(spread: float) -> np.ndarray:
+def lengths(spread: float) -> NDArray[np.int64]:
     """Lengths in samples: log-normal, 1 to 25 s."""
     drawn = np.random.default_rng(0).lognormal(np.log(MEAN_SECONDS) - spread**2 / 2, spread, UTTERANCES)
     return (SAMPLE_RATE * np.clip(drawn, 1, 25)).astype(int)
 
 
 def waiting(
-    kind: type[TrainingOrder], of: np.ndarray, ranks: int, accumulate: int, size: dict[str, Any]
+    kind: type[TrainingOrder], of: NDArray[np.int64], ranks: int, accumulate: int, size: dict[str, Any]
 ) -> tuple[float, float, float]:
     """Time relative to no waiting, less 1, if ranks meet at each batch or at each step; and the padding."""
     orders = [
