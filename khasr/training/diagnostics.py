@@ -39,19 +39,23 @@ def clip_gradients(model: nn.Module, part: Mapping[str, str], largest: float, sh
         largest: maximum norm; 0 for no clipping.
         sharded: each rank has a shard of every gradient; all ranks have to call this.
     """
-    trained = [(name, p) for name, p in named_parameters(model) if p.grad is not None]
+    trained = [(name, p, p.grad) for name, p in named_parameters(model) if p.grad is not None]
     place = {name: index for index, name in enumerate(sorted(set(part.values())))}
     device = next(model.parameters()).device
-    norms = torch.stack(torch._foreach_norm([p.grad for _, p in trained])) if trained else torch.zeros(0, device=device)
+    norms = (
+        torch.stack(torch._foreach_norm([gradient for *_, gradient in trained]))
+        if trained
+        else torch.zeros(0, device=device)
+    )
     wide = torch.promote_types(norms.dtype, torch.float32)  # float64 stays float64
-    places = torch.tensor([place[part[name]] for name, _ in trained], dtype=torch.long).to(device, non_blocking=True)
+    places = torch.tensor([place[part[name]] for name, *_ in trained], dtype=torch.long).to(device, non_blocking=True)
     squares = torch.zeros(len(place), dtype=wide, device=device).index_add_(0, places, norms.to(wide) ** 2)
     if sharded:
         distributed.all_reduce(squares)
         whole = squares.sum().sqrt()
     else:
         whole = torch.linalg.vector_norm(norms)
-    torch.nn.utils.clip_grads_with_norm_([p for _, p in trained], largest or float("inf"), whole)
+    torch.nn.utils.clip_grads_with_norm_([p for _, p, _ in trained], largest or float("inf"), whole)
     return torch.cat([whole.to(wide)[None], squares.sqrt()])
 
 
