@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
-from khasr.config import TextConfig
 from khasr.scoring.alignments import align
-from khasr.text.normalise import has_khmer, normalise
+from khasr.text.normalise import has_khmer, spoken_form
 from khasr.text.segment import segment_words
 from khasr.text.syllables import look_alike
 
@@ -55,11 +54,7 @@ def resegmented(text: str) -> list[str]:
 
 def normalised(text: str, language: str | None = None) -> list[str]:
     """Words in lower case, without punctuation but apostrophes inside words, and with one spelling of look-alikes."""
-    form = TextConfig(
-        unicode_form="NFKC", zero_width="space", lowercase=True, quotes="plain", punctuation="space", keep="'",
-        language=language,
-    )  # fmt: skip
-    return look_alike(normalise(text, form)).split()
+    return look_alike(spoken_form(text, language)).split()
 
 
 Unit = Callable[[str], Sequence[str] | str]

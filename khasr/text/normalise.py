@@ -88,6 +88,15 @@ def normalise(text: str, options: TextConfig) -> str:
     return text
 
 
+def spoken_form(text: str, language: str | None = None) -> str:
+    """The text in lower case, without punctuation but apostrophes inside words: equal for texts that sound the same."""
+    form = TextConfig(
+        unicode_form="NFKC", zero_width="space", lowercase=True, quotes="plain", punctuation="space", keep="'",
+        language=language,
+    )  # fmt: skip
+    return normalise(text, form)
+
+
 def _round(text: str, options: TextConfig) -> str:
     if options.zero_width != "keep":
         text = _ZERO_WIDTH.sub("", text).replace(ZWSP, " " if options.zero_width == "space" else "")

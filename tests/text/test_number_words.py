@@ -6,7 +6,7 @@ from khasr.text.number_words import spell_figures
 @pytest.mark.parametrize(
     ("language", "text", "expected"),
     [
-        ("fr", "71 ans, 1 250,5 euros", "soixante et onze ans , mille deux cent cinquante virgule cinq euros"),
+        ("fr", "71 ans, 1 250,5 euros", "soixante et onze ans, mille deux cent cinquante virgule cinq euros"),
         ("fr", "le 1er, la 1re, le 2e", "le premier , la première , le deuxième"),
         ("fr", "1.000.000 et 1\u202f000", "un million et mille"),
         ("fr", "-5 dix-5", "moins cinq dix- cinq"),
