@@ -5,7 +5,14 @@ import signal
 import sys
 from types import FrameType, TracebackType
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+PASSED_ON = signal.SIGURG
+"""Sent to the runs of a sweep by the process that started them, to which a terminal may have sent SIGINT as well.
+
+A process that does not handle it ignores it, and nothing else sends it.
+"""
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, PASSED_ON)
+_REASONS = {int(signal.SIGALRM): "The budget is spent", int(PASSED_ON): "The sweep was stopped"}
 
 
 class Interrupted(Exception):  # noqa: N818 - a requested stop, not an error
@@ -39,7 +46,8 @@ class StopSignals:
     """While entered, SIGINT, SIGTERM, SIGALRM (a budget) and the preempting signals request that the run stops.
 
     During training the run stops after the current optimizer step; a second signal raises `Interrupted` immediately.
-    Outside training there is no step to finish, and the first signal raises `Interrupted`.
+    Outside training there is no step to finish, and the first signal raises `Interrupted`. A signal that is passed on
+    is not a second one.
 
     Attributes:
         requested: the signal that was received, or None.
@@ -49,6 +57,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.requested: int | None = None
         self.training = False
+        self._stopping = False
         self._signals = dict.fromkeys((*_STOPPING, *preempting_signals()))
         self._before: dict[signal.Signals, object] = {}
 
@@ -69,10 +78,13 @@ class StopSignals:
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._stopping and signum == PASSED_ON:
+            return
+        self._stopping = True
         if not self.training or self.requested is not None:
             raise Interrupted(signum)
         self.requested = signum
-        reason = "The budget is spent" if signum == signal.SIGALRM else f"{signal.Signals(signum).name} received"
+        reason = _REASONS.get(signum, f"{signal.Signals(signum).name} received")
         print(
             f"\n{reason}: the run is saved and stops after this step. A second signal stops it immediately, unsaved.",
             file=sys.stderr,

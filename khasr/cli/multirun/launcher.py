@@ -4,7 +4,7 @@ Hydra's sweepers decide which runs there are, its launchers where they are execu
 launcher: it names the folders, skips finished runs, keeps the time budget and collects the outcomes.
 """
 
-import sys
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +21,9 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from khasr.cli.errors import MISTAKE, report_error
+from khasr.cli.multirun.losses import report_lost, separate_losses
 from khasr.cli.multirun.search import Search, search_options
+from khasr.cli.multirun.stopping import StopRequest, stop_children
 from khasr.cli.multirun.sweep import Sweep, SweepEnded, folder_name, for_sweep, unresolved
 from khasr.config import to_config
 from khasr.run.outcome import Outcome, is_unfinished, read_outcome
@@ -107,19 +109,32 @@ class ResumingLauncher(Launcher):
         return Outcome("failed", None, MISTAKE)
 
     def _launch(self, missing: dict[str, list[str]], initial_job_idx: int) -> list[Outcome]:
-        from submitit.core.utils import FailedJobError, UncompletedJobError
-
-        lost: tuple[type[Exception], ...] = (BrokenProcessPool, FailedJobError, UncompletedJobError)
+        returns: Sequence[JobReturn | None]
         try:
-            returns = self._launcher.launch(list(missing.values()), initial_job_idx=initial_job_idx)
-        except lost as error:
-            # A killed process returned nothing; the folder of its run shows how far it got.
-            print(f"A process of the sweep ended unexpectedly: {error}", file=sys.stderr)
-            return [self._found(name, "failed", 1) for name in missing]
+            with self._handling() as stop:
+                returns = self._launcher.launch(list(missing.values()), initial_job_idx=initial_job_idx)
+        except BrokenProcessPool as error:  # of joblib, which then kills all its processes
+            report_lost(error)
+            returns = [None for _ in missing]
         except KeyboardInterrupt:
             self._sweep.outcomes |= {name: self._found(name, "interrupted", 130) for name in missing}
             raise
-        return [returned.return_value for returned in returns]
+        status = "interrupted" if stop is not None and stop.signum is not None else "failed"
+        outcomes = [
+            # A process that was killed returned nothing; the folder of its run shows how far it got.
+            self._found(name, status, 1) if returned is None else returned.return_value
+            for name, returned in zip(missing, returns, strict=True)
+        ]
+        return outcomes if stop is None else stop.mark(outcomes)
+
+    def _handling(self) -> contextlib.AbstractContextManager[StopRequest | None]:
+        """What is done about signals and killed processes while the wrapped launcher runs jobs."""
+        name = self._config.hydra.runtime.choices["hydra/launcher"]
+        if name == "joblib":
+            return StopRequest(stop_children)
+        if name == "ray":
+            return StopRequest(self._launcher.stop)  # type: ignore[attr-defined]
+        return separate_losses() if name.startswith("submitit") else contextlib.nullcontext()
 
     def _found(self, name: str, status: str, code: int) -> Outcome:
         """The outcome in the run's folder; `status` if it began and recorded none."""
@@ -186,4 +201,8 @@ class SweepPlugins(Plugins):
     ) -> Launcher:
         """The chosen launcher, wrapped."""
         launcher = super().instantiate_launcher(hydra_context, task_function, config)
+        if config.hydra.runtime.choices["hydra/launcher"] == "ray":
+            from khasr.cli.multirun.ray_launcher import PatientRayLauncher  # of the extra `ray`
+
+            launcher = PatientRayLauncher(launcher)
         return ResumingLauncher(launcher, self.sweep, config, hydra_context)

@@ -13,6 +13,7 @@ from typing import Any
 
 from khasr.cli.errors import FAILED, report_error
 from khasr.cli.multirun.requeue import requeue
+from khasr.cli.multirun.stopping import stoppable
 from khasr.cli.multirun.sweep import for_sweep
 from khasr.config import Config, check_ranges
 from khasr.run.folder import RunFolder
@@ -22,6 +23,7 @@ from khasr.run.outcome import Outcome, Pruned, is_unfinished, read_outcome
 Task = Callable[[Any, Path], float | None]
 
 
+@stoppable
 def run_of_sweep(config: Config, task: Task, folder: Path, codes: list[int], show_tracebacks: bool) -> Outcome:
     """Runs one run of a sweep and returns its outcome; errors are reported and recorded, and the sweep continues.
 

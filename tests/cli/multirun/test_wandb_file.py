@@ -279,7 +279,8 @@ def test_command(light_command: Commands) -> None:
         "model=xlsr_300m,xlsr_1b hydra.sweep.dir=runs/h6_precision seed=1,2\n"
     )
     done = door("sweeps/why_1b.yaml", "--trials", "40", "data.root=x", "--dry-run")
-    assert "hydra.sweeper.n_trials=40 hydra.sweep.dir=runs/why_1b data.root=x" in done.stdout, done.stderr
+    assert "hydra.sweeper.n_trials=40 sweep.pruner=asha" in done.stdout, done.stderr
+    assert done.stdout.endswith(" hydra.sweep.dir=runs/why_1b data.root=x\n")
     done = door("sweeps/absent.yaml")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
