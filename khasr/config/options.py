@@ -41,7 +41,7 @@ class DecoderConfig:
     unk_score_offset: float = limited(-10.0)
     """Added to log10 P of a word that the language model does not know: such a word costs alpha * ln(10) times this, in
     natural logarithms (pyctcdecode's definition). Not used with a spelling model."""
-    spelling: float = limited(0.8, 0)
+    spelling: float = limited(1.1, 0)
     """Weight of the spelling model, an n-gram of characters, if decoder.lm has one. 0: words only, as pyctcdecode."""
     unigrams: bool = True
     """Penalise only partial words that begin no word of the language model; if false, all partial words."""

@@ -39,9 +39,14 @@ def random_letters(order: int) -> Ngrams:
 
 
 def spelt(ngrams: Ngrams, text: str, end: bool = True) -> float:
-    """ln P of a text."""
+    """ln P of a text, without the search's bonus for each letter."""
     words = ("<s>", *("|" if c == " " else c for c in text), *(["</s>"] if end else []))
     return LN10 * sum(log_probability(ngrams, words[:i]) for i in range(2, len(words) + 1))
+
+
+def scored(ngrams: Ngrams, text: str, end: bool = True) -> float:
+    """The score of a text's letters in the search."""
+    return spelt(ngrams, text, end) + 1.3 * (len(text) + end)
 
 
 @pytest.mark.parametrize("order", [2, 3, 7])
@@ -81,8 +86,8 @@ def test_scores(words: bool, labels: list[str], tmp_path: Path) -> None:
             for i, word in enumerate(text.split()):
                 before, after_it = " ".join(text.split()[:i]), " ".join(text.split()[: i + 1])
                 known = words and word in WORDS
-                total += (0.3 if known else 0.6) * (spelt(ngrams, after_it, False) - spelt(ngrams, before, False))
-            total += (0.3 if words else 0.6) * (spelt(ngrams, text) - spelt(ngrams, text, False))
+                total += (0.3 if known else 0.6) * (scored(ngrams, after_it, False) - scored(ngrams, before, False))
+            total += (0.3 if words else 0.6) * (scored(ngrams, text) - scored(ngrams, text, False))
             if words:
                 state, after = kenlm.State(), kenlm.State()
                 model.BeginSentenceWrite(state)
@@ -118,7 +123,7 @@ def test_folder(tmp_path: Path) -> None:
     search = BeamSearch(decoder, vocabulary)
     without = search.texts(rows)
     assert with_spelling != without
-    decoder.spelling = 0.5
+    decoder.spelling = DecoderConfig().spelling
     search.weigh(decoder)
     assert search.texts(rows) == with_spelling
     decoder.backend = "pyctcdecode"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.decoding.compiled import kernel, layout, tables
-from khasr.lm.spelling import BEGIN, Spelling
+from khasr.lm.spelling import BEGIN, EMPTY, Spelling
 
 # The start of a word in labels of a symbol-level language model, as in sentencepiece.
 _WORD_START = "▁"
@@ -29,6 +29,10 @@ _SMALLEST = 1 << 12
 # The weight of the spelling of words that the n-gram of words has, as a share of that of other words. Of 0, 0.5 and 1,
 # 0.5 gave the lowest WER (experiments/decoding).
 _KNOWN = 0.5
+
+
+# Added to ln P of each letter, so that a text is not better for being shorter: about the mean of -ln P on val.
+_LETTER = 1.3
 
 
 _32_BITS = 0xFFFFFFFF
@@ -71,7 +75,10 @@ class CompiledSearch:
         """
         self._spelling = None
         if spelling is not None:
-            self._spelling = (tables.letter_slots(spelling.letters), spelling.contexts)
+            letters, contexts = spelling.letters.copy(), spelling.contexts.copy()
+            letters["logp"] += _LETTER
+            contexts["backoff"][EMPTY] += _LETTER
+            self._spelling = (tables.letter_slots(letters), contexts)
         self.reset_params(
             alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset),
             spelling_weight=float(spelling_weight),
