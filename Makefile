@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test lint types gpu-check lmplz
+.PHONY: train test lint types gpu-check slurm-check lmplz
 
 train: $(INSTALLED)
 	$(BIN)/python -m khasr.train experiment=quickstart
