@@ -2,16 +2,15 @@
 
 python experiments/table_formats/make_folders.py CORPUS OUT
 
-Lhotse's cuts are written by Lhotse itself (`pip install lhotse`), and AudioFolder is loaded once by `datasets`.
-The tables of Common Voice and NeMo have the columns of their documentation (Common Voice 17; NeMo's manifests for speech
-recognition). English digits become French words, some sentences in capitals and with punctuation.
+Lhotse's cuts are written by Lhotse itself (`pip install lhotse`). The tables of AudioFolder, Common Voice and NeMo have
+the columns of their documentation (Common Voice 17; NeMo's manifests for speech recognition). English digits become
+French words, some sentences in capitals and with punctuation.
 """
 
 import json
 import sys
 from pathlib import Path
 
-import datasets
 import numpy as np
 import soundfile
 
@@ -89,7 +88,8 @@ def lhotse_cuts(manifest: Path, folder: Path) -> None:
     """The utterances of a NeMo manifest as Lhotse's cuts: cuts of whole recordings, and of single utterances."""
     from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-    recordings, supervisions = {}, []
+    recordings: dict[str, Recording] = {}
+    supervisions: list[SupervisionSegment] = []
     for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines()):
         row = json.loads(line)
         path = manifest.parent / row["audio_filepath"]
@@ -110,7 +110,7 @@ def lhotse_cuts(manifest: Path, folder: Path) -> None:
 
 
 def audio_folder(rows: list[tuple[Path, str, str]], folder: Path) -> None:
-    """AudioFolder with metadata.csv in train/ and test/; `datasets` loads it."""
+    """AudioFolder with metadata.csv in train/ and test/."""
     for part, some in (("train", rows[:40]), ("test", rows[40:50])):
         (folder / part).mkdir(parents=True)
         lines = ["file_name,transcription,speaker_id"]
@@ -118,8 +118,6 @@ def audio_folder(rows: list[tuple[Path, str, str]], folder: Path) -> None:
             (folder / part / audio.name).write_bytes(audio.read_bytes())
             lines.append(f'{audio.name},"{text}",{speaker}')
         (folder / part / "metadata.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    loaded = datasets.load_dataset("audiofolder", data_dir=str(folder))
-    print({name: (len(part), part.column_names) for name, part in loaded.items()})
 
 
 def main(corpus: Path, out: Path) -> None:

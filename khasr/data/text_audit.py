@@ -101,23 +101,24 @@ def grouped(members: Iterable[T], key: Callable[[T], str]) -> list[list[T]]:
 
 
 def _effects(utterances: Sequence[Audited], options: TextConfig) -> list[dict[str, Any]]:
-    """What each option that is set changes on its own: a count, and an example."""
+    """What each option that is set changes after those before it: a count, and an example."""
     usual = TextConfig(language=options.language, keep=options.keep)
     steps = [field.name for field in fields(TextConfig) if field.name not in _NO_STEPS]
     changed = [step for step in steps if getattr(options, step) != getattr(usual, step)]
     if not changed:
         return []
-    before = [normalise(u.raw, usual) for u in utterances]
+    form, before = usual, [normalise(u.raw, usual) for u in utterances]
     found = []
     for option in changed:
         value = getattr(options, option)
-        alone = replace(usual, **{option: value})
-        after = [normalise(u.raw, alone) for u in utterances]
+        form = replace(form, **{option: value})
+        after = [normalise(u.raw, form) for u in utterances]
         rows = [(u.id, *pair) for u, pair in zip(utterances, zip(before, after, strict=True), strict=True)
                 if pair[0] != pair[1]]  # fmt: skip
         name = f"{option}={str(value).lower() if isinstance(value, bool) else value}"
         if option == "punctuation" and options.keep:
             name += f" keep={options.keep}"
+        before = after
         found.append({"option": name, "utterances": len(rows), "example": rows[0] if rows else None})
     return found
 

@@ -96,14 +96,14 @@ def test_advice() -> None:
 
 
 def test_effects() -> None:
-    """Each option that is set says how many utterances it changes on its own, with the first as an example."""
+    """For each option that is set, the number of utterances that it changes, with the first as an example."""
     options = TextConfig(lowercase=True, quotes="plain", punctuation="space", keep="'", language="fr", numbers="words")
     report = audit_of(options)
     for line in (
         "- data.text.lowercase=true changes 3 of 3 utterances: 'Un deux, TROIS !' becomes 'un deux, trois !' (a)",
         "- data.text.quotes=plain changes 1 of 3 utterances: ",
         "- data.text.numbers=words changes 1 of 3 utterances: ",
-        "- data.text.punctuation=space keep=' changes 2 of 3 utterances: 'Un deux, TROIS !' becomes 'Un deux TROIS' (a)",
+        "- data.text.punctuation=space keep=' changes 2 of 3 utterances: 'un deux, trois !' becomes 'un deux trois' (a)",
     ):
         assert line in report
     assert "Warning" not in report
@@ -169,6 +169,6 @@ def test_problems_of_files(small: Callable[..., Config], tmp_path: Path) -> None
     out.mkdir()
     prepare(_options(small(f"data.root='{root}'")), out)
     report = (out / "audit.md").read_text(encoding="utf-8")
-    assert "- 1 utterances silent (level below 0.001 of full scale): silent" in report
+    assert "- 1 utterance silent (level below 0.001 of full scale): silent" in report
     assert "flat tops at full scale): loud" in report
     assert "- 2 utterances with identical audio: ['fine0', 'again']" in report
