@@ -21,7 +21,7 @@ PRUNERS = [
     SweepConfig(pruner="median"),
     SweepConfig(pruner="median", grace=0.4),
     *(
-        SweepConfig(pruner=pruner, grace=grace, reduction_factor=factor)  # type: ignore[arg-type]
+        SweepConfig(pruner=pruner, grace=grace, reduction_factor=factor)
         for pruner in ("asha", "hyperband")
         for factor in (2, 3)
         for grace in (None, 0.25, 0.4)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,8 +99,11 @@ def _curve(design: Design, model: str) -> HoursCurve | None:
     rows["hours"] = _hours(rows)
     rows = rows[rows["hours"] > 0]
     others = [s for s in design.settings if HOURS not in s.columns]
-    keys = list(zip(*(s.of(rows) for s in others), strict=True)) if others else [()] * len(rows)
-    choices: list[tuple[int, float, int, tuple[object, ...], list[Size], list[float]]] = []
+    keys: list[tuple[tuple[Any, ...], ...]] = [
+        tuple(values) for values in zip(*(s.of(rows) for s in others), strict=True)
+    ]
+    keys = keys or [()] * len(rows)
+    choices: list[tuple[int, float, int, tuple[tuple[Any, ...], ...], list[Size], list[float]]] = []
     for key in dict.fromkeys(keys):
         members = rows[[k == key for k in keys]]
         sizes, unlearned = _sizes(members)

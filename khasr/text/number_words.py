@@ -43,7 +43,7 @@ def number_language(code: str) -> str:
             f"data.text.language={code}: num2words, which data.text.numbers=words uses, has no such language. Expected "
             f"km or one of {', '.join(sorted(there))}; data.text.numbers=keep leaves figures as they are."
         )
-    return found
+    return str(found)
 
 
 def spell_figures(text: str, code: str) -> str:

@@ -1,6 +1,8 @@
 """Runs on one device in a job that has several processes, such as the trials of a sweep on Slurm."""
 
-from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 
 from khasr.config import TrainerConfig
@@ -14,7 +16,7 @@ def is_alone(options: TrainerConfig) -> bool:
 def leave_ranks(options: TrainerConfig) -> None:
     """Makes the process of a run on one device its first process; Lightning takes Slurm's task number for its rank."""
     if is_alone(options):
-        rank_zero_only.rank = 0
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
 
 
 def cluster_environment(options: TrainerConfig) -> list[ClusterEnvironment]:

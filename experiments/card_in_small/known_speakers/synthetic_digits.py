@@ -15,6 +15,7 @@ import espeakng_loader
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 ACCENTS = "en en-us en-us-nyc en-gb-scotland en-gb-x-rp en-gb-x-gbclan en-gb-x-gbcwmd en-029".split()
@@ -29,7 +30,7 @@ class Voice:
     def __init__(self) -> None:
         self.library = ctypes.CDLL(espeakng_loader.get_library_path())
         self.hz = self.library.espeak_Initialize(2, 0, espeakng_loader.get_data_path().encode(), 0)
-        self.parts: list[np.ndarray] = []
+        self.parts: list[NDArray[np.int16]] = []
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self.callback = kind(self.take)
         self.library.espeak_SetSynthCallback(self.callback)
@@ -39,7 +40,7 @@ class Voice:
             self.parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    def speak(self, text: str, name: str, pace: int, pitch: int, melody: int) -> np.ndarray:
+    def speak(self, text: str, name: str, pace: int, pitch: int, melody: int) -> NDArray[np.float32]:
         if self.library.espeak_SetVoiceByName(name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {name}.")
         for parameter, value in ((RATE, pace), (PITCH, pitch), (RANGE, melody)):

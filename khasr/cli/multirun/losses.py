@@ -29,7 +29,7 @@ def separate_losses() -> Iterator[None]:
             report_lost(error)
             return [None]
 
-    Job.results = results_or_none  # type: ignore[method-assign]
+    Job.results = results_or_none  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

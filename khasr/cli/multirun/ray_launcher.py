@@ -33,7 +33,7 @@ class PatientRayLauncher(Launcher):
         """Has the running jobs saved and the others not begun; called by a signal handler."""
         self._stopped = True
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn | None]:
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn | None]:  # type: ignore[override]
         """Runs the jobs; None for each that returned nothing, because its worker was killed or it was stopped."""
         setup_globals()
         handler = signal.getsignal(signal.SIGTERM)

@@ -103,10 +103,10 @@ class _Rows:
             except ValueError as error:
                 self.list.fault(where, "a row that cannot be read", where, str(error))
         named = {row.audio.split("/", 1)[0].lower() for row in rows}
-        for row in rows:
+        for each in rows:
             if in_folders and named <= PART_NAMES.keys():  # AudioFolder: the folders of audio are named after parts
-                row.part = PART_NAMES[row.audio.split("/", 1)[0].lower()]
-            self._add(row, folders, count[row.audio] > 1)
+                each.part = PART_NAMES[each.audio.split("/", 1)[0].lower()]
+            self._add(each, folders, count[each.audio] > 1)
 
     def _add(self, row: "_Row", folders: Sequence[Path], several: bool) -> None:
         path = next((path for folder in dict.fromkeys(folders) if (path := _audio_file(folder, row.audio))), None)
