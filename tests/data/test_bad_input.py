@@ -194,21 +194,29 @@ def test_unknown_symbol(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- the machine
 
 PREPARE = """
-import sys
+import os, signal, sys, time
 from pathlib import Path
 from khasr.config import FolderConfig
 from khasr.data.audio_cache import load_audio
 from khasr.data.corpora import read_corpus
+ends = sys.argv[3]
 corpus = read_corpus(FolderConfig(root=sys.argv[1]))
 read, reads = corpus.read_audio, []
 def counted(utterance):
     reads.append(utterance.id)
-    if len(sys.argv) > 3 and len(reads) == 5:
-        import os, signal, time
+    if ends == "together":  # so slowly that the second process begins before the first has finished
+        time.sleep(0.05)
+    if ends == "killed" and len(reads) == 5:
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGKILL)
     return read(utterance)
 corpus.read_audio = counted
+if ends == "together":
+    ready = Path(sys.argv[2]).with_name("ready")
+    ready.mkdir(exist_ok=True)
+    (ready / str(os.getpid())).touch()
+    while len(list(ready.iterdir())) < 2:
+        time.sleep(0.01)
 audio, faults = load_audio(corpus, Path(sys.argv[2]), progress=False)
 print(len(reads), len(audio), len(faults))
 """
@@ -225,14 +233,14 @@ def start(command: Commands, *words: object) -> "subprocess.Popen[str]":
 
 def test_two_processes(command: Commands, tmp_path: Path) -> None:
     root = scene(tmp_path / "c")
-    processes = [start(command, root, tmp_path / "cache") for _ in range(2)]
+    processes = [start(command, root, tmp_path / "cache", "together") for _ in range(2)]
     counts = sorted(process.communicate(timeout=120)[0].split() for process in processes)
     assert counts == [["0", "8", "0"], ["8", "8", "0"]]
 
 
 def test_killed_process(command: Commands, tmp_path: Path) -> None:
     root, cache = scene(tmp_path / "c"), tmp_path / "cache"
-    killed = start(command, root, cache, "die")
+    killed = start(command, root, cache, "killed")
     killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert list(cache.glob("*.partial-*"))
