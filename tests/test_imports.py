@@ -88,12 +88,12 @@ def test_no_private_names(path: Path) -> None:
 
 
 def test_no_torch() -> None:
-    """config, cli, and run except run/results.py import no torch."""
+    """config, cli, and run except run/results.py import no torch; ray_launcher.py needs the extra `ray`."""
     modules = [
         ".".join(["khasr", *path.relative_to(ROOT).with_suffix("").parts])
         for path in FILES
         if folder(".".join(path.relative_to(ROOT).with_suffix("").parts)) in ("config", "cli", "run")
-        and path.name not in ("__init__.py", "results.py")
+        and path.name not in ("__init__.py", "results.py", "ray_launcher.py")
     ]
     assert len(modules) > 15
     code = "import khasr, sys\nassert not {'torch', 'numpy', 'hydra'} & set(sys.modules), 'import khasr is light'\n"

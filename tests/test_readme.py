@@ -93,10 +93,13 @@ def first_value(override: str) -> str:
 @pytest.mark.parametrize("word", HYDRA_WORDS)
 def test_hydra_option(word: str) -> None:
     """A launcher or a sweeper has the option."""
+    if "launcher.ray" in word or "launcher=ray" in word:
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     if word.startswith("hydra/"):
-        compose_root("train", [word], with_hydra=True)
+        sampler = ["hydra/sweeper=optuna"] if word.startswith("hydra/sweeper/") else []
+        compose_root("train", [*sampler, word], with_hydra=True)
         return
-    launchers = [f"launcher={name}" for name in ("joblib", "submitit_local", "submitit_slurm")]
+    launchers = [f"launcher={name}" for name in ("joblib", "submitit_local", "submitit_slurm", "ray")]
     choices = ["sweeper=optuna"] if word.startswith("hydra.sweeper.") else launchers
     errors = []
     for choice in choices:

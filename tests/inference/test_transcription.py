@@ -72,7 +72,7 @@ def test_folder(
     assert "\x1b" not in errors
     wrong = bool(message) and name != "notes.txt"
     assert failed == wrong
-    assert ("1 of 2 files are " in errors) == wrong
+    assert ("1 of 2 files." in errors) == wrong
 
 
 def test_only_left_out(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_results_json(finished: Path) -> None:
     train = results["train"]
     assert set(train) == {
         "steps", "epochs", "seconds", "audio_seconds", "audio_seconds_per_second", "peak_memory_gib", "parameters",
-        "lr_area", "left_blank_at_step", "skipped_share", "padding_share", "audio_seconds_per_update", "time",
+        "lr_area", "left_blank_at_step", "skipped_share", "padding_share", "audio_seconds_per_update", "time", "hours",
         "planned_steps",
     }  # fmt: skip
     assert train["steps"] == train["planned_steps"] == 6
@@ -215,8 +215,8 @@ def test_faulty_utterances(small: Small, tmp_path: Path, corpus: Path, capsys: p
         fit(small(f"data.root='{root}'"), RunFolder(tmp_path / "a"))
     fit(small(f"data.root='{root}'", "data.on_error=skip"), RunFolder(tmp_path / "b"))
     out = capsys.readouterr().out
-    assert "left out: 1 utterances, no audio" in out
-    assert "left out: 1 utterances, unreadable audio" in out
+    assert "left out: 1 utterance, no audio" in out
+    assert "left out: 1 utterance, unreadable audio" in out
 
 
 def test_checkpoint_contents(finished: Path) -> None:
