@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -216,6 +217,7 @@ def main() -> int:
     if reason := missing():
         console.print(f"No Slurm can be started here: {reason}")
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the daemons, as Ctrl-C does
     cases = [Case(*words) for words in CASES.values()]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
