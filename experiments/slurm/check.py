@@ -1,4 +1,4 @@
-"""Runs what docs/slurm.md describes on a one-node Slurm of its own and prints a table: `make slurm-check`.
+"""Runs what docs/slurm.md describes on a temporary one-node Slurm and prints a table: `make slurm-check`.
 
 Needs root and Debian's slurm-wlm and munge. Each case trains a tiny model on noise; the training metrics must contain
 each step once. The logs of a failed case are printed.

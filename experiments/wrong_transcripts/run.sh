@@ -14,12 +14,9 @@ ln -sfn "$digits" digits
 ln -sfn "$root/experiments/card_in_small/starts" starts
 cp "$root/experiments/card_in_small/study.tsv" .
 "$python" "$here/swap.py" digits study.tsv swapped
-"$python" -m khasr.train data=folder data.root=swapped data.split=./study.tsv data.batch_size=8 data.eval_batch_size=50 \
-    "data.augment.speed=[0.85,0.92,1.0,1.08,1.15]" \
-    model=tiny model.init=pretrained model.head=new model.name=small model.checkpoint=starts/small \
-    finetune=feature_encoder_frozen precision=fp32 model.hidden_dropout=0 model.final_dropout=0 model.activation_dropout=0 \
-    model.mask_time_prob=0.05 model.mask_feature_prob=0 optimizer.lr=1.4e-2 schedule.warmup=0.25 \
-    trainer.accumulate_grad_batches=1 trainer.max_steps=300 trainer.val_every_steps=100 trainer.log_every_steps=50 \
-    trainer.progress_bar=false seed=1 hydra.run.dir=wrong
+# shellcheck disable=SC2046
+"$python" -m khasr.train $(cat "$root/experiments/card_in_small/common.txt") data.split=./study.tsv \
+    data.root=swapped model.name=small model.checkpoint=starts/small optimizer.lr=1.4e-2 schedule.warmup=0.25 trainer.max_steps=300 \
+    trainer.val_every_steps=100 seed=1 hydra.run.dir=wrong
 "$python" -m khasr.prepare run=wrong hydra.run.dir=ranked
 "$python" "$here/score.py" ranked/transcripts.tsv swapped/swapped.tsv

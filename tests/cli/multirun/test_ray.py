@@ -13,7 +13,7 @@ import pytest
 from tests.cli.multirun.conftest import QUICK, ROOT, STAND_IN, runs
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra ray")
-# A Ray of its own for each sweep, with one CPU and two GPUs that do not exist.
+# Each sweep starts a separate Ray, with one CPU and two GPUs that do not exist.
 LAUNCHER = [
     "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=1", "+hydra.launcher.ray.init.num_gpus=2",
     "+hydra.launcher.ray.init.include_dashboard=false", "+hydra.launcher.ray.init._node_ip_address=127.0.0.1",
