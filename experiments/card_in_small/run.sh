@@ -26,4 +26,4 @@ length() { echo "trainer.max_steps=$(($1 * 3)) trainer.val_every_steps=$1"; }
 a="model.name=small model.checkpoint=starts/small optimizer.lr=$lr_a schedule.warmup=0.25 $(length "$validation")"
 b="model.name=large model.checkpoint=starts/large optimizer.lr=$lr_b schedule.warmup=0.365 $(length $((validation * 3 / 2)))"
 exec "$python" -m khasr.explain "$common $a" "$common $b" --out why --seeds 6 --jobs 2 \
-    --group length=trainer.max_steps,trainer.val_every_steps "$@"
+    --group "${GROUP:-length=trainer.max_steps,trainer.val_every_steps}" "$@"
