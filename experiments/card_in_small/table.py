@@ -1,4 +1,4 @@
-"""The runs of plans of khasr.explain, and of second stages, as CSV: `python table.py NAME=FOLDER...`, FOLDER with runs/ inside."""
+"""Runs of plans of khasr.explain and of second stages as CSV: `python table.py NAME=FOLDER...`; a FOLDER has runs/."""
 
 import csv
 import json
@@ -16,5 +16,5 @@ for argument in sys.argv[1:]:
         assert run, path
         val = results["val"] or {"utterances": "", "wer": "", "cer": ""}
         wer, cer = (f"{val[key]:.4f}" if val["utterances"] else "" for key in ("wer", "cer"))
-        seconds = f"{results['train']['seconds']:.0f}" if results["train"] else ""
+        seconds = f"{results['train']['seconds']:.0f}" if results["status"] == "completed" else ""
         rows.writerow([name, run[2], run[1], results["status"], val["utterances"], wer, cer, seconds])
