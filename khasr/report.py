@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "places",
         nargs="+",
-        type=Path,
+        type=_place,
         metavar="PATH",
         help="folders that contain runs or offline folders of wandb, and CSV tables exported from wandb",
     )
@@ -129,6 +129,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-audio", dest="audio", action="store_false", help="do not embed recordings in the page")
     return parser
+
+
+def _place(text: str) -> Path:
+    """A path that exists, checked before pandas and scikit-learn are imported."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(
+            f"{text} does not exist. Expected the folder of a run, a folder of runs, or a CSV exported from wandb."
+        )
+    return path
 
 
 def _positive(text: str) -> float:

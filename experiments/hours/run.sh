@@ -16,10 +16,10 @@ cp "$root/experiments/card_in_small/study.tsv" .
 # shellcheck disable=SC2046
 "$python" -m khasr.train -m $(cat "$root/experiments/card_in_small/common.txt") data.split=./study.tsv \
     model.name=small model.checkpoint=starts/small optimizer.lr=1.4e-2 schedule.warmup=0.25 trainer.max_steps=300 \
-    trainer.val_every_steps=100 seed=1,2 data.train_hours=0.0125,0.025,0.05,0.1 hydra.sweep.dir=runs
+    trainer.val_every_steps=100 seed=1,2,3 data.train_hours=0.0125,0.025,0.05,0.1,0.2 hydra.sweep.dir=runs
 mkdir -p fitted
-for run in runs/*train_hours-0.0125* runs/*train_hours-0.025* runs/*train_hours-0.05*; do
+for run in runs/*train_hours-0.0125* runs/*train_hours-0.025* runs/*train_hours-0.05* runs/*train_hours-0.1_*; do
     ln -sfn "$(realpath "$run")" "fitted/$(basename "$run")"
 done
-"$python" -m khasr.report fitted/* --out held_out --more-hours 0.05 --no-audio
+"$python" -m khasr.report fitted/* --out held_out --more-hours 0.1 --no-audio
 "$python" -m khasr.report runs --out all --no-audio

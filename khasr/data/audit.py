@@ -147,7 +147,7 @@ def describe(found: dict[str, Any]) -> str:
             [
                 name,
                 f"{o['speakers']}",
-                f"{o['sentences']} of {o['utterances']:,} utterances",
+                f"{o['sentences']:,} of {counted(o['utterances'], 'utterance')}",
                 f"{o['oov_tokens']:,} ({100 * o['oov']:.1f} %)",
                 f"{o['oov_types']:,}",
             ]

@@ -22,6 +22,7 @@ from khasr.data.corpora.mix import Member, corpora_of
 from khasr.data.parts import Part, PartDataset
 from khasr.data.splits import PARTS, Row, describe_own, is_manifest, read_manifest, resolve_auto, split
 from khasr.data.subset import Spoken, nested_subset
+from khasr.text.counting import counted
 from khasr.text.normalise import check_text_options, transcript
 from khasr.text.terminal import printable
 from khasr.text.vocabulary import Vocabulary, describe_symbol
@@ -176,8 +177,8 @@ class CorpusDataModule(pl.LightningDataModule):
         if faults and self._options.on_error == "raise":
             same = sum(fault.reason == faults[0].reason for fault in faults)
             raise ValueError(
-                f"{faults[0].detail}. {len(faults):,} of {total:,} utterances cannot be used, {same:,} of them for "
-                "this reason. data.on_error=skip leaves them out and reports their number."
+                f"{faults[0].detail}. {len(faults):,} of {counted(total, 'utterance')} cannot be used, {same:,} of "
+                "them for this reason. data.on_error=skip leaves them out and reports their number."
             )
 
     @property

@@ -75,7 +75,7 @@ def describe_corpus(options: DataConfig, stated: Stated) -> Corpus:
         known.id if same else stated.dataset,
         known.config if same else None,
         known.languages if stated.languages is None else stated.languages,
-        stated.license or known.license,
+        stated.license or (known.license if same else None),
         known.attribution if same else f"The dataset {stated.dataset}.",
     )
 

@@ -22,6 +22,9 @@ _ONE_PAIR = (
 # Rows of a printed table: breakdowns, confusions, utterances whose hypotheses differ.
 _BREAKDOWN_ROWS, _CONFUSION_ROWS, _CHANGED_ROWS = 20, 10, 5
 
+# Longest name in a breakdown.
+_NAME_WIDTH = 22
+
 
 # ------------------------------------------------------------------------------------------------------------- numbers
 
@@ -156,7 +159,9 @@ def format_report(results: dict[str, Any], written: Sequence[Path]) -> str:
         lines.append(f"substitutions between spellings that render alike: {results['look_alike_substitutions']}")
     for name, rows in results["by"].items():
         lines += ["", f"WER by {name}"]
-        lines += [f"  {r['name']:22s}{100 * r['rate']:8.2f} %  of {r['words']:,} words" for r in rows[:_BREAKDOWN_ROWS]]
+        lines += [
+            f"  {_cut(r['name']):22s}{100 * r['rate']:8.2f} %  of {r['words']:,} words" for r in rows[:_BREAKDOWN_ROWS]
+        ]
         if len(rows) > _BREAKDOWN_ROWS:
             lines.append(f"  and {len(rows) - _BREAKDOWN_ROWS} more, in evaluation.json")
     lines += ["", "Most frequent confusions (reference > hypothesis)"]
@@ -192,6 +197,11 @@ def _difference(against: dict[str, Any]) -> list[str]:
         lines += [f"  {c['id']}  {c['edits_against']} > {c['edits']} edits", f"    reference {c['reference']}",
                   f"    other run {c['against']}", f"    this run  {c['hypothesis']}"]  # fmt: skip
     return lines
+
+
+def _cut(name: str) -> str:
+    """A name that fits its column: Common Voice's speakers have 128 characters."""
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 3]}..."
 
 
 def _interval(found: list[float] | str) -> str:

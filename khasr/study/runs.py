@@ -114,7 +114,7 @@ def read_runs(places: list[Path]) -> Runs:
     row with status `unreadable` and the reason, and is listed in the notes.
 
     Raises:
-        FileNotFoundError: a place does not exist, or there is no run below any of them.
+        FileNotFoundError: there is no run below any of the places.
         ValueError: a file is not an exported table.
     """
     rows: list[dict[str, Any]] = []
@@ -123,11 +123,6 @@ def read_runs(places: list[Path]) -> Runs:
     configs: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
     names: Counter[str] = Counter()
-    for place in places:
-        if not place.exists():
-            raise FileNotFoundError(
-                f"{place} does not exist. Expected the folder of a run, a folder of runs, or a CSV exported from wandb."
-            )
     seen = {path.read_text().strip() for place in places for path in place.rglob("wandb/id")}
     for place in places:
         for found in _find(place, seen):

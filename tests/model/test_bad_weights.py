@@ -47,6 +47,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def test_ignored_checkpoint(tmp_path: Path) -> None:
+    """A folder of weights with model.init=random is an error; a choice's own id on the hub is not."""
+    with pytest.raises(
+        ValueError, match=r"would not be used: model\.init=random, which model=tiny sets\. model\.init=pre"
+    ):
+        check_weights(ModelConfig(checkpoint=str(tmp_path), init="random"))
+    check_weights(ModelConfig(init="random"))
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_refused(damage: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -167,6 +167,7 @@ def test_stated(compose: Any) -> None:
     of_slr = describe_corpus(compose("data=openslr_km").data, Stated(dataset="openslr"))
     assert isinstance(of_slr, Corpus)
     assert "Google" in of_slr.attribution
+    assert describe_corpus(compose("data=openslr_km").data, Stated(dataset="me/other")).license is None
     for wrong, message in (
         (Stated(["French"]), r"--language French: expected a code of two or three letters \(ISO 639\), such as fr"),
         (Stated(license="CC BY"), "--license CC BY: expected an identifier of the Hugging Face hub in lower case"),

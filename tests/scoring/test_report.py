@@ -21,6 +21,11 @@ def test_describe() -> None:
     assert wer["utterances"][0] < 8 / 48 < wer["utterances"][1]
     assert isinstance(wer["speakers"], list)
     assert found["confusions"] == [{"reference": "b", "hypothesis": "x", "count": 8}]
+    found["by"]["speaker"][0]["name"] = 16 * "0123456789abcdef"  # as Common Voice's
+    shown = format_report(found | {"run": "R", "part": "test", "data": "x", "decoder": {"name": "greedy"}}, [])
+    by_speaker_ = shown.split("WER by speaker")[1].split("\n\n")[0].strip("\n").splitlines()
+    assert "0123456789abcdef012..." in by_speaker_[0]
+    assert len({line.index(" %") for line in by_speaker_}) == 1
     few = describe(recognised(["a b c"] * 8, speakers=7), None, 100)
     assert "7 groups are too few" in few["rates"]["wer"]["speakers"]
 

@@ -119,10 +119,12 @@ def test_mistakes(tmp_path: Path, study: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_help_without_torch() -> None:
-    code = "import sys; sys.argv[1:] = ['--help']; import khasr.report as r\ntry: r.main()\nexcept SystemExit: pass\n"
-    code += "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    code = "import sys; import khasr.report as r\nfor words in (['--help'], ['nowhere']):\n"
+    code += "    try: r.main(words)\n    except SystemExit: pass\n"
+    code += "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+    assert "nowhere does not exist. Expected the folder of a run, a folder of runs, or a CSV" in done.stderr
     assert "--reference" in done.stdout
     assert "--by OPTION" in done.stdout
 

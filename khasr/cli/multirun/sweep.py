@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from khasr.cli.errors import MISTAKE
 from khasr.cli.resume import parse_overrides
 from khasr.config import Config
 from khasr.run.outcome import Outcome
@@ -112,8 +113,13 @@ class Sweep:
             lines.append(f"Lowest WER on val: {wer:.2%}, {name}")
         if len(scored) > 1:
             lines.append(f"Compare the runs: python -m khasr.report {shlex.quote(str(self.folder))}")
-        if not all(outcome.finished for outcome in self.outcomes.values()):
+        unfinished = [outcome for outcome in self.outcomes.values() if not outcome.finished]
+        if any(outcome.code != MISTAKE for outcome in unfinished):
             lines.append("Repeat the command to run the unfinished runs.")
+        elif unfinished:
+            lines.append(
+                f"{counted(len(unfinished), 'run')} refused, with the reason above: repeating changes nothing."
+            )
         return "\n".join(lines)
 
 

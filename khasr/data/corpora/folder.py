@@ -1,6 +1,7 @@
 """A folder with tables of audio, text and speaker, or of segments of longer recordings."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,10 +124,16 @@ class _Rows:
             self.places[id_] = path, segment
 
     def _id_of(self, audio: str, folder: Path) -> str:
-        """The path of an audio file without its ending, relative to the root."""
+        """The path of an audio file without its ending, relative to the root, so that the ids stay if both move.
+
+        An absolute path that is neither in the root nor beside it stays as it is.
+        """
         path = Path(audio).with_suffix("")
         if path.is_absolute():
-            return str(path.relative_to(self._root.absolute()) if path.is_relative_to(self._root.absolute()) else path)
+            for root in (self._root.absolute(), self._root.resolve()):
+                if path.is_relative_to(root.parent):
+                    return os.path.relpath(path, root)
+            return str(path)
         within = folder.relative_to(self._root) if folder.is_relative_to(self._root) else Path()
         return str(within / path)
 

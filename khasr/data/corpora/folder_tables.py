@@ -10,6 +10,7 @@ from khasr.config import FolderConfig
 from khasr.data.corpora.corpus import PART_NAMES
 from khasr.data.corpora.lhotse_cuts import FORMAT as LHOTSE_CUTS
 from khasr.data.tables import TABLE_ENDINGS, Table
+from khasr.text.counting import counted
 from khasr.text.terminal import printable
 
 DEFAULT_TABLE = "utterances.tsv"
@@ -206,7 +207,7 @@ def describe_tables(root: Path, tables: Sequence[tuple[TableFile, Table, Columns
         name = str(file.path.relative_to(root)) if file.path.is_relative_to(root) else str(file.path)
         part = f"{file.part}, " if file.part and columns.split is None else ""
         key = (table.format, _describe_columns(table, columns))
-        notes.setdefault(key, []).append(f"{name} ({part}{len(table.rows):,} rows)")
+        notes.setdefault(key, []).append(f"{name} ({part}{counted(len(table.rows), 'row')})")
     return [f"{root}: read {', '.join(names)}, {format_}. {columns}" for (format_, columns), names in notes.items()]
 
 

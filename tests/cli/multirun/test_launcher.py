@@ -156,6 +156,8 @@ def test_describe() -> None:
     sweep.outcomes["c"] = Outcome("failed", None, 1)
     assert sweep.code == 1
     assert sweep.describe().endswith("Repeat the command to run the unfinished runs.")
+    sweep.outcomes["c"] = Outcome("failed", None, 2)
+    assert sweep.describe().endswith("1 run refused, with the reason above: repeating changes nothing.")
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])

@@ -39,7 +39,7 @@ def test_audiofolder(name: str, table: str, tmp_path: Path) -> None:
     (utterance,) = corpus.utterances
     assert (utterance.id, utterance.text, utterance.speaker) == ("a", "ក, ខ", "s" if "speaker" in table else "")
     (note,) = corpus.notes
-    assert note.startswith(f"{tmp_path}: read {name} (1 rows), ")
+    assert note.startswith(f"{tmp_path}: read {name} (1 row), ")
     assert (
         f"Columns: audio = {'file, text = sentence' if 'file,' in table else 'file_name, text = transcription'}" in note
     )
@@ -62,7 +62,7 @@ FOLDERS: list[tuple[str, dict[str, str], dict[str, object], list[tuple[str, ...]
         for part in ("train", "dev", "test")
     } | {"validated.tsv": COMMON_VOICE, "clip_durations.tsv": "clip\tduration[ms]\n"}, {},
      [(part, '"Oui", dit-il.', f"s{part}", own) for part, own in (("dev", "val"), ("test", "test"), ("train", "train"))],
-     r"read dev\.tsv \(val, 1 rows\), test\.tsv \(test, 1 rows\), train\.tsv \(train, 1 rows\), tab-separated, quotes literal\. "
+     r"read dev\.tsv \(val, 1 row\), test\.tsv \(test, 1 row\), train\.tsv \(train, 1 row\), tab-separated, quotes literal\. "
      r"Columns: audio = path, text = sentence, speaker = client_id; not used: sentence_id, .* and 2 more\. data\.audio_column, "),
     ("validated alone", {"validated.tsv": COMMON_VOICE + "s\ttrain.mp3\tx\tក\t\t2\t0\t\t\t\t\tfr\t\n"}, {}, [("train", "ក", "s", "")], ""),
     ("nemo", {
@@ -189,6 +189,23 @@ def test_segment_faults(recordings: Path) -> None:
     assert not cuts.utterances
     for fault, (_, message) in zip(cuts.faults, CUT_FAULTS, strict=True):
         assert message in fault.detail
+
+
+def test_ids_of_absolute_paths(recordings: Path, tmp_path: Path) -> None:
+    """Ids stay where the folder moves with its audio, also if the audio is in a folder beside it, or behind a link."""
+    (tmp_path / "link").symlink_to(recordings)
+    paths = [recordings / "a.wav", recordings / "train" / "c.wav", tmp_path / "link" / "sub" / "b.wav"]
+    table = "audio\ttext\n" + "".join(f"{path}\tក\n" for path in paths)
+    found = {}
+    for root in (recordings, recordings / "train", tmp_path / "link"):
+        (root / "t.tsv").write_text(table, encoding="utf-8")
+        corpus = read_corpus(FolderConfig(root=str(root), table="t.tsv"))
+        (root / "t.tsv").unlink()
+        found[root.name] = [u.id for u in corpus.utterances]
+        assert [corpus.read_audio(u).waveform.size for u in corpus.utterances] == [16_000] * 3
+    assert found[recordings.name][:2] == ["a", "train/c"]
+    assert found["train"] == ["../a", "c", str(tmp_path / "link" / "sub" / "b")]
+    assert found["link"] == ["a", "train/c", "sub/b"]
 
 
 @pytest.mark.parametrize(
