@@ -43,8 +43,11 @@ class ModelConfig:
     init: Literal["pretrained", "random"] = "pretrained"
     """Weights from the checkpoint, or random weights of the same shape."""
     head: Literal["auto", "keep", "new"] = "auto"
-    """The CTC head. keep: that of the checkpoint, with its vocabulary. new: random weights, with the vocabulary of the
-    training part. auto: keep if the vocabularies are equal, else new."""
+    """The CTC head. keep: that of the checkpoint, with its vocabulary. new: a head for the vocabulary of the training
+    part. auto: keep if the vocabularies are equal, else new."""
+    head_start: Literal["random", "zero", "blank"] = "random"
+    """A new head. random: normal weights, as in transformers; some runs fail, because a symbol takes the place of the
+    blank (experiments/head_start). zero: equal probabilities. blank: random weights, and one half for the blank."""
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
     mask_counting: Literal["huggingface", "paper"] = "huggingface"
     """What a mask probability means. huggingface: the share of positions masked if spans did not overlap (0.75, 0.25).

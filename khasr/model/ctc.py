@@ -1,5 +1,7 @@
 """The acoustic model: a pretrained encoder with a linear CTC head."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +11,21 @@ from khasr.config import ModelConfig
 from khasr.model.dropout import Dropout, use_own_dropout
 from khasr.model.encoders import encode_frames, frame_lengths, run_transformer
 from khasr.model.masks import draw_spans
+
+
+@torch.no_grad()
+def start_head(head: nn.Linear, start: str, std: float) -> None:
+    """Sets a new head, whose first output is the blank.
+
+    Args:
+        start: `model.head_start`. zero is as Kolesnikov et al. 2020 fine-tune (arXiv 1912.11370); blank as Lin et al.
+            2017 (arXiv 1708.02002, section 3.3) start a classifier that has one frequent class.
+        std: of random weights.
+    """
+    nn.init.normal_(head.weight, std=0 if start == "zero" else std)
+    nn.init.zeros_(head.bias)
+    if start == "blank":
+        head.bias[0] = math.log(head.out_features - 1)
 
 
 class CtcModel(nn.Module):
@@ -29,8 +46,7 @@ class CtcModel(nn.Module):
         self.encoder = encoder
         self.dropout = Dropout(options.final_dropout)
         self.head = nn.Linear(encoder.config.hidden_size, vocabulary_size)
-        nn.init.normal_(self.head.weight, std=encoder.config.initializer_range)
-        nn.init.zeros_(self.head.bias)
+        start_head(self.head, options.head_start, encoder.config.initializer_range)
         self.options = options
 
     def forward(

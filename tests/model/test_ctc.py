@@ -37,6 +37,16 @@ def test_batched_equals_alone() -> None:
 
 
 @torch.inference_mode()
+def test_head_start() -> None:
+    """zero: equal probabilities. blank: about one half for the blank. Both by the bias and the weights."""
+    random, zero, blank = (
+        build(head_start=start).eval()(*waves(4_000))[0].exp() for start in ("random", "zero", "blank")
+    )
+    torch.testing.assert_close(zero, torch.full_like(zero, 1 / 7))
+    torch.testing.assert_close(blank[..., 0], 6 * random[..., 0] / (1 + 5 * random[..., 0]))
+
+
+@torch.inference_mode()
 def test_padding() -> None:
     model = build().eval()
     batch, lengths = waves(8_000)
