@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The sensitivity arms of a protocol, A and B only with six seeds each: runs them, or continues.
 #   PYTHON=.venv/bin/python experiments/card_in_small/arms.sh known_speakers/run.sh DIGITS WORK ARM...
-# ARM is masks, low, high or second_stage; WORK/why has the main study's runs of A, which second_stage starts from.
+# ARM is masks, low, high, blank or second_stage; WORK/why has the main study's runs of A, which second_stage starts from.
 set -euo pipefail
 python=$(realpath -s "${PYTHON:-$(command -v python)}")
 here=$(realpath "$(dirname "$0")")
@@ -9,11 +9,11 @@ run=$(realpath "$here/$1") digits=$(realpath "$2")
 mkdir -p "$3"
 work=$(realpath "$3")
 shift 3
-if [ "$run" = "$here/run.sh" ]; then
-    low=(6.3e-3 1.25e-3) high=(3.1e-2 6.3e-3)
-else
-    low=(6.7e-4 1.34e-4) high=(3.35e-3 6.7e-4)
-fi
+case $run in # L/sqrt(5) and L*sqrt(5) for A, and a fifth for B
+    "$here/run.sh") low=(6.3e-3 1.25e-3) high=(3.1e-2 6.3e-3) ;;
+    "$here/known_speakers/run.sh") low=(6.7e-4 1.34e-4) high=(3.35e-3 6.7e-4) ;;
+    *) low=(9e-4 1.8e-4) high=(4.5e-3 9e-4) ;;
+esac
 # All that differs is one factor, so that its only cells are A and B.
 export GROUP=recipe=model.name,model.checkpoint,optimizer.lr,schedule.warmup,trainer.max_steps,trainer.val_every_steps
 export KHASR_CACHE=${KHASR_CACHE:-$work/cache}
@@ -32,6 +32,7 @@ for arm; do
         masks) "$run" "$digits" "$work/masks" --with model.mask_time_prob=0.3 model.mask_feature_prob=0.25 ;;
         low) LR_A=${low[0]} LR_B=${low[1]} "$run" "$digits" "$work/low" ;;
         high) LR_A=${high[0]} LR_B=${high[1]} "$run" "$digits" "$work/high" ;;
+        blank) HEAD=blank "$run" "$digits" "$work/blank" ;;
         second_stage) (second_stage) ;;
     esac
 done

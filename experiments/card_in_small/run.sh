@@ -21,7 +21,7 @@ cp "$data/study.tsv" .
 if [ -f why/explain.json ]; then
     exec "$python" -m khasr.explain why --jobs 2 "$@"
 fi
-common="$(tr '\n' ' ' <"$here/common.txt")data.split=./study.tsv"
+common="$(tr '\n' ' ' <"$here/common.txt")data.split=./study.tsv${HEAD:+ model.head_start=$HEAD}"
 length() { echo "trainer.max_steps=$(($1 * 3)) trainer.val_every_steps=$1"; }
 a="model.name=small model.checkpoint=starts/small optimizer.lr=$lr_a schedule.warmup=0.25 $(length "$validation")"
 b="model.name=large model.checkpoint=starts/large optimizer.lr=$lr_b schedule.warmup=0.365 $(length $((validation * 3 / 2)))"
