@@ -29,6 +29,9 @@ _LR_THAT_WORKS = {
 # A loss above this fraction of the entropy is no better than the symbol frequencies alone.
 _PLATEAU = 0.9
 
+# Trained models have 0.5 to 0.95 of blanks. Below this share, and with errors in most words, a symbol has their place.
+_BLANK_LOST = 0.1
+
 
 def symbol_entropy(texts: Iterable[str]) -> float:
     """Entropy of the symbols of the texts, in nats: about the CTC loss per symbol of a model that has learned only the
@@ -75,6 +78,12 @@ def diagnose(
             f"On the plateau: the loss on val is {loss:.2f} per symbol; {reference}. The run has learned these "
             "frequencies and nothing from the audio."
         )
+    elif last["blank_share"] < _BLANK_LOST and last["wer"] > 0.9:
+        return (
+            f"Blank lost: {last['blank_share']:.1%} of the frames of val are blank, where 50 to 95 % are usual. A "
+            "symbol took the place of the blank in the first steps, by chance of the head's random weights. "
+            "model.head_start=blank avoids this (experiments/head_start); a longer warm-up or a new seed may, too."
+        )
     else:
         return None
     return f"{symptom} What usually helps:" + "".join(f"\n  - {advice}" for advice in _advice(config, train))
@@ -109,6 +118,8 @@ def _advice(config: Config, train: Mapping[str, Any]) -> list[str]:
         f"{area:.2g}; fine-tuning by XLS-R's authors has {low} to {high}, the card's 1B 0.027 (fine-tuning often "
         "fails because of too few steps: Mosbach 2021, Zhang 2021)"
     )
+    if config.model.head != "keep" and config.model.head_start != "blank":
+        advice.append("model.head_start=blank: a new head leaves the plateau sooner (experiments/head_start)")
     if config.model.mask_time_prob > 0 or config.model.mask_feature_prob > 0:
         advice.append(
             "model.mask_time_prob=0.05 model.mask_feature_prob=0: masking delays leaving the plateau "

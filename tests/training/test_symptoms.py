@@ -28,6 +28,7 @@ def test_symbol_entropy() -> None:
 
 def test_no_symptom(compose: Compose) -> None:
     assert symptom(compose()) is None
+    assert symptom(compose(), blank_share=0.05) is None
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_no_symptom(compose: Compose) -> None:
         ({"loss": 2.6, "wer": 1.0, "blank_share": 0.999}, "All blank: at the last step 99.9% of the frames"),
         ({"loss": 2.4, "wer": 1.0, "blank_share": 0.7}, "On the plateau: the loss on val is 2.40 per symbol"),
         ({"loss": 20.0, "wer": 1.0, "blank_share": 0.2}, "Nothing learned: the loss on val is 20.00 per symbol"),
+        ({"loss": 1.8, "wer": 1.0, "blank_share": 0.06}, "Blank lost: 6.0% of the frames of val are blank"),
         ({"loss": math.nan, "wer": 1.0}, "Diverged: the loss on val is nan"),
     ],
 )
@@ -64,6 +66,7 @@ def test_diverged_after_learning(compose: Compose) -> None:
         (["finetune.freeze_encoder_steps=0.9"], {}, "frozen for 900 of 1,000 steps"),
         ([], {"skipped_share": 0.2}, "precision=bf16: fp16 skipped 20% of the steps (speechbrain #1803"),
         ([], {}, "model.mask_time_prob=0.05 model.mask_feature_prob=0: masking delays"),
+        ([], {}, "model.head_start=blank: a new head leaves the plateau sooner"),
         ([], {}, "lr summed over this run's 1,000 steps is 0.001"),
     ],
 )  # fmt: skip
@@ -72,7 +75,8 @@ def test_advice(compose: Compose, changes: list[str], train: dict[str, float], a
     assert words is not None
     assert advice in words
     # The advice depends on the settings of the run.
-    good = compose("schedule.warmup=0.1", "optimizer.lr=1e-4", "model.mask_time_prob=0", "model.mask_feature_prob=0")
+    good = compose("schedule.warmup=0.1", "optimizer.lr=1e-4", "model.mask_time_prob=0", "model.mask_feature_prob=0",
+                   "model.head_start=blank")  # fmt: skip
     other = symptom(good, {"lr_area": 0.06}, loss=2.6, wer=1.0, blank_share=1.0)
     assert other is not None
     assert advice not in other
