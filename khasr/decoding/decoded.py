@@ -1,4 +1,4 @@
-"""A decoded text with the time and the confidence of each word."""
+"""A decoded text with the time, the posterior and the confidence of each word."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,18 @@ FRAME_SECONDS = FRAME_STRIDE / SAMPLE_RATE
 
 
 class Word(NamedTuple):
-    """A word with its start and end in seconds and its confidence in [0, 1]."""
+    """A word with its start and end in seconds.
+
+    Attributes:
+        posterior: in the n-best list; the mean frame probability for greedy decoding. Usually far too high.
+        confidence: the probability that the word is right, fitted on val; None if it was not fitted for this decoder.
+    """
 
     text: str
     start: float
     end: float
-    confidence: float
+    posterior: float
+    confidence: float | None = None
 
 
 class Decoded(NamedTuple):
@@ -25,13 +31,15 @@ class Decoded(NamedTuple):
 
     Attributes:
         score: natural log-probability of the symbols, plus the weighted language model score if there is one.
-        confidence: posterior within the n-best list; the mean frame probability for greedy decoding.
+        posterior: within the n-best list; the mean frame probability for greedy decoding.
+        confidence: the expected share of its words that are right; None as for words.
     """
 
     text: str
     words: list[Word]
     score: float
-    confidence: float
+    posterior: float
+    confidence: float | None = None
 
 
 def posteriors(scores: Sequence[float]) -> list[float]:
@@ -43,13 +51,13 @@ def posteriors(scores: Sequence[float]) -> list[float]:
 
 
 def word_confidences(words: Sequence[Sequence[str]], shares: Sequence[float]) -> list[list[float]]:
-    """The confidence of each word: the total posterior of hypotheses with that word there (Wessel 2001, n-best).
+    """The posterior of each word: the total posterior of hypotheses with that word there (Wessel 2001, n-best).
 
     The words of the first hypothesis are aligned with all others. The words of the others are aligned with the first
-    only, which avoids quadratic time: a word has the first's confidence where they agree, else its own posterior.
+    only, which avoids quadratic time: a word has the first's where they agree, else its own posterior.
     """
     agreeing: list[list[float]] = [[] for _ in words[0]]
-    confidences: list[list[float]] = []
+    of_each: list[list[float]] = []
     for other, share in zip(words, shares, strict=True):
         for op in Levenshtein.opcodes(list(words[0]), list(other)):
             if op.tag == "equal":
@@ -62,5 +70,5 @@ def word_confidences(words: Sequence[Sequence[str]], shares: Sequence[float]) ->
         for op in Levenshtein.opcodes(list(words[0]), list(other)):
             if op.tag == "equal":
                 own[op.dest_start : op.dest_end] = first[op.src_start : op.src_end]
-        confidences.append(own)
-    return confidences
+        of_each.append(own)
+    return of_each

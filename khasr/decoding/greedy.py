@@ -24,9 +24,9 @@ def decode_greedy(log_probs: Tensor, frame_lengths: Tensor, vocabulary: Vocabula
 
 
 def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
-    """The text of one utterance with times and confidences of its words.
+    """The text of one utterance with times and posteriors of its words.
 
-    A word extends from the first frame of its first symbol to the last frame of its last symbol. Its confidence is the
+    A word extends from the first frame of its first symbol to the last frame of its last symbol. Its posterior is the
     geometric mean of the probabilities of its frames.
 
     Args:
@@ -41,8 +41,8 @@ def decode_greedy_words(log_probs: Tensor, vocabulary: Vocabulary) -> Decoded:
         symbol = "" if id_ is None else vocabulary.decode([id_])
         if id_ is None or symbol == " ":
             if letters:
-                confidence = _mean_probability(math.fsum(logs), len(logs))
-                words.append(Word(letters, start * FRAME_SECONDS, end * FRAME_SECONDS, confidence))
+                posterior = _mean_probability(math.fsum(logs), len(logs))
+                words.append(Word(letters, start * FRAME_SECONDS, end * FRAME_SECONDS, posterior))
             letters, logs = "", []
         elif symbol:
             start = frame if not letters else start

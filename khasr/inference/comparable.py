@@ -67,6 +67,15 @@ def _same_corpus(run: str, data: DataConfig) -> bool:
     return own.name == data.name and _source(own) == _source(data)
 
 
+def is_own_val(config: EvaluateConfig) -> bool:
+    """Whether the corpus is the one that the run was trained on, with its own val part."""
+    folder = RunFolder.at(config.run)
+    if not folder.is_run or not _same_corpus(config.run, config.data):
+        return False
+    own = folder.read_config().data
+    return all(getattr(own, name) == getattr(config.data, name) for name in ("split", "split_seed", "val_share"))
+
+
 def _source(data: DataConfig) -> list[Any]:
     root = getattr(data, "root", None)
     place = Path(root).expanduser().resolve() if root is not None else None

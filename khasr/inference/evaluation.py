@@ -14,16 +14,24 @@ from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import read_parts
 from khasr.data.parts import Part
 from khasr.decoding.beam import check_decoder
-from khasr.decoding.decoder import n_best, texts
-from khasr.inference.comparable import describe_overlap, describe_symbols, normalised, training_words
+from khasr.decoding.decoded import Decoded
+from khasr.decoding.decoder import texts
+from khasr.inference.calibration import (
+    RatedPart,
+    decode_part,
+    describe_confidence,
+    fit_on_val,
+    format_confidence,
+    read_confidence,
+)
+from khasr.inference.comparable import describe_overlap, describe_symbols, is_own_val, normalised, training_words
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
-from khasr.inference.recogniser import PartLogProbs, Recogniser, load_recogniser, recognise_part, resolve_run
+from khasr.inference.recogniser import Recogniser, load_recogniser, recognise_part, resolve_run
 from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis, write_hypotheses
 from khasr.scoring.report import compare, describe, format_report
 from khasr.text.normalise import normalise
 from khasr.text.terminal import printable
-from khasr.text.vocabulary import Vocabulary
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
@@ -43,10 +51,10 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     recognised = []
     for run in runs:
-        n_best_file = folder / "n_best.jsonl" if config.n_best and run == config.run else None
-        recognised.append(_recognise(run, part, config, n_best_file))
+        recognised.append(_recognise(run, part, config))
         notes += recognised[-1].notes
     found = recognised[0].hypotheses
+    confidence = _describe_confidence(config, recognised[0].rated, folder)
     results: dict[str, Any] = {"run": config.run, "data": config.data.name, "part": config.part}
     results |= {"decoder": to_plain(config.decoder)}
     results |= describe(found, training_words(config, parts["all"]), config.resamples, config.data.text.language)
@@ -62,43 +70,92 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         pair = (normalised(found, forms), normalised(against, forms))
         results["against"] = {"run": config.against, "decoder": to_plain(recognised[1].decoder)}
         results["against"] |= compare(*pair, config.resamples, config.data.text.language)
+    if confidence is not None:
+        results["confidence"] = confidence
     results["notes"] = notes
     written = [folder / "evaluation.json", folder / "hypotheses.tsv"]
     written[0].write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     write_hypotheses(written[1], {config.part: found}, against)
-    if config.n_best and not config.join_seconds:
+    if config.n_best and recognised[0].rated is not None:
         written.append(folder / "n_best.jsonl")
+        _write_n_best(written[-1], recognised[0].rated.hypotheses, [h.id for h in found], config.n_best)
+    if isinstance(confidence, dict):
+        written.append(folder / "reliability.png")
     for line in format_report(results, written).split("\n"):
         print(printable(line))
+    if confidence is not None:
+        print(format_confidence(confidence))
     return results
 
 
 @dataclass
 class _Recognised:
-    """One run's hypotheses of a part, with the text options that it was trained with, if known."""
+    """One run's hypotheses of a part, with the text options that it was trained with, if known.
+
+    Attributes:
+        rated: the n-best lists, of the first run on separate utterances.
+    """
 
     hypotheses: list[Hypothesis]
     decoder: DecoderConfig
     text: TextConfig | None
     notes: list[str]
+    rated: RatedPart | None = None
 
 
-def _recognise(run: str, part: Part, config: EvaluateConfig, n_best_file: Path | None) -> _Recognised:
+def _recognise(run: str, part: Part, config: EvaluateConfig) -> _Recognised:
     """One run's hypotheses of the part, as joined recordings where `join_seconds` is set."""
     recogniser = load_recogniser(run)
     decoder = config.decoder if run == config.run else _decoder_of(run, config)
+    rated = None
     if config.join_seconds:
         hypotheses = _recognise_joined(recogniser, part, config, decoder)
     else:
         found = recognise_part(recogniser, part, config.data, RunFolder.at(run).log_probs)
-        if n_best_file is not None:
-            _write_n_best(n_best_file, decoder, recogniser.vocabulary, found, config.n_best or 1)
-        hypotheses = found.hypotheses(texts(decoder, recogniser.vocabulary, found.log_probs))
+        if run == config.run and _needs_n_best(config):
+            rated = decode_part(found, decoder, recogniser.vocabulary)
+            hypotheses = found.hypotheses(beams[0].text for beams in rated.hypotheses)
+        else:
+            hypotheses = found.hypotheses(texts(decoder, recogniser.vocabulary, found.log_probs))
     notes = describe_symbols(run, part.texts, recogniser.vocabulary)
     if recogniser.text is None:
         # The form that a foreign model writes in is unknown: its hypotheses are normalised as the references are.
         hypotheses = [replace(h, hypothesis=normalise(h.hypothesis, config.data.text)) for h in hypotheses]
-    return _Recognised(hypotheses, decoder, recogniser.text, notes)
+    return _Recognised(hypotheses, decoder, recogniser.text, notes, rated)
+
+
+def _needs_n_best(config: EvaluateConfig) -> bool:
+    """Whether n-best lists are wanted or confidences are fitted or known; else the faster search for one text does."""
+    fits = config.part == "val" and is_own_val(config)
+    return bool(config.n_best) or fits or read_confidence(RunFolder.at(config.run), config.decoder) is not None
+
+
+def _describe_confidence(config: EvaluateConfig, rated: RatedPart | None, folder: Path) -> dict[str, Any] | str | None:
+    """How reliable the confidences of words are, which are fitted if the part is val of the run's own corpus.
+
+    Returns:
+        As in evaluation.json; the reason if they are not fitted; None if they are not needed. The n-best lists get them.
+    """
+    run = RunFolder.at(config.run)
+    if rated is None:
+        return None
+    picture = folder / "reliability.png"
+    fits = config.part == "val" and is_own_val(config)
+    described = fit_on_val(run, rated, config.decoder, picture) if fits else ""
+    confidence = read_confidence(run, config.decoder)
+    if confidence is None:
+        how = f"python -m khasr.evaluate run={config.run} part=val with the same decoder fits them."
+        return described or f"none were fitted for this decoder; {how}"
+    rated.hypotheses = [
+        confidence.rate(beams, features) for beams, features in zip(rated.hypotheses, rated.features, strict=True)
+    ]
+    if described:
+        return described
+    values = [confidence.probabilities(features) for features in rated.features]
+    try:
+        return describe_confidence(rated, values, f"fitted on val of {config.run}", picture)
+    except ValueError as refused:
+        return str(refused)
 
 
 def _decoder_of(against: str, config: EvaluateConfig) -> DecoderConfig:
@@ -107,11 +164,10 @@ def _decoder_of(against: str, config: EvaluateConfig) -> DecoderConfig:
     return second if second is not None and first == config.decoder else config.decoder
 
 
-def _write_n_best(path: Path, decoder: DecoderConfig, vocabulary: Vocabulary, found: PartLogProbs, most: int) -> None:
-    decode = n_best(decoder, vocabulary, most)
+def _write_n_best(path: Path, hypotheses: list[list[Decoded]], ids: list[str], most: int) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for id_, rows in zip(found.ids, found.log_probs, strict=True):
-            beams = [d._asdict() | {"words": [w._asdict() for w in d.words]} for d in decode(rows)]
+        for id_, found in zip(ids, hypotheses, strict=True):
+            beams = [d._asdict() | {"words": [w._asdict() for w in d.words]} for d in found[:most]]
             file.write(json.dumps({"id": id_, "n_best": beams}, ensure_ascii=False) + "\n")
 
 

@@ -1,6 +1,7 @@
 """Subtitles: words with times as SubRip captions that can be read."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,11 @@ from khasr.text.syllables import split_clusters
 # Lines of a caption and characters of a line, as broadcasters and Netflix limit them; durations in seconds.
 _LINES, _CHARACTERS = 2, 42
 _SHORTEST, _LONGEST = 0.7, 7.0
+
+# Words with a lower confidence are in italics: they are more likely wrong than right.
+_DOUBTFUL = 0.5
+
+_TAGS = re.compile("</?i>")
 
 # A caption ends before a pause of this length, in seconds.
 _PAUSE = 0.6
@@ -28,7 +34,8 @@ def subtitles(words: Sequence[Word], between: str = " ") -> str:
     """The words as SubRip captions.
 
     A caption ends at a pause. It has at most two lines of 42 characters, is shown for 0.7 to 7 s, and ends before the
-    next one starts. Words that are too long for a line, as of models that write no spaces, are cut between clusters.
+    next one starts. Words whose confidence is below 0.5 are in italics, `<i>`. Words that are too long for a line, as
+    of models that write no spaces, are cut between clusters.
 
     Args:
         between: what is written between two words.
@@ -49,14 +56,16 @@ def _captions(words: Sequence[Word], between: str) -> list[_Caption]:
     for word in words:
         for number, piece in enumerate(_pieces(word)):
             before = between if number == 0 else ""
+            doubtful = piece.confidence is not None and piece.confidence < _DOUBTFUL
+            shown = f"<i>{piece.text}</i>" if doubtful else piece.text
             last = captions[-1] if captions else None
             if (
                 last is None
                 or piece.start - last.end >= _PAUSE
                 or piece.end - last.start > _LONGEST
-                or (lines := _add(last.lines, before, piece.text)) is None
+                or (lines := _add(last.lines, before, shown)) is None
             ):
-                captions.append(_Caption([piece.text], piece.start, piece.end))
+                captions.append(_Caption([shown], piece.start, piece.end))
             else:
                 last.lines, last.end = lines, piece.end
     return captions
@@ -64,8 +73,8 @@ def _captions(words: Sequence[Word], between: str) -> list[_Caption]:
 
 def _add(lines: list[str], before: str, text: str) -> list[str] | None:
     """The lines with more text at the end; None if it does not fit."""
-    joined = f"{lines[-1]}{before}{text}"
-    if len(joined) <= _CHARACTERS:
+    joined = f"{lines[-1]}{before}{text}".replace(f"</i>{before}<i>", before)
+    if len(_TAGS.sub("", joined)) <= _CHARACTERS:
         return [*lines[:-1], joined]
     return [*lines, text] if len(lines) < _LINES else None
 
@@ -88,7 +97,7 @@ def _pieces(word: Word) -> list[Word]:
     for text in texts:
         start = word.start + position * per_character
         position += len(text)
-        pieces.append(Word(text, start, word.start + position * per_character, word.confidence))
+        pieces.append(Word(text, start, word.start + position * per_character, *word[3:]))
     return pieces
 
 

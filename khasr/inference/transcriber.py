@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from khasr.config import DecoderConfig
 from khasr.data.audio import SAMPLE_RATE, Resampler
 from khasr.decoding.beam import check_decoder
+from khasr.decoding.confidence import Confidence, build_features
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word
 from khasr.decoding.decoder import n_best
 from khasr.inference.audio_blocks import AudioBlocks, AudioError
+from khasr.inference.calibration import read_confidence
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import Recogniser, load_recogniser
 from khasr.run.folder import RunFolder
@@ -24,7 +26,8 @@ class Transcript:
     """The text of a recording.
 
     Attributes:
-        words: with start and end in seconds, and a confidence from 0 to 1.
+        words: with start and end in seconds, a posterior, and the probability that the word is right (`confidence`), or
+            None if it was not fitted for the decoder.
         problem: why the audio is not complete, if the file is cut short; the text covers what is there. Else empty.
     """
 
@@ -33,8 +36,16 @@ class Transcript:
     problem: str = ""
 
 
+# More than the n-best list of any decoder has.
+_ALL = 1_000_000
+
+
 class Transcriber:
-    """A model with its decoder. `transcribe` may be called any number of times."""
+    """A model with its decoder. `transcribe` may be called any number of times.
+
+    Attributes:
+        confidence: what the words' confidences are computed with; None if it was not fitted for the decoder.
+    """
 
     def __init__(
         self,
@@ -43,10 +54,15 @@ class Transcriber:
         hypotheses: int = 1,
         chunk_seconds: float = 30.0,
         stride_seconds: float = 5.0,
+        confidence: Confidence | None = None,
     ) -> None:
+        self.confidence = confidence
         self.vocabulary = recogniser.vocabulary
         self._recogniser = recogniser
-        self._decode = n_best(decoder, recogniser.vocabulary, hypotheses)
+        self._hypotheses = hypotheses
+        # Confidences are computed from the whole list.
+        self._search = n_best(decoder, recogniser.vocabulary, hypotheses if confidence is None else _ALL)
+        self._features = None if confidence is None else build_features(decoder, recogniser.vocabulary)
         self._seconds = (chunk_seconds, stride_seconds)
 
     def pieces(self, blocks: Iterable[NDArray[np.float32]]) -> list[tuple[float, list[Decoded]]]:
@@ -58,6 +74,12 @@ class Transcriber:
         rows = long_log_probs(self._recogniser, blocks, *self._seconds)
         pieces = pieces_at_pauses(rows, self.vocabulary)
         return [(start * FRAME_SECONDS, self._decode(piece)) for start, piece in pieces]
+
+    def _decode(self, rows: NDArray[np.float32]) -> list[Decoded]:
+        hypotheses = self._search(rows)
+        if self.confidence is not None and self._features is not None:
+            hypotheses = self.confidence.rate(hypotheses, self._features(rows, hypotheses))
+        return hypotheses[: self._hypotheses]
 
     def transcribe(self, audio: str | os.PathLike[str] | ArrayLike, rate: int = SAMPLE_RATE) -> Transcript:
         """The text of a recording of any length.
@@ -86,7 +108,7 @@ def joined(pieces: Iterable[tuple[float, list[Decoded]]], between: str) -> tuple
         between: separator of the pieces' texts.
     """
     best = [(start, decoded[0]) for start, decoded in pieces]
-    words = [Word(w.text, w.start + at, w.end + at, w.confidence) for at, decoded in best for w in decoded.words]
+    words = [Word(w.text, w.start + at, w.end + at, *w[3:]) for at, decoded in best for w in decoded.words]
     return between.join(decoded.text for _, decoded in best if decoded.text), words
 
 
@@ -119,7 +141,8 @@ def load_transcriber(
         options.lm = os.fspath(lm)
     check_decoder(options)
     recogniser = load_recogniser(os.fspath(model))
-    return Transcriber(recogniser, options, hypotheses, chunk_seconds, stride_seconds)
+    confidence = read_confidence(RunFolder.at(os.fspath(model)), options)
+    return Transcriber(recogniser, options, hypotheses, chunk_seconds, stride_seconds, confidence)
 
 
 def _of_samples(audio: ArrayLike, rate: int) -> list[NDArray[np.float32]]:

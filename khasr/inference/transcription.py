@@ -43,6 +43,12 @@ def transcribe(arguments: Namespace) -> int:
     incomplete = 0
     for path, reason in failed:
         _warn(f"{path}: {reason}")
+    if transcriber.confidence is None and arguments.format != "text":
+        _warn(
+            f"Note: {arguments.run} has no confidences that were fitted for this decoder: "
+            + ("JSON has posteriors, which are too high. " if arguments.format == "json" else "no word is marked. ")
+            + f"python -m khasr.evaluate run={arguments.run} part=val with the same decoder fits them."
+        )
     pairs = list(zip(files.paths, files.outputs, strict=True))
     for path, output in tqdm(pairs, "transcribing", unit=" files", disable=None, leave=False):
         name = "standard input" if path == STDIN else path
@@ -100,7 +106,7 @@ def _format(name: str, pieces: Sequence[tuple[float, list[Decoded]]], format_: s
     found["pieces"] = [
         {"start": round(start, 2),
          "n_best": [
-             {"text": d.text, "score": round(d.score, 3), "confidence": round(d.confidence, 4)} for d in decoded]}
+             {"text": d.text, "score": round(d.score, 3), **_certainty(d)} for d in decoded]}
         for start, decoded in pieces
     ]  # fmt: skip
     return json.dumps(found, ensure_ascii=False)
@@ -111,5 +117,12 @@ def _rounded(word: Word) -> dict[str, Any]:
         "text": word.text,
         "start": round(word.start, 2),
         "end": round(word.end, 2),
-        "confidence": round(word.confidence, 4),
+        **_certainty(word),
     }
+
+
+def _certainty(found: Word | Decoded) -> dict[str, float]:
+    """The fitted confidence, or the posterior, under its own name."""
+    if found.confidence is None:
+        return {"posterior": round(found.posterior, 4)}
+    return {"confidence": round(found.confidence, 4)}

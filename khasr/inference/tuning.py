@@ -21,6 +21,7 @@ from rapidfuzz.distance import Levenshtein
 from khasr.config import DecoderConfig, TuneConfig
 from khasr.data.datamodule import read_parts
 from khasr.decoding.beam import BeamSearch, lm_file
+from khasr.inference.calibration import decode_part, fit_on_val, format_confidence
 from khasr.inference.recogniser import PartLogProbs, load_recogniser, recognise_part
 from khasr.inference.tuning_picture import draw_trials
 from khasr.run.folder import RunFolder
@@ -140,6 +141,7 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
     )
     for line in [*describe_gain(on_val, on_apart, len(apart[1]), written=written, always=config.always), *tuned.edges]:
         print(line)
+    confidence = fit_on_val(out, decode_part(val, decoder, recogniser.vocabulary), decoder, out.reliability_picture)
     print(f"  {out.decoder}\n  {out.tuning}\n  {out.tuning_picture}")
     if out != run:
         changed = {key: value for key, value in asdict(decoder).items() if value != getattr(DecoderConfig(), key)}
@@ -147,6 +149,7 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
         print(f"Evaluate with it: decoder={decoder.name} {' '.join(overrides)}")
     return tuned.wer if written else tuned.untuned
 
+    print(format_confidence(confidence))
 
 _Utterances = tuple[list[NDArray[np.float32]], list[str]]
 

@@ -79,6 +79,16 @@ class RunFolder:
         return self.path / "decoder.yaml"
 
     @property
+    def confidence(self) -> Path:
+        """The confidences of words, fitted on val for each decoder; written by `khasr.evaluate` and `khasr.tune`."""
+        return self.path / "confidence.json"
+
+    @property
+    def reliability_picture(self) -> Path:
+        """How often words are right, by confidence; written by `khasr.tune`."""
+        return self.path / "reliability.png"
+
+    @property
     def tuning(self) -> Path:
         """The trials that `decoder` was selected from."""
         return self.path / "tuning.json"

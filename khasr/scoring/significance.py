@@ -69,9 +69,9 @@ def rate_interval(
         ValueError: no reference units, a single utterance, or fewer than LEAST_GROUPS groups.
     """
     columns, drawn = _grouped([edits, units], groups)
-    sums = _resampled_sums(columns, resamples, seed)
+    sums = resampled_sums(columns, resamples, seed)
     rates = _rates(sums[:, 0], sums[:, 1])
-    low, high = _expanded_percentiles(rates, drawn, level)
+    low, high = expanded_percentiles(rates, drawn, level)
     return Interval(float(columns[:, 0].sum() / columns[:, 1].sum()), low, high)
 
 
@@ -102,9 +102,9 @@ def paired_difference(
     """
     columns, drawn = _grouped([edits, edits_against, units], groups)
     value = float((columns[:, 0].sum() - columns[:, 1].sum()) / columns[:, 2].sum())
-    sums = _resampled_sums(columns, resamples, seed)
+    sums = resampled_sums(columns, resamples, seed)
     differences = _rates(sums[:, 0] - sums[:, 1], sums[:, 2])
-    low, high = _expanded_percentiles(differences, drawn, level)
+    low, high = expanded_percentiles(differences, drawn, level)
     widened = np.abs(differences - value) * _expansion(drawn, level)
     # Slightly below, so that equal systems, whose differences are all 0, give 1. 1 + as in any Monte Carlo test.
     at_least = int((widened >= abs(value) * (1 - 1e-9)).sum())
@@ -156,7 +156,7 @@ def _grouped(columns: Sequence[ArrayLike], groups: Sequence[Hashable] | None) ->
     return table, len(table)
 
 
-def _resampled_sums(table: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+def resampled_sums(table: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
     """(resamples, columns): column sums of `len(table)` rows drawn with replacement."""
     rng = np.random.default_rng(seed)
     rows = len(table)
@@ -183,7 +183,8 @@ def _expansion(count: int, level: float) -> float:
     return math.sqrt(count / (count - 1)) * _student_quantile((1 + level) / 2, count - 1) / normal
 
 
-def _expanded_percentiles(values: NDArray[np.float64], count: int, level: float) -> tuple[float, float]:
+def expanded_percentiles(values: NDArray[np.float64], count: int, level: float) -> tuple[float, float]:
+    """The interval of a statistic from its values on resamples of `count` rows; see `rate_interval`."""
     normal = NormalDist()
     tail = normal.cdf(-normal.inv_cdf((1 + level) / 2) * _expansion(count, level))
     low, high = np.quantile(values, [tail, 1 - tail])

@@ -19,7 +19,7 @@ def test_beams(backend: str) -> None:
     for word, (text, start, end) in zip(beams[0].words, [("ab", 0.02, 0.08), ("c", 0.16, 0.2)], strict=True):
         assert word.text == text
         assert (word.start, word.end) == (pytest.approx(start, abs=0.021), pytest.approx(end, abs=0.021))
-    assert all(0 < w.confidence <= 1 for w in beams[0].words)
+    assert all(0 < w.posterior <= 1 for w in beams[0].words)
     assert [b.score for b in beams] == sorted((b.score for b in beams), reverse=True)
 
 
@@ -43,5 +43,5 @@ def test_confidence_of_rounded_log_probs() -> None:
     log_probs = torch.full((4, len(VOCABULARY)), -20.0)
     log_probs[:, 3] = 1e-7
     decoded = decode_greedy_words(log_probs, VOCABULARY)
-    assert decoded.confidence == 1
-    assert [w.confidence for w in decoded.words] == [1]
+    assert decoded.posterior == 1
+    assert [w.posterior for w in decoded.words] == [1]

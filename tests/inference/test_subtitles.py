@@ -34,6 +34,12 @@ def test_two_lines() -> None:
     assert [lines for _, _, lines in captions(subtitles(words))] == [[line, line], ["abcdefghi abcdefghi"]]
 
 
+def test_doubtful_words() -> None:
+    """Words with a confidence below 0.5 are in italics, which do not count for the length of a line."""
+    words = [Word("abcdefghi", i / 5, (i + 1) / 5, 1, 0.4 if i in (1, 2) else 0.6) for i in range(4)]
+    assert captions(subtitles(words))[0][2] == ["abcdefghi <i>abcdefghi abcdefghi</i> abcdefghi"]
+
+
 def test_no_spaces() -> None:
     """A model without spaces gives one word for a piece of 30 s: it is cut between clusters, in time too."""
     text = "ស្រីខ្មែរ" * 20

@@ -24,7 +24,7 @@ def test_file_and_samples(transcriber: Transcriber, model: Path, tmp_path: Path,
     assert found.text
     assert found.problem == ""
     assert [word.text for word in found.words] == found.text.split()
-    assert all(0 <= word.start < word.end <= 0.92 and 0 <= word.confidence <= 1 for word in found.words)
+    assert all(0 <= word.start < word.end <= 0.92 and 0 <= word.posterior <= 1 for word in found.words)
     samples, rate = soundfile.read(file)
     assert transcriber.transcribe(samples, rate) == found
     assert transcriber.transcribe(np.stack([samples, samples], axis=1), rate) == found, "channels are averaged"
