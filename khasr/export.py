@@ -53,6 +53,8 @@ def main() -> int:
         print(export(run, out, name, arguments.lm, arguments.evaluation, stated))
     if arguments.push:
         print(push(out, arguments.push))
+    else:
+        print(f"Next: python -m khasr.transcribe {out} AUDIO; hf upload USER/NAME {out} publishes it (or --push).")
     return 0
 
 

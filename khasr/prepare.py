@@ -6,8 +6,11 @@ python -m khasr.prepare run=RUN                          ranks transcripts by ho
 """
 
 import json
+import shlex
 import time
 from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
 
 from khasr.cli.run import run
 from khasr.cli.run_options import root_with_run
@@ -48,6 +51,9 @@ def prepare(config: PrepareConfig, folder: Path) -> None:
     hours = found["all"]["hours"]
     print(f"\n{hours:.2f} h in {seconds:.1f} s ({3600 * hours / seconds:.0f} times real time).")
     print(f"The full audit is in {folder}/audit.md; data.split={folder}/split.tsv gives a run this split.")
+    if HydraConfig.initialized():
+        words = shlex.join(word for word in HydraConfig.get().overrides.task if word.startswith("data"))
+        print(f"Next: python -m khasr.train {words} model=xlsr_300m (on a CPU: experiment=quickstart, without model=)")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 python -m khasr.transcribe RUN talk.wav                     text
 python -m khasr.transcribe RUN FOLDER --format srt --out SUBTITLES
 python -m khasr.transcribe RUN - --format json < talk.flac    with word times and confidences
+python -m khasr.transcribe RUN FOLDER --to-corpus DIR          recordings without text, to train on
 """
 
 import argparse
@@ -30,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     add("files", nargs="+", metavar="FILES", help="audio files, folders of audio files, or - for standard input")
     add("--format", choices=["text", "json", "srt"], default="text", help="output format (default text)")
     add("--out", type=Path, metavar="DIR", help="write one file per audio file here, instead of standard output")
+    add("--to-corpus", type=Path, metavar="DIR", help="write the transcripts as a corpus to train on (data=folder)")
+    add("--min-confidence", type=float, default=0.8, metavar="SHARE", help="expected share of right words, from 0 to "
+        "1, of the pieces that --to-corpus keeps (default 0.8)")  # fmt: skip
     add("--decoder", choices=["greedy", "beam", "beam_lm"], help="default: the run's tuned decoder, else greedy")
     add("--lm", help="language model of beam_lm: a folder written by build_lm, or a KenLM file")
     add("--n-best", type=int, default=1, metavar="N", help="hypotheses per segment, with --format json (default 1)")

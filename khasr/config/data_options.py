@@ -95,8 +95,8 @@ class DataConfig:
     split: str = "random"
     """How train, val and test are split: `random` (the card's), `hf_seed42` (that of the published w2v-BERT 2.0),
     `speaker`, `text` or `speaker_text` (nothing of that kind shared), `'speaker_fold=K/N'` (each speaker tested once
-    over N runs; quoted), `own` (the corpus's split; parts that it lacks are drawn from train), or the path of a
-    manifest such as a run's split.tsv."""
+    over N runs; quoted), `own` (the corpus's split; parts that it lacks are drawn from train), `train` (no val or test:
+    for a corpus of a mix), or the path of a manifest such as a run's split.tsv."""
     split_seed: int = limited(42, 0, LARGEST_SEED)
     """Seed of the split, separate from `seed` so that runs share a test part."""
     test_share: float = share(0.1)
@@ -116,8 +116,9 @@ class DataConfig:
     """Faulty utterances. raise: stop the run. skip: leave them out, counted by reason and printed."""
     cache_dir: str | None = None
     """Where 16 kHz audio is cached between runs; $KHASR_CACHE or ~/.cache/khasr if unset."""
-    num_workers: int = limited(0, 0, 1024)
-    """Processes that load training batches; 0: the training process itself."""
+    num_workers: int | None = limited(None, 0, 1024)
+    """Processes that load training batches, during the whole run; 0: the training process itself. Unset: 2 on a GPU, 0
+    on a CPU, where they would take the time of training (experiments/speed)."""
 
 
 @dataclass
@@ -196,7 +197,8 @@ class MixConfig(DataConfig):
     name: str = "mix"
     corpora: list[dict[str, Any]] = field(default_factory=list)
     """The corpora: each a choice of the group `data`, the options it changes, and its weight, the average number of
-    times an epoch has each of its training utterances. [{data:openslr_km,root:A},{data:fleurs_km,weight:0.5}]"""
+    times an epoch has each of its training utterances. [{data:openslr_km,root:A},{data:fleurs_km,weight:0.5}]. Corpora
+    with `split` are split by it (train: only for training), the others together by data.split."""
 
 
 @dataclass

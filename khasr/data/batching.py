@@ -1,6 +1,7 @@
 """Batches: their composition, order and padding."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -242,7 +243,14 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
 class TrainingLoader(DataLoader[Any]):
     """A loader with its position in the run, which Lightning saves in checkpoints and restores."""
 
-    def __init__(self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int, on_gpu: bool = False) -> None:
+    # Of a run on a GPU: one process loads faster than a GPU trains, the second one covers slow disks.
+    _WORKERS = 2
+
+    def __init__(
+        self, dataset: Dataset[Example], order: TrainingOrder, num_workers: int | None, on_gpu: bool = False
+    ) -> None:
+        if num_workers is None:
+            num_workers = min(self._WORKERS, os.cpu_count() or 1) if on_gpu else 0
         super().__init__(
             dataset,
             batch_sampler=order,

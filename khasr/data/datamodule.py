@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from khasr.data.corpora import Fault, read_corpus
 from khasr.data.corpora.files import cache_folder
 from khasr.data.corpora.mix import Member, corpora_of
 from khasr.data.parts import Part, PartDataset
-from khasr.data.splits import PARTS, Row, describe_own, is_manifest, read_manifest, resolve_auto, split
+from khasr.data.splits import PARTS, Row, check_parts, describe_own, is_manifest, read_manifest, resolve_auto, split
 from khasr.data.subset import Spoken, nested_subset
 from khasr.text.counting import counted
 from khasr.text.normalise import check_text_options, transcript
@@ -74,12 +75,13 @@ class CorpusDataModule(pl.LightningDataModule):
             ValueError: a faulty utterance with data.on_error=raise, or too few utterances for the parts.
             FileNotFoundError: the corpus does not exist.
         """
-        tables, texts, weights = [], [], []
+        tables, texts, weights, members = [], [], [], []
         for member in corpora_of(self._options):
             table, its_texts = self._load(member, progress)
             tables.append(table)
             texts += its_texts
             weights += [member.weight] * len(its_texts)
+            members += [member] * len(its_texts)
         audio = datasets.concatenate_datasets(tables) if len(tables) > 1 else tables[0]
         lengths = pc.list_value_length(_column(audio, "waveform")).to_pylist()
         ids, speakers, own_parts = (_column(audio, name).to_pylist() for name in ("id", "speaker", "own_part"))
@@ -88,31 +90,46 @@ class CorpusDataModule(pl.LightningDataModule):
         self.whole = Part("all", audio.with_format("numpy"), texts, lengths, weights)
         if not needed:
             return
-        split_parts = split(about, self._options, needed)
-        for note in describe_own(about, split_parts, self._options):
-            self._note(note)
-        beyond = self._limit_training(split_parts, about, lengths)
-        for part, members in split_parts.items():
-            self.parts[part] = self.whole.select(part, [row_of[id_] for id_ in members])
-            for id_ in members:
-                del row_of[id_]
-        for id_ in beyond:
-            del row_of[id_]
-        reason = f"in no part of data.split={resolve_auto(self._options.split, about)}"
-        self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in row_of]
-        if is_manifest(self._options.split):
-            missing = read_manifest(Path(self._options.split).expanduser()).keys() - set(ids)
-            if missing:
-                self._note(
-                    f"data.split={self._options.split} names {len(missing):,} utterances that the corpus does not "
-                    f"have, or that were left out (the first is {printable(min(missing), 80)})."
-                )
+        split_parts = self._split(about, members)
+        check_parts(split_parts, about, self._options, needed)
+        self._limit_training(split_parts, about, lengths)
+        for part, of_part in split_parts.items():
+            self.parts[part] = self.whole.select(part, [row_of[id_] for id_ in of_part])
 
-    def _limit_training(self, parts: dict[str, list[str]], about: Sequence[Row], lengths: Sequence[int]) -> list[str]:
-        """Shortens the training part to data.train_hours; returns the ids that are left out."""
+    def _split(self, about: Sequence[Row], members: Sequence[Member]) -> dict[str, list[str]]:
+        """The ids of each part: a corpus with its own split in a mix is split by it, the others together."""
+        parts: dict[str, list[str]] = {part: [] for part in PARTS}
+        rows_of: dict[str, list[Row]] = {}
+        for row, member in zip(about, members, strict=True):
+            rows_of.setdefault(member.prefix if member.split_alone else "", []).append(row)
+        alone = {member.prefix: member.options for member in members if member.split_alone}
+        for prefix, rows in rows_of.items():
+            options = alone.get(prefix, self._options)
+            own = [replace(row, id=row.id.removeprefix(prefix)) for row in rows]
+            found = split(own, options, needed=())
+            for part, ids in found.items():
+                parts[part] += [prefix + id_ for id_ in ids]
+            for note in describe_own(own, found, options):
+                self._note(note)
+            named = {id_ for ids in found.values() for id_ in ids}
+            reason = f"in no part of data.split={resolve_auto(options.split, own)}"
+            self.faults += [
+                Fault(prefix + row.id, reason, f"{prefix}{row.id} is {reason}") for row in own if row.id not in named
+            ]
+            if is_manifest(options.split):
+                missing = read_manifest(Path(options.split).expanduser()).keys() - {row.id for row in own}
+                if missing:
+                    self._note(
+                        f"data.split={options.split} names {counted(len(missing), 'utterance')} that the corpus does "
+                        f"not have, or that were left out (the first is {printable(min(missing), 80)})."
+                    )
+        return parts
+
+    def _limit_training(self, parts: dict[str, list[str]], about: Sequence[Row], lengths: Sequence[int]) -> None:
+        """Shortens the training part to data.train_hours."""
         options = self._options
         if options.train_hours is None:
-            return []
+            return
         members = set(parts["train"])
         spoken = [
             Spoken(row.id, row.speaker, samples / SAMPLE_RATE)
@@ -125,7 +142,6 @@ class CorpusDataModule(pl.LightningDataModule):
         parts["train"] = [id_ for id_ in parts["train"] if id_ in chosen]
         reason = f"beyond data.train_hours={options.train_hours:g}"
         self.faults += [Fault(id_, reason, f"{id_} is {reason}") for id_ in beyond]
-        return beyond
 
     def _note(self, note: str) -> None:
         self.notes.append(note)

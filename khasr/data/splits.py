@@ -25,6 +25,7 @@ SPLITS = (
     "speaker_fold=K/N",
     "own",
     "auto",
+    "train",
     "a manifest's path",
 )
 
@@ -61,6 +62,7 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
       each speaker once.
     - `own`: the corpus's own (Hugging Face's train, validation, test). Parts that it does not have are drawn from its
       train at random.
+    - `train`: every utterance in train, for a corpus of a mix.
     - `auto`: `own` if the corpus names the part of every utterance, else `random`.
     - a path: a manifest in the format of `manifest`. Utterances that it does not name are in no part.
 
@@ -71,9 +73,11 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
         ValueError: unknown split, invalid shares, or too few utterances or speakers for the needed parts.
         FileNotFoundError: the manifest does not exist.
     """
-    shares = f"data.test_share={options.test_share} data.val_share={options.val_share}"
     if not (0 < options.test_share < 1 and 0 < options.val_share < 1):
-        raise ValueError(f"{shares}: expected shares greater than 0 and less than 1.")
+        raise ValueError(
+            f"data.test_share={options.test_share} data.val_share={options.val_share}: expected shares greater than 0 "
+            "and less than 1."
+        )
     # Sorted, so that the order of the corpus's listing does not matter.
     ordered = sorted(rows, key=lambda row: row.id)
     kind = resolve_auto(options.split, rows)
@@ -90,14 +94,20 @@ def split(rows: Sequence[Row], options: DataConfig, needed: Sequence[str] = PART
     else:
         raise ValueError(f"data.split={kind} is unknown. Expected one of {', '.join(SPLITS)}.")
     parts = {part: [row.id for row in rows if part_of.get(row.id) == part] for part in PARTS}
+    check_parts(parts, rows, options, needed)
+    return parts
+
+
+def check_parts(parts: Parts, rows: Sequence[Row], options: DataConfig, needed: Sequence[str]) -> None:
+    """Raises ValueError if a needed part is empty."""
     empty = [part for part in needed if not parts[part]]
     if empty:
         there = f"{counted(len(rows), 'utterance')} of {counted(len({r.speaker for r in rows}), 'speaker')}"
         raise ValueError(
-            f"data.split={kind}: {there} are too few for train, val and test with {shares}: "
-            f"{' and '.join(empty)} would be empty."
+            f"data.split={resolve_auto(options.split, rows)}: {there} are too few for train, val and test with "
+            f"data.test_share={options.test_share} data.val_share={options.val_share}: {' and '.join(empty)} would be "
+            "empty."
         )
-    return parts
 
 
 def _counts(total: int, options: DataConfig) -> tuple[int, int]:
@@ -252,6 +262,7 @@ _KINDS = {
     "text": _by_text,
     "speaker_text": _by_speaker_and_text,
     "own": _own,
+    "train": lambda rows, options: {row.id: "train" for row in rows},
 }
 
 

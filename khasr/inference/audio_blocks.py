@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from khasr.data.audio import SAMPLE_RATE
 from khasr.data.audio_file import TruncatedAudioError, decode_blocks
 from khasr.inference.audio_files import STDIN
 
@@ -22,11 +23,13 @@ class AudioBlocks:
 
     Attributes:
         problem: after iteration, why the audio is not complete; empty if it is.
+        seconds: of audio that were decoded.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self.problem = ""
+        self.seconds = 0.0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Decodes the file to its end.
@@ -38,6 +41,7 @@ class AudioBlocks:
         try:
             for block in decode_blocks(self._source()):
                 samples += len(block)
+                self.seconds = samples / SAMPLE_RATE
                 yield block.astype(np.float32) / 32768
         except TruncatedAudioError as error:
             self.problem = str(error)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from khasr.decoding.decoded import Decoded, Word
 from khasr.inference.audio_blocks import AudioBlocks, AudioError
 from khasr.inference.audio_files import STDIN, AudioFiles, find_audio
+from khasr.inference.pseudo_labels import PseudoLabels
 from khasr.inference.subtitles import subtitles
 from khasr.inference.transcriber import joined, load_transcriber
 from khasr.text.counting import counted
@@ -27,28 +28,31 @@ def transcribe(arguments: Namespace) -> int:
     """Transcribes the files of the command line; returns the number of files that are not transcribed completely.
 
     They are named on standard error with the reason: files that cannot be decoded, and files that are cut short, whose
-    transcript covers what is there.
+    transcript covers what is there. With --to-corpus, the transcripts of complete files become a corpus.
 
     Raises:
         FileNotFoundError, ValueError: a run or language model that cannot be used, or no audio files.
     """
     if not 1 <= arguments.n_best <= _MOST_HYPOTHESES:
         raise ValueError(f"--n-best {arguments.n_best}: expected a number from 1 to {_MOST_HYPOTHESES:,}.")
+    labels = None if arguments.to_corpus is None else PseudoLabels(arguments.to_corpus, arguments.min_confidence)
     files = find_audio(arguments.files)
+    if labels and STDIN in files.paths:
+        raise ValueError("--to-corpus needs audio in files, which the corpus names; standard input is none.")
     transcriber = load_transcriber(
         arguments.run, arguments.decoder, arguments.lm, arguments.n_best, arguments.chunk_seconds,
         arguments.stride_seconds,
     )  # fmt: skip
-    failed = [*files.left_out]
-    incomplete = 0
-    for path, reason in failed:
-        _warn(f"{path}: {reason}")
     if transcriber.confidence is None and arguments.format != "text":
         _warn(
             f"Note: {arguments.run} has no confidences that were fitted for this decoder: "
             + ("JSON has posteriors, which are too high. " if arguments.format == "json" else "no word is marked. ")
             + f"python -m khasr.evaluate run={arguments.run} part=val with the same decoder fits them."
         )
+    failed = [*files.left_out]
+    incomplete = 0
+    for path, reason in failed:
+        _warn(f"{path}: {reason}")
     pairs = list(zip(files.paths, files.outputs, strict=True))
     for path, output in tqdm(pairs, "transcribing", unit=" files", disable=None, leave=False):
         name = "standard input" if path == STDIN else path
@@ -62,9 +66,14 @@ def transcribe(arguments: Namespace) -> int:
         if audio.problem:
             incomplete += 1
             _warn(f"{name}: {audio.problem}; the transcript covers what could be decoded")
+        if labels is not None:
+            labels.add(path, audio.seconds, pieces, audio.problem)
+            continue
         transcript = _format(path, pieces, arguments.format, transcriber.vocabulary.between_words)
         _write(arguments, path, output, transcript, several=len(pairs) > 1)
     _summarise(files, failed, incomplete)
+    for line in labels.write() if labels is not None else []:
+        print(printable(line))
     return len(failed) + incomplete
 
 

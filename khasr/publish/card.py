@@ -11,7 +11,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_fr
 from huggingface_hub.errors import HFValidationError
 from jinja2 import Environment, StrictUndefined
 
-from khasr.config import Config, ModelConfig
+from khasr.config import Config, DataConfig, ModelConfig
+from khasr.data.corpora import read_corpus
+from khasr.data.splits import Row, is_manifest, resolve_auto
 from khasr.publish.corpus import Corpus, Stated, describe_corpus
 from khasr.run.folder import RunFolder, read_metrics
 from khasr.run.published import PublishedRow
@@ -118,7 +120,6 @@ The following hyperparameters were used during training:
 |:-------------:|:-----:|:----:|:---------------:|:------:|
 {% for row in card.rows %}| {{ "%.4f" | format(row.train_loss) }} | {{ "%.2f" | format(row.epoch) }} | {{ row.step }} | {{ "%.4f" | format(row.val_loss) }} | {{ "%.4f" | format(row.wer) }} |
 {% endfor %}
-
 ### Framework versions
 
 {% for name, version in card.versions.items() %}- {{ name }} {{ version }}
@@ -200,12 +201,25 @@ def card_of_run(folder: RunFolder, name: str, with_lm: Rates | None = None, stat
         hyperparameters=hyperparameters(config) | ({"training_steps": unfinished} if unfinished else {}),
         rows=rows,
         versions=_versions(results["versions"]),
-        part=f"{config.data.split} split, {counted(test['utterances'], 'utterance')}" if test else "not read",
+        part=f"{describe_split(config.data)}{counted(test['utterances'], 'utterance')}" if test else "not read",
         license=corpus.license,
         origin=origin,
         notes=_notes(unfinished, best is not None),
         attribution=_attribution(corpus, results["train"] or {}),
     )
+
+
+def describe_split(options: DataConfig) -> str:
+    """The split of a run in words, with a comma after it; empty if it depends on a corpus that cannot be read."""
+    if is_manifest(options.split):
+        return f"split of {Path(options.split).name}, "
+    if options.split != "auto":
+        return f"{options.split} split, "
+    try:
+        rows = [Row(u.id, own_part=u.own_part) for u in read_corpus(options).utterances]
+    except (OSError, ValueError):
+        return ""
+    return "the corpus's own split, " if resolve_auto("auto", rows) == "own" else "random split, "
 
 
 def describe_start(model: ModelConfig) -> tuple[str | None, str]:

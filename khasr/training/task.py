@@ -5,6 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from khasr.cli.resume import quote
 from khasr.config import Config
 
@@ -35,6 +38,12 @@ def train(config: Config, folder: Path) -> float | None:
         else:
             print("Stopped before the first checkpoint: there is nothing to resume.", file=sys.stderr)
         raise
+    if results and HydraConfig.initialized() and HydraConfig.get().mode is RunMode.RUN:
+        run = str(folder) if _is_plain(str(folder)) else "RUN"
+        print(
+            f"\nNext: python -m khasr.prepare run={run} (wrong transcripts), python -m khasr.transcribe {run} AUDIO, "
+            f"python -m khasr.evaluate run={run} part=test, python -m khasr.export {run} --out DIR"
+        )
     return float(results["val"]["wer"]) if results else None
 
 

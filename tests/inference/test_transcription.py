@@ -18,7 +18,7 @@ from tests.conftest import tones
 
 def run(model: Path, *files: object, **options: Any) -> int:
     defaults: dict[str, Any] = {"format": "text", "out": None, "decoder": None, "lm": None, "n_best": 1}
-    defaults |= {"chunk_seconds": 30.0, "stride_seconds": 5.0}
+    defaults |= {"chunk_seconds": 30.0, "stride_seconds": 5.0, "to_corpus": None, "min_confidence": 0.8}
     return transcribe(Namespace(run=str(model), files=[str(f) for f in files], **defaults | options))
 
 

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from khasr.config import Config
-from khasr.publish.card import Card, Evaluation, Rates, describe_start, hyperparameters, write_card
+from khasr.publish.card import Card, Evaluation, Rates, describe_split, describe_start, hyperparameters, write_card
 from khasr.publish.corpus import Corpus, Stated, describe_corpus
 from khasr.run.folder import RunFolder
 from khasr.run.published import CARD_CURVE
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import SHARED, needs_shared, write_corpus
 
 SEED = SHARED / "seed" / "wav2vec2-xls-r-1b-km.md"
 GREEDY, WITH_LM = Rates(0.4490281634272114, 0.12198285179047481), Rates(0.32130107100357, 0.09345053678218891)
@@ -158,6 +158,21 @@ def test_corpus(compose: Any, overrides: list[str], expected: tuple[Any, ...]) -
     """Id, language and licence are those of the corpus where they are known; none is invented."""
     found = describe_corpus(compose(*overrides).data, Stated())
     assert (found.name, found.id, found.languages, found.license) == expected
+
+
+def test_split(compose: Any, tmp_path: Path) -> None:
+    """The card names the split, not data.split=auto, nor the folder of a manifest."""
+    root = write_corpus(tmp_path / "c", count=3)
+    words = ["data=folder", f"data.root='{root}'"]
+    assert describe_split(compose(*words).data) == "random split, "
+    table = (root / "utterances.tsv").read_text(encoding="utf-8").splitlines()
+    parts = ["split", "train", "dev", "test"]
+    lines = [f"{line}\t{part}" for line, part in zip(table, parts, strict=True)]
+    (root / "utterances.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert describe_split(compose(*words).data) == "the corpus's own split, "
+    assert describe_split(compose("data=folder", "data.root=/nowhere").data) == ""
+    assert describe_split(compose("data=folder", "data.split=speaker").data) == "speaker split, "
+    assert describe_split(compose("data=folder", "data.split=/home/me/split.tsv").data) == "split of split.tsv, "
 
 
 def test_stated(compose: Any) -> None:

@@ -39,11 +39,16 @@ def corpus_options(part: dict[str, Any], mix: MixConfig) -> tuple[DataConfig, fl
 
 @dataclass
 class Member:
-    """A corpus of a run: its options, its weight in training, and the prefix of its ids and speakers in a mix."""
+    """A corpus of a run: its options, its weight in training, and the prefix of its ids and speakers in a mix.
+
+    Attributes:
+        split_alone: it is split by its own data.split, not together with the other corpora of a mix.
+    """
 
     options: DataConfig
     weight: float = 1.0
     prefix: str = ""
+    split_alone: bool = False
 
 
 def corpora_of(options: DataConfig) -> list[Member]:
@@ -64,5 +69,5 @@ def corpora_of(options: DataConfig) -> list[Member]:
         own, weight = corpus_options(part, options)
         # Numbered if a corpus occurs more than once, so that ids stay unique.
         before = sum(str(part["data"]) == str(other["data"]) for other in options.corpora[: len(members)])
-        members.append(Member(own, weight, f"{part['data']}{before + 1 if before else ''}/"))
+        members.append(Member(own, weight, f"{part['data']}{before + 1 if before else ''}/", "split" in part))
     return members

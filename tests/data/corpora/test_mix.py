@@ -82,3 +82,25 @@ def test_same_corpus_twice() -> None:
     members = corpora_of(MixConfig(corpora=[{"data": "folder", "root": "a"}, {"data": "folder", "root": "b"}]))
     assert [m.prefix for m in members] == ["folder/", "folder2/"]
     assert [m.options.root for m in members if isinstance(m.options, FolderConfig)] == ["a", "b"]
+
+
+def test_own_splits(tmp_path: Path) -> None:
+    """A corpus of a mix with `split` is split by it: train is only for training, and a manifest has the ids without prefix."""
+    one, other = (write_corpus(tmp_path / name, count=20, seed=seed) for seed, name in enumerate(("a", "b")))
+    manifest = {"audio/u000": "val", "audio/u001": "val", "audio/u002": "test"}
+    manifest |= {f"audio/u{i:03d}": "train" for i in range(3, 18)}
+    (tmp_path / "split.tsv").write_text("".join(f"{id_}\t{part}\n" for id_, part in manifest.items()), encoding="utf-8")
+    parts = f"[{{data:folder,root:'{one}',split:'{tmp_path}/split.tsv'}},{{data:folder,root:'{other}',split:train}}]"
+    data = CorpusDataModule(_compose_mix(["data=mix", f"data.corpora={parts}"]), seed=1)
+    data.prepare(progress=False)
+    found = {name: [str(id_) for id_ in part.audio["id"]] for name, part in data.parts.items()}
+    assert found["val"] == ["folder/audio/u000", "folder/audio/u001"]
+    assert found["test"] == ["folder/audio/u002"]
+    assert [sum(id_.startswith(prefix) for id_ in found["train"]) for prefix in ("folder/", "folder2/")] == [15, 20]
+    assert [fault.id for fault in data.faults] == ["folder/audio/u018", "folder/audio/u019"]
+    together = CorpusDataModule(_compose_mix(["data=mix", f"data.corpora=[{{data:folder,root:'{one}'}}]"]), seed=1)
+    together.prepare(progress=False)
+    assert {name: len(part) for name, part in together.parts.items()} == {"train": 16, "val": 2, "test": 2}
+    train = CorpusDataModule(_compose_mix(["data=mix", f"data.corpora=[{{data:folder,root:'{one}',split:train}}]"]), 1)
+    with pytest.raises(ValueError, match="val and test would be empty"):
+        train.prepare(progress=False)
