@@ -1,14 +1,17 @@
 """The cases of a check: what each trains or computes, and when it is good."""
 
-import csv
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from experiments.gpu_check import performance
+from experiments.gpu_check.machine import Found, Machine, last_line, read_results, read_rows
 from experiments.gpu_check.parity import one_step
 from khasr.config import ModelConfig, compose
 from khasr.model.ctc import CtcModel
@@ -16,50 +19,11 @@ from khasr.model.finetune import apply_finetune
 from khasr.model.footprint import count_step, step_footprint
 from khasr.model.weights import load_start
 from khasr.run.folder import RunFolder
-from khasr.training.plan import memory_by_use
+from khasr.training.prediction import memory_by_use
 
-# Synthetic phrases and the tiny model, whose steps take less time than loading them.
-TRAINING = [
-    "experiment=quickstart", "data.utterances=120", "trainer.max_steps=20", "trainer.val_every_steps=10",
-    "trainer.log_every_steps=5", "trainer.progress_bar=false", "score_test=false", "schedule=constant",
-]  # fmt: skip
-REDUCED = ["data.utterances=40", "trainer.max_steps=4", "trainer.val_every_steps=2", "trainer.log_every_steps=2"]
 _HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Largest relative difference from transformers: rounding, of which half precision has more.
 _TOLERANCE = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.02}
-
-
-@dataclass(frozen=True)
-class Found:
-    """The result of a case: whether it is good (None: not run), a sentence, and numbers."""
-
-    passed: bool | None
-    text: str
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a check runs on.
-
-    Attributes:
-        gpus: number of GPUs; 0 for the reduced check.
-        scratch: a folder for runs.
-        train: trains with options in a folder; returns an exit code and a message.
-        training: options of every run.
-    """
-
-    gpus: int
-    scratch: Path
-    train: Callable[[list[str], Path], tuple[int, str]]
-    training: tuple[str, ...] = ()
-
-    def run(self, name: str, *options: str) -> tuple[int, str, Path]:
-        """Trains; the folder is that of the name."""
-        where = ["trainer.accelerator=gpu"] if self.gpus else ["trainer.accelerator=cpu", *REDUCED]
-        folder = self.scratch / name
-        code, message = self.train([*TRAINING, *where, *self.training, *options], folder)
-        return code, message, folder
 
 
 Check = Callable[[Machine], Found]
@@ -77,6 +41,13 @@ def all_cases(machine: Machine) -> dict[str, Check]:
         cases["memory, counted without values"] = memory_without_values
     for options in _TRAINED if gpu else (["precision=fp32"],):
         cases[f"trains, {' '.join(options)}"] = partial(trains, options=options)
+    cases["beside transformers' Trainer"] = performance.beside_trainer
+    cases["shares of a step's time"] = performance.profile_shares
+    for model in ("xlsr_300m", "xlsr_1b") if gpu else ():
+        cases[f"largest batch, {model}"] = partial(performance.largest_batch, model=model)
+    for precision in ("fp32", "bf16") if gpu else ():
+        cases[f"waits for the GPU, {precision}"] = partial(performance.waits, precision=precision)
+    cases["SIGTERM saves, and the run resumes"] = stopped
     cases["resumed equals uninterrupted"] = partial(resumes, options=["precision=bf16" if gpu else "precision=fp32"])
     cases["deterministic: twice the same"] = deterministic
     if machine.gpus > 1:
@@ -100,7 +71,7 @@ def parity(machine: Machine, precision: str) -> Found:
 
 _MEMORY = [
     (model, [optimizer, f"model.gradient_checkpointing={recompute}"])
-    for model in ("xlsr_300m", "xlsr_1b")
+    for model in ("xlsr_300m", "xlsr_1b", "xlsr_2b")
     for optimizer in ("optimizer=adamw", "optimizer=adafactor")
     for recompute in ("true", "false")
 ]
@@ -165,9 +136,9 @@ def trains(machine: Machine, options: list[str]) -> Found:
     """The loss is finite and falls, and few steps are skipped."""
     code, message, folder = machine.run("trains " + " ".join(options).replace("/", " "), *options)
     if code:
-        return Found(False, _last_line(message))
-    train = _results(folder)["train"]
-    losses = [float(row["train/loss"]) for row in _rows(folder) if row["train/loss"]]
+        return Found(False, last_line(message))
+    train = read_results(folder)["train"]
+    losses = [float(row["train/loss"]) for row in read_rows(folder) if row["train/loss"]]
     speed, peak, skipped = (train[key] for key in ("audio_seconds_per_second", "peak_memory_gib", "skipped_share"))
     text = f"loss {losses[0]:.2f} to {losses[-1]:.2f}, {speed:.0f} s of audio/s, {peak:.1f} GiB, {skipped:.0%} skipped"
     numbers = {"losses": losses, "audio_seconds_per_second": speed, "peak_gib": peak, "skipped_share": skipped}
@@ -182,8 +153,39 @@ def resumes(machine: Machine, options: list[str]) -> Found:
     code, message = machine.train([f"resume='{half[2]}'", f"trainer.max_steps={steps}"], half[2])
     for failed, printed in (whole[:2], half[:2], (code, message)):
         if failed:
-            return Found(False, _last_line(printed))
+            return Found(False, last_line(printed))
     return _same_weights(whole[2], half[2], machine.gpus == 0)
+
+
+def stopped(machine: Machine) -> Found:
+    """A run that gets SIGTERM saves and exits with 143, and can be resumed."""
+    steps = 400 if machine.gpus else 40
+    options = machine.options(
+        f"trainer.max_steps={steps}", "trainer.val_every_steps=1000000", "trainer.log_every_steps=1"
+    )
+    folder = machine.scratch / "stopped"
+    command = [sys.executable, "-m", "khasr.train", *options, f"hydra.run.dir='{folder}'"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + machine.longest_seconds
+        while process.poll() is None and not (RunFolder(folder).metrics.is_file() and len(read_rows(folder)) > 2):
+            if time.monotonic() > deadline:
+                return Found(False, f"no step after {machine.longest_seconds} s")
+            time.sleep(0.1)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, message = process.communicate(timeout=machine.longest_seconds)
+        seconds = time.monotonic() - begun
+    finally:
+        process.kill()
+    if process.returncode != 128 + signal.SIGTERM or not RunFolder(folder).last.is_file():
+        return Found(False, f"exit code {process.returncode}: {last_line(message)}")
+    saved = read_results(folder)["train"]["steps"]
+    code, message = machine.train([f"resume='{folder}'", f"trainer.max_steps={saved + 2}"], folder)
+    done = read_results(folder)
+    good = code == 0 and done["status"] == "completed" and done["train"]["steps"] == saved + 2
+    text = f"stopped at step {saved} within {seconds:.0f} s, resumed to step {done['train']['steps']}"
+    return Found(good, text if code == 0 else last_line(message), {"seconds": seconds})
 
 
 def deterministic(machine: Machine) -> Found:
@@ -192,7 +194,7 @@ def deterministic(machine: Machine) -> Found:
     runs = [machine.run(f"deterministic {n}", precision, "trainer.deterministic=true") for n in (1, 2)]
     for code, message, _ in runs:
         if code:
-            return Found(False, _last_line(message))
+            return Found(False, last_line(message))
     return _same_weights(runs[0][2], runs[1][2], True)
 
 
@@ -203,9 +205,9 @@ def equals_accumulation(machine: Machine, strategy: str) -> Found:
     two = machine.run(strategy, *common, f"trainer.strategy={strategy}", "trainer.devices=2")
     for code, message, _ in (one, two):
         if code:
-            return Found(False, _last_line(message))
+            return Found(False, last_line(message))
     worst = 0.0
-    for ours, theirs in zip(_rows(two[2]), _rows(one[2]), strict=True):
+    for ours, theirs in zip(read_rows(two[2]), read_rows(one[2]), strict=True):
         for name in ("train/loss", "train/grad_norm", "val/loss"):
             if ours[name]:
                 worst = max(worst, abs(float(ours[name]) / float(theirs[name]) - 1))
@@ -228,19 +230,10 @@ def refused(machine: Machine, options: list[str], message: str) -> Found:
     """The run ends at once, with a message and without a traceback."""
     code, printed, _ = machine.run("refused", "precision=bf16", *options)
     good = code in (1, 2) and message in printed and "Traceback" not in printed
-    return Found(good, _last_line(printed))
+    return Found(good, last_line(printed))
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    return RunFolder(folder).read_results()
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    with RunFolder(folder).metrics.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _same_weights(one: Path, two: Path, exactly: bool) -> Found:
@@ -251,7 +244,3 @@ def _same_weights(one: Path, two: Path, exactly: bool) -> Found:
     return Found(
         worst == 0 or (not exactly and worst < 1e-3), f"weights differ by {worst:.1e} at most", {"most": worst}
     )
-
-
-def _last_line(message: str) -> str:
-    return (message.splitlines() or ["no message"])[-1][:300]

@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from experiments.gpu_check.cases import Check, Found, Machine, all_cases
+from experiments.gpu_check.cases import Check, all_cases
 from experiments.gpu_check.environment import environment
+from experiments.gpu_check.machine import Found, Machine
 from experiments.gpu_check.table import result_table
 
-_LONGEST_SECONDS = 300
+_LONGEST_SECONDS = Machine.longest_seconds
 
 
 def in_a_process(words: list[str], folder: Path) -> tuple[int, str]:

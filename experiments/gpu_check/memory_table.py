@@ -5,7 +5,7 @@ Counted as `trainer.plan` counts it, on tensors without values; takes about a mi
 
 from khasr.config import compose
 from khasr.model.footprint import Footprint
-from khasr.training.plan import memory_by_use, predict
+from khasr.training.prediction import memory_by_use, predict
 
 MODELS = {"300M": "xlsr_300m", "1B": "xlsr_1b", "2B": "xlsr_2b"}
 SYMBOLS = 80

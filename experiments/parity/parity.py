@@ -28,6 +28,7 @@ from khasr.model.finetune import apply_finetune
 from khasr.model.weights import load_start
 from khasr.run.folder import RunFolder
 from khasr.text.vocabulary import Vocabulary
+from khasr.training.checkpoint_files import CheckpointFiles
 from khasr.training.module import CtcModule
 from khasr.training.trainer import build_trainer
 
@@ -92,7 +93,7 @@ def ours(config: Config, model: CtcModel, vocabulary: Vocabulary, batches: list[
         loss_scale=ACCUMULATE if config.trainer.accumulated_loss == "sum" else 1.0, description={},
     )  # fmt: skip
     recorder = Recorder()
-    trainer = build_trainer(config, RunFolder(folder), total, [recorder], [])
+    trainer = build_trainer(config, RunFolder(folder), total, [recorder], [], CheckpointFiles(in_background=False))
     module.train()
     trainer.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     return recorder.steps

@@ -14,6 +14,7 @@ from khasr.run.folder import RunFolder
 # Options of a resumed run that may change, because they do not identify it.
 _RESUMABLE = (
     "trainer.", "logger.", "decoder.", "sweep.", "score_test", "data.root", "data.cache_dir", "data.num_workers",
+    "model.gradient_checkpointing", "model.compile",
 )  # fmt: skip
 # The position in a run is counted in batches per device; a different number of them in a step is a different run.
 _NOT_RESUMABLE = ("trainer.accumulate_grad_batches", "trainer.accumulated_loss", "trainer.devices", "trainer.num_nodes")

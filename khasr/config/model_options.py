@@ -72,8 +72,12 @@ class ModelConfig:
     """Dropout before the head."""
     layerdrop: float = share(0.0)
     """Probability that a layer is skipped in a training step."""
-    gradient_checkpointing: bool = True
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: Literal[True, False, "auto"] = "auto"
+    """Recompute activations in the backward pass: less memory, about a third more time. auto: if keeping them would
+    fill the memory, by prediction; printed at the start. The results are the same."""
+    compile: Literal[True, False, "auto"] = "auto"
+    """Compile the transformer layers with torch.compile: fewer, larger operations on a GPU, minutes at the start. auto:
+    on GPUs, except with trainer=fsdp. Checkpoints are the same."""
     feature_cache_gib: float = limited(2.0, 0)
     """Memory, in GiB per process, for outputs of a frozen feature encoder, kept from the first epoch on (OpenSLR 42
     needs 1.3). Nothing is cached if they do not fit, or if waveforms are augmented."""

@@ -112,6 +112,9 @@ class TrainerConfig:
     """Largest norm of the gradient; larger ones are scaled down. 0: no clipping."""
     val_every_steps: float = limited(400, above=0)
     """Optimizer steps between two validations, or a share of the run if below 1; the last step is always validated."""
+    save_every_minutes: float | None = limited(15, above=0, most=1e6)
+    """Minutes without a checkpoint after which last.ckpt is written between two validations, on GPUs in the background;
+    null: only at validations and when the run is stopped."""
     log_every_steps: int = limited(10, 1)
     """Optimizer steps between two rows of training metrics."""
     nonfinite_patience: int = limited(10, 1)

@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 
-from khasr.config import DataConfig, ModelConfig, TextConfig, to_plain
+from khasr.config import DataConfig, ModelConfig, PrecisionConfig, TextConfig, to_plain
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.batching import Batch, collate, evaluation_batches
 from khasr.data.parts import Part, PartDataset
 from khasr.decoding.decoder import Decoder
 from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
+from khasr.model.precision import scoring_autocast, scoring_type, set_tf32
 from khasr.model.weights import build_model, load_start
 from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis
@@ -37,6 +38,7 @@ class Recogniser:
         weights: the file or folder that the weights were read from.
         text: the text options that it was trained with; None for a Hugging Face folder.
         standardised: whether waveforms are standardised to mean 0 and variance 1 before they enter the model.
+        precision: in which it was trained; fp32 for a Hugging Face folder. Used on GPUs.
     """
 
     model: CtcModel
@@ -44,6 +46,7 @@ class Recogniser:
     weights: Path
     text: TextConfig | None
     standardised: bool = True
+    precision: str = "fp32"
 
     @property
     def identity(self) -> list[str | int]:
@@ -59,7 +62,7 @@ class Recogniser:
             lengths: (batch,) in samples.
         """
         parameter = next(self.model.parameters())
-        with torch.inference_mode():
+        with torch.inference_mode(), scoring_autocast(parameter.device, self.precision):
             found, frames = self.model(waveforms.to(parameter.device, parameter.dtype), lengths.to(parameter.device))
         return [row[:count].float().cpu().numpy() for row, count in zip(found, frames.tolist(), strict=True)]
 
@@ -108,11 +111,11 @@ def load_recogniser(run: str) -> Recogniser:
         ValueError: weights without a CTC head and its vocabulary.
     """
     path = resolve_run(run)
-    text, standardised = None, True
+    text, standardised, precision = None, True, PrecisionConfig(name="fp32")
     run_folder = RunFolder(path)
     if run_folder.weights is not None:
         config = run_folder.read_config()
-        options, text = config.model, config.data.text
+        options, text, precision = config.model, config.data.text, config.precision
         options.checkpoint, weights = str(path), run_folder.weights
         if weights != run_folder.best:
             print(f"Note: {run_folder.best} does not exist; {weights.name} is used.", file=sys.stderr)
@@ -130,7 +133,8 @@ def load_recogniser(run: str) -> Recogniser:
     model, vocabulary, _ = build_model(start, start.vocabulary, options, "keep")
     set_allocator(model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Recogniser(model.eval(), vocabulary, weights, text, standardised)
+    set_tf32(precision)
+    return Recogniser(model.eval(), vocabulary, weights, text, standardised, precision.name)
 
 
 def _expects_standardised(path: Path, run: str) -> bool:
@@ -159,6 +163,8 @@ def recognise_part(
     seconds = [n / SAMPLE_RATE for n in part.lengths]
     key = [recogniser.identity, to_plain(options.text), ids, part.lengths, recogniser.vocabulary.symbols]
     key += [] if recogniser.standardised else ["as recorded"]
+    device = next(recogniser.model.parameters()).device
+    key += [] if scoring_type(device, recogniser.precision) is None else [recogniser.precision]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     file = cache / f"log_probs-{part.name}-{digest}.npz" if cache is not None else None
     log_probs = None if file is None else _read_cache(file, len(ids), len(recogniser.vocabulary))
@@ -207,8 +213,12 @@ def _compute(recogniser: Recogniser, part: Part, options: DataConfig, progress: 
     return [row for row in rows if row is not None]
 
 
-def recognise(model: CtcModel, batches: Iterable[Batch], decode: Decoder) -> list[Hypothesis]:
-    """The hypotheses of all utterances, sorted by id. Leaves the model in evaluation mode."""
+def recognise(model: CtcModel, batches: Iterable[Batch], decode: Decoder, precision: str = "fp32") -> list[Hypothesis]:
+    """The hypotheses of all utterances, sorted by id. Leaves the model in evaluation mode.
+
+    Args:
+        precision: of training, which is used on GPUs.
+    """
     model.eval()
     device = next(model.parameters()).device
     dtype = next(model.parameters()).dtype
@@ -216,7 +226,9 @@ def recognise(model: CtcModel, batches: Iterable[Batch], decode: Decoder) -> lis
     with torch.inference_mode():
         for batch in batches:
             waveforms, lengths = batch.waveforms.to(device, dtype), batch.waveform_lengths.to(device)
-            texts = decode(*model(waveforms, lengths))
+            with scoring_autocast(device, precision):
+                log_probs, frame_lengths = model(waveforms, lengths)
+            texts = decode(log_probs, frame_lengths)
             seconds = [samples / SAMPLE_RATE for samples in batch.waveform_lengths.tolist()]
             rows = zip(batch.ids, batch.speakers, seconds, batch.references, texts, strict=True)
             hypotheses += [Hypothesis(*row) for row in rows]

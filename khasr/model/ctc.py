@@ -63,7 +63,7 @@ class CtcModel(nn.Module):
             log_probs: (batch, frames, vocab), float32 whatever the autocast type; blank first.
             frame_lengths: (batch,) in frames of 20 ms, on the device of waveform_lengths.
         """
-        recompute = self.training and self.options.gradient_checkpointing
+        recompute = self.training and self.options.gradient_checkpointing is True
         hidden = encode_frames(self.encoder, waveforms, waveform_lengths, recompute, features)
         lengths = self.frame_lengths(waveform_lengths)
         on_device = lengths.to(hidden.device, non_blocking=True)

@@ -31,7 +31,7 @@ def apply_finetune(model: CtcModel, finetune: FinetuneConfig, options: ModelConf
     notes = []
     if not as_saved:
         notes += _drop_layers(model, finetune.drop_layers) + _reinit_layers(model, finetune.reinit_layers)
-    if options.gradient_checkpointing:
+    if options.gradient_checkpointing is True:
         # Non-reentrant: works with frozen inputs, and torch recommends it.
         model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
     feature_encoder = getattr(model.encoder, "feature_extractor", None)  # w2v-BERT 2.0 has mel features instead

@@ -14,7 +14,8 @@ DIVERGED_WER = math.inf
 # Options that may differ between two starts of the same run.
 _NOT_THE_RUN = (
     "logger.", "sweep.", "resume", "score_test", "data.num_workers", "data.cache_dir", "trainer.progress_bar",
-    "trainer.devices", "trainer.num_nodes", "trainer.keep_last",
+    "trainer.devices", "trainer.num_nodes", "trainer.keep_last", "trainer.save_every_minutes",
+    "model.gradient_checkpointing", "model.compile",
 )  # fmt: skip
 
 

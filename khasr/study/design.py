@@ -27,7 +27,8 @@ _NO_SETTING = (
     "seed", "resume", "score_test", "logger.", "sweep.", "model.name", "model.architecture.", "data.cache_dir",
     "data.root", "data.num_workers", "data.order_seed", "data.subset_seed", "data.eval_batch_size",
     "trainer.progress_bar", "trainer.accelerator", "trainer.log_every_steps", "trainer.val_every_steps",
-    "trainer.deterministic", "trainer.keep_last", "model.gradient_checkpointing", "model.feature_cache_gib",
+    "trainer.deterministic", "trainer.keep_last", "trainer.save_every_minutes", "model.gradient_checkpointing",
+    "model.compile", "model.feature_cache_gib",
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from khasr.optim.averaging import average_weights
 from khasr.run.folder import RunFolder
 from khasr.scoring.hypotheses import Hypothesis, score
 from khasr.text.vocabulary import Vocabulary
-from khasr.training.checkpoints import Checkpoints, WholeFileIO
+from khasr.training.checkpoint_files import WholeFileIO
+from khasr.training.checkpoints import Checkpoints
 from khasr.training.module import CtcModule
 
 
@@ -39,16 +40,16 @@ def load_best(
     remove_adapters(model)  # they are merged into the weights of best.ckpt
     note = None
     if len(checkpoints.kept) > 1:
-        note = _average_kept(model, vocabulary, data, folder, checkpoints)
+        note = _average_kept(model, vocabulary, data, folder, checkpoints, config.precision.name)
     load_weights(model, folder.best)
     return model, note
 
 
 def score_parts(
-    model: CtcModel, data: CorpusDataModule, parts: list[str], decode: Decoder
+    model: CtcModel, data: CorpusDataModule, parts: list[str], decode: Decoder, precision: str
 ) -> dict[str, list[Hypothesis]]:
-    """The model's hypotheses of the given parts, by part."""
-    return {part: recognise(model, data.evaluation_loader(part, whole=True), decode) for part in parts}
+    """The model's hypotheses of the given parts, by part; on a GPU computed in the precision of training."""
+    return {part: recognise(model, data.evaluation_loader(part, whole=True), decode, precision) for part in parts}
 
 
 def _free_training_state(trainer: pl.Trainer, module: CtcModule) -> None:
@@ -59,8 +60,9 @@ def _free_training_state(trainer: pl.Trainer, module: CtcModule) -> None:
 
 
 def _average_kept(
-    model: CtcModel, vocabulary: Vocabulary, data: CorpusDataModule, folder: RunFolder, checkpoints: Checkpoints
-) -> str:
+    model: CtcModel, vocabulary: Vocabulary, data: CorpusDataModule, folder: RunFolder, checkpoints: Checkpoints,
+    precision: str,
+) -> str:  # fmt: skip
     """Writes the better of the best weights and the mean of the kept weights to best.ckpt; returns a sentence on it."""
     steps = [int(row[-1]) for row in checkpoints.kept]
     files = [torch.load(folder.kept(s), map_location="cpu", weights_only=True, mmap=True) for s in steps]
@@ -68,7 +70,8 @@ def _average_kept(
     averaged = average_weights([file["state_dict"] for file in files])
     model.load_state_dict({name.removeprefix("model."): weight for name, weight in averaged.items()})
     decode = partial(decode_greedy, vocabulary=vocabulary)
-    rates, single = score(recognise(model, data.evaluation_loader("val", whole=True), decode)), checkpoints.kept[0]
+    found = recognise(model, data.evaluation_loader("val", whole=True), decode, precision)
+    rates, single = score(found), checkpoints.kept[0]
     better = [rates["wer"], rates["cer"]] < single[:2]
     WholeFileIO().save_checkpoint(best | {"state_dict": averaged if better else best["state_dict"]}, folder.best)
     return (

@@ -1,7 +1,7 @@
 """Checkpoints: the best weights, and everything that resuming needs."""
 
-import os
 import signal
+import time
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,49 +9,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted, StopSignals
+from khasr.training.checkpoint_files import CheckpointFiles
 from khasr.training.module import CtcModule
-from khasr.training.ranks import any_rank
+from khasr.training.ranks import sum_over_ranks
 
 # The entries that Lightning and khasr's callbacks restore.
 _RESUMING = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step", "window")
-
-
-class WholeFileIO(TorchCheckpointIO):
-    """Writes checkpoints atomically: to a temporary file that is synced and renamed.
-
-    Lightning's own writer builds the whole file in memory first.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes the checkpoint; a killed process leaves a `.partial` file and the previous checkpoint."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except RuntimeError as error:
-            # torch reports a full disk as a RuntimeError, whose context is the OSError.
-            if isinstance(error.__context__, OSError):
-                raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
-            raise
-        finally:
-            partial.unlink(missing_ok=True)  # on a full disk, results.json needs the space
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """The checkpoint, memory-mapped, so that its tensors are not held in memory twice."""
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return loaded
 
 
 def check_resumable(path: Path) -> None:
@@ -77,17 +44,32 @@ class Checkpoints(Checkpoint):
     """Writes `best.ckpt` (weights) and `last.ckpt` (everything that resuming needs), and stops the run on request.
 
     Both are written after a validation and renamed together, so that they agree on the best step; Lightning's
-    ModelCheckpoint writes last.ckpt before it. The run stops between two optimizer steps, because partly accumulated
-    gradients are not in a checkpoint. Lightning calls checkpoint callbacks after all others.
+    ModelCheckpoint writes last.ckpt before it. Between validations last.ckpt is written by time. The run stops between
+    two optimizer steps, because partly accumulated gradients are not in a checkpoint. Lightning calls checkpoint
+    callbacks after all others.
     """
 
     def __init__(
-        self, folder: RunFolder, stop: StopSignals, val_every_steps: float, total_steps: int, keep: int = 1
+        self,
+        folder: RunFolder,
+        stop: StopSignals,
+        files: CheckpointFiles,
+        *,
+        val_every_steps: float,
+        total_steps: int,
+        save_every_minutes: float | None = None,
+        keep: int = 1,
     ) -> None:
         """For a run of `total_steps` steps, of which `val_every_steps` may be a share (`in_steps`).
 
-        Keeps the weights of the `keep` best validations if more than 1.
+        Args:
+            files: the trainer's plugin that writes checkpoints.
+            save_every_minutes: minutes without a checkpoint after which last.ckpt is written; None: never.
+            keep: the number of best validations whose weights are kept, if more than 1.
         """
+        self._files = files
+        self._save_every_seconds = None if save_every_minutes is None else 60 * save_every_minutes
+        self._saved_at = 0.0
         self._folder = folder
         self._stop = stop
         self._val_every_steps = max(1, in_steps(val_every_steps, total_steps))
@@ -112,6 +94,7 @@ class Checkpoints(Checkpoint):
         """Replaces Lightning's signal handlers, which stop in the middle of an accumulation, and removes leftovers."""
         self._stop.install()
         self._stop.training = True
+        self._saved_at = time.monotonic()
         if trainer.is_global_zero:
             kept = {self._folder.kept(int(row[-1])) for row in self.kept}
             for path in set(self._folder.checkpoints.glob("kept_*.ckpt")) - kept:
@@ -119,7 +102,12 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on a signal stops the run immediately."""
+        self._finish_writing()
         self._stop.training = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Completes a checkpoint that is being written, before the run's folder is tidied."""
+        self._files.join()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -138,17 +126,43 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stops the run if requested; if a validation is due, `on_validation_end` does."""
+        """Saves and stops the run if requested, or saves if it is time; if validation is due, that does."""
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if step_ended and not self._due and self._stop_requested():
-            trainer.save_checkpoint(self._folder.last)
+        if not step_ended or self._due:
+            return
+        self._files.check()
+        stop, save = self._any_rank(trainer.is_global_zero and self._save_is_due())
+        if stop or save:
+            self._save(trainer)
+        if stop:
+            self._finish_writing()
             raise Interrupted(self._stop.requested or signal.SIGTERM)
+
+    def _save_is_due(self) -> bool:
+        """Whether last.ckpt is too old, and the one before has been written."""
+        if self._save_every_seconds is None or self._files.busy:
+            return False
+        return time.monotonic() - self._saved_at >= self._save_every_seconds
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Writes last.ckpt, of a step without validation."""
+        trainer.save_checkpoint(self._folder.last)
+        self._saved_at = time.monotonic()
+
+    def _finish_writing(self) -> None:
+        """Waits until all checkpoints are complete."""
+        try:
+            self._files.wait()
+        except OSError:
+            self._folder.pending(self._folder.best).unlink(missing_ok=True)
+            raise
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes best.ckpt if this validation is the best, then last.ckpt; stops the run if requested."""
         assert isinstance(pl_module, CtcModule)
         found = [pl_module.validation[key] for key in ("wer", "cer", "loss")]
         best, last = self._folder.pending(self._folder.best), self._folder.pending(self._folder.last)
+        self._finish_writing()
         try:
             if self.best is None or found < self.best:
                 self.best, self.best_step = found, trainer.global_step
@@ -158,16 +172,23 @@ class Checkpoints(Checkpoint):
         except OSError:
             best.unlink(missing_ok=True)  # on a full disk, results.json needs the space
             raise
+        self._saved_at = time.monotonic()
         if trainer.is_global_zero:
-            self._folder.recover_checkpoints()  # renames both
-            for step in dropped:  # only after last.ckpt no longer refers to them
-                self._folder.kept(step).unlink(missing_ok=True)
-        if self._stop_requested():
+            self._files.then(lambda: self._replace(dropped))
+        if self._any_rank(False)[0]:
+            self._finish_writing()
             raise Interrupted(self._stop.requested or signal.SIGTERM)
 
-    def _stop_requested(self) -> bool:
-        """Whether any rank got a stop signal: all ranks have to stop after the same step."""
-        return any_rank(self._stop.requested is not None)
+    def _replace(self, dropped: list[int]) -> None:
+        """Replaces both checkpoints by those of a validation, and deletes weights that are no longer kept."""
+        self._folder.recover_checkpoints()  # renames both
+        for step in dropped:  # only after last.ckpt no longer refers to them
+            self._folder.kept(step).unlink(missing_ok=True)
+
+    def _any_rank(self, save_is_due: bool) -> tuple[bool, bool]:
+        """Whether any rank got a stop signal, and whether it is time to save: all ranks have to do both together."""
+        stop, save = sum_over_ranks([float(self._stop.requested is not None), float(save_is_due)])
+        return stop > 0, save > 0
 
     def _keep_weights(self, trainer: pl.Trainer, found: list[float]) -> list[int]:
         """Writes the weights if they are among the `keep` best; returns the steps that no longer are."""

@@ -12,7 +12,7 @@ def check_combinations(config: Config, ranks: int) -> None:
     if config.trainer.strategy == "fsdp":
         _check_fsdp(config)
     layerdrop = config.model.layerdrop
-    if ranks > 1 and layerdrop > 0 and config.model.gradient_checkpointing:
+    if ranks > 1 and layerdrop > 0 and config.model.gradient_checkpointing is True:
         raise ValueError(
             f"model.layerdrop={layerdrop} with model.gradient_checkpointing=true on {ranks} devices: "
             "each device drops different layers, recomputation waits for gradients that never arrive, and the run "
@@ -39,6 +39,11 @@ def _check_fsdp(config: Config) -> None:
             finetune.freeze_encoder_steps > 0,
             f"finetune.freeze_encoder_steps={finetune.freeze_encoder_steps:g}",
             "weights cannot be frozen or released once they are sharded",
+        ),
+        (
+            config.model.compile is True,
+            "model.compile=true",
+            "compiled layers have not been checked with gathered weights",
         ),
         (
             config.model.layerdrop > 0,

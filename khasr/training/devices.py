@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from khasr.config import Config, PrecisionConfig
+from khasr.config import Config
 from khasr.run.results import uses_gpu
 from khasr.training.combinations import check_combinations
 
@@ -36,11 +36,6 @@ def why_no_gpu() -> str:
         "than that CUDA version needs (nvidia-smi prints the newest it supports), update it or install a torch for an "
         "older CUDA."
     )
-
-
-def set_tf32(options: PrecisionConfig) -> None:
-    """Sets whether GPUs may use TF32 for float32."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.tf32
 
 
 def check_devices(config: Config) -> int:

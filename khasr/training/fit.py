@@ -5,6 +5,7 @@ import logging
 import sys
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from khasr.decoding.decoder import build_decoder
 from khasr.model.allocator import set_allocator
 from khasr.model.ctc import CtcModel
 from khasr.model.finetune import apply_finetune
+from khasr.model.precision import set_tf32
 from khasr.model.weights import build_model, check_weights, load_start
 from khasr.optim.parameters import check_optimizer
 from khasr.run.folder import RunFolder, write_whole
@@ -36,8 +38,10 @@ from khasr.training.alone import leave_ranks
 from khasr.training.best import load_best, score_parts
 from khasr.training.callbacks import Diverged
 from khasr.training.checkpoints import check_resumable
-from khasr.training.devices import check_devices, is_first_process, set_tf32
+from khasr.training.compilation import choose_compilation, compile_layers
+from khasr.training.devices import check_devices, is_first_process
 from khasr.training.loggers import MetricsCsv, build_loggers, check_tensorboard, close_loggers
+from khasr.training.recomputation import choose_recomputation, usable_memory_gib
 from khasr.training.summary import describe_data, describe_length, describe_resume, print_summary, title
 from khasr.training.symptoms import diagnose, symbol_entropy
 from khasr.training.trainer import build_module, build_training, describe_training, run_length
@@ -244,7 +248,7 @@ def _train_and_score(
     if averaged is not None:
         console.print(averaged, soft_wrap=True)
     parts = ["val", "test"] if config.score_test else ["val"]
-    hypotheses = score_parts(model, data, parts, decode)
+    hypotheses = score_parts(model, data, parts, decode, config.precision.name)
     results.update({part: score(found) for part, found in hypotheses.items()})
     write_hypotheses(folder.hypotheses, hypotheses)
     if config.logger.wandb is not None:
@@ -290,12 +294,20 @@ def _build_model(config: Config, data: CorpusDataModule, resumed: Path | None) -
     # The seed is for new weights; batches have their own seeds.
     pl.seed_everything(config.seed, verbose=False)
     start = load_start(config.model, resumed)
-    head = "keep" if resumed is not None else config.model.head
-    model, vocabulary, origin = build_model(start, data.vocabulary, config.model, head)
+    recompute, choice = choose_recomputation(
+        config, data, usable_memory_gib(config.trainer), start.encoder.config, as_saved=resumed is not None
+    )
+    options = replace(config.model, gradient_checkpointing=recompute)
+    head = "keep" if resumed is not None else options.head
+    model, vocabulary, origin = build_model(start, data.vocabulary, options, head)
     data.use_vocabulary(vocabulary)
     set_allocator(model)
-    trained = apply_finetune(model, config.finetune, config.model, as_saved=resumed is not None)
-    return model, vocabulary, f"{origin}\n{trained}"
+    trained = apply_finetune(model, config.finetune, options, as_saved=resumed is not None)
+    notes = [origin, trained, *([choice] if choice else [])]
+    if choose_compilation(config):
+        compile_layers(model, required=options.compile is True)
+        notes.append("the transformer layers are compiled: the first steps take minutes (model.compile=false)")
+    return model, vocabulary, "\n".join(notes)
 
 
 def _checkpoint_to_resume(config: Config, folder: RunFolder) -> Path | None:

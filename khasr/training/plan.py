@@ -2,31 +2,21 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedConfig
 
-from khasr.config import Config, LoraConfig, OptimizerConfig
+from khasr.config import Config, LoraConfig
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import CorpusDataModule
-from khasr.model.ctc import CtcModel
-from khasr.model.encoders import KINDS
-from khasr.model.finetune import apply_finetune
-from khasr.model.footprint import Footprint, step_footprint
-from khasr.model.hub import read_pretrained_config
-from khasr.model.weights import encoder_config
+from khasr.model.footprint import Footprint
 from khasr.training.combinations import check_combinations
+from khasr.training.prediction import batches_of, memory_by_use, predict
+from khasr.training.recomputation import choose_recomputation
 
-GIB = 2**30
-_PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-# Of the CUDA context and its libraries.
-_CONTEXT_BYTES = 0.6 * GIB
 # Share of a GPU's peak that training reaches: 25 to 40 % is usual for transformers of this size.
 _UTILISATION = 0.3
 
@@ -51,69 +41,6 @@ GPUS = {
     "h100": Gpu("NVIDIA H100 80 GB", 79.1, 989, 67),
     "h200": Gpu("NVIDIA H200", 139.8, 989, 67),
 }
-
-
-def state_bytes(options: OptimizerConfig, footprint: Footprint) -> float:
-    """Bytes of the optimizer's states, and of the average of the weights."""
-    per_weight = {"adam": 8.0, "adamw": 8.0, "adamw_8bit": 2.06, "adafactor": 0.0}[options.name]
-    factored = 4 * footprint.factored if options.name == "adafactor" else 0
-    average = 4 * footprint.trained if options.ema_decay > 0 else 0
-    return per_weight * footprint.trained + factored + average
-
-
-def memory_by_use(config: Config, footprint: Footprint, devices: int = 1) -> dict[str, float]:
-    """Predicted GiB of each use of a device's memory."""
-    shards = devices if config.trainer.strategy == "fsdp" else 1
-    uses = {
-        "weights": 4 * footprint.parameters / shards,
-        "gradients": 4 * footprint.trained / shards,
-        "optimizer": state_bytes(config.optimizer, footprint) / shards,
-        "activations": footprint.activation_bytes,
-        "CUDA": _CONTEXT_BYTES,
-    }
-    if shards > 1:  # two layers are whole at a time
-        uses["gathered layers"] = 2 * 2 * 4 * footprint.parameters / max(1, config.model.architecture.layers)
-    return {use: size / GIB for use, size in uses.items()}
-
-
-def predict(config: Config, utterances: int, samples: int, symbols: int) -> Footprint:
-    """The footprint of a step with these options on a batch of equally long utterances."""
-    options = config.model
-    shape = _config_of(config)
-
-    def build() -> CtcModel:
-        model = CtcModel(KINDS[shape.model_type].encoder(shape), symbols, options)
-        apply_finetune(model, config.finetune, options)
-        return model.train()
-
-    return step_footprint(build, utterances, samples, _PRECISIONS[config.precision.name])
-
-
-def _config_of(config: Config) -> PreTrainedConfig:
-    options = config.model
-    if options.init == "pretrained" and Path(str(options.checkpoint)).is_dir():
-        return read_pretrained_config(options)
-    return encoder_config(options)  # the shape of the published checkpoint, which is perhaps not on this machine
-
-
-@dataclass(frozen=True)
-class Batches:
-    """The batches of an epoch: utterances and samples of the largest one, and the seconds of all, padding included."""
-
-    utterances: int
-    samples: int
-    seconds: float
-
-
-def batches_of(config: Config, data: CorpusDataModule) -> Batches:
-    """The batches of the first epoch on one device, with these options and the parts of a corpus that was read."""
-    lengths = data.parts["train"].lengths
-    planned = CorpusDataModule(config.data, config.seed, config.trainer.accumulate_grad_batches)
-    planned.parts = data.parts
-    order = planned.training_order(ranks=config.trainer.devices * config.trainer.num_nodes)
-    shapes = [(len(batch), max(lengths[i] for i in batch)) for batch in order.epoch(0)]
-    utterances, samples = max(shapes, key=lambda shape: shape[0] * shape[1])
-    return Batches(utterances, samples, sum(count * longest for count, longest in shapes) / SAMPLE_RATE)
 
 
 class Change(NamedTuple):
@@ -177,12 +104,16 @@ def print_plan(config: Config, gpu_name: str) -> None:
     check_combinations(config, devices)
     data = CorpusDataModule(config.data, config.seed, config.trainer.accumulate_grad_batches)
     data.prepare(progress=False)
+    recompute, choice = choose_recomputation(config, data, gpu.memory)
+    config = replace(config, model=replace(config.model, gradient_checkpointing=recompute))
     batches, symbols = batches_of(config, data), len(data.vocabulary)
     footprint = predict(config, batches.utterances, batches.samples, symbols)
     uses = memory_by_use(config, footprint, devices)
     total = sum(uses.values())
 
     console.print(f"Predicted for {devices} x {gpu.name}; nothing was measured.")
+    if choice:
+        console.print(choice, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("per device", "GiB"):
         table.add_column(column, justify="left" if column == "per device" else "right")

@@ -16,11 +16,12 @@ from khasr.model.weights import describe_model, start_files
 from khasr.optim.schedules import in_steps
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import StopSignals
-from khasr.run.results import peak_memory_gib
+from khasr.run.results import peak_memory_gib, uses_gpu
 from khasr.text.vocabulary import Vocabulary
 from khasr.training.alone import cluster_environment
 from khasr.training.callbacks import TrainingMetrics
-from khasr.training.checkpoints import Checkpoints, WholeFileIO
+from khasr.training.checkpoint_files import CheckpointFiles
+from khasr.training.checkpoints import Checkpoints
 from khasr.training.devices import PRECISIONS, is_first_process
 from khasr.training.diagnostics import StartWeights
 from khasr.training.instruments import Instruments
@@ -100,8 +101,16 @@ def build_training(
         start_weights.write_own(module.model)
     instruments = Instruments(options.log_every_steps, start_weights)
     metrics = TrainingMetrics(options.log_every_steps, length.epoch_at, options.nonfinite_patience, instruments)
+    # On a CPU a copy would take the memory of training, and writing it the time.
+    files = CheckpointFiles(in_background=uses_gpu(options))
     checkpoints = Checkpoints(
-        folder, stop, options.val_every_steps, length.total_steps, config.optimizer.average_checkpoints
+        folder,
+        stop,
+        files,
+        val_every_steps=options.val_every_steps,
+        total_steps=length.total_steps,
+        save_every_minutes=options.save_every_minutes,
+        keep=config.optimizer.average_checkpoints,
     )
     shared_folder = SharedFolder(folder, config.resume is not None)
     callbacks: list[pl.Callback] = [instruments, metrics, shared_folder, checkpoints]
@@ -111,7 +120,7 @@ def build_training(
     if options.progress_bar and is_first_process():
         callbacks.append(Progress(length.total_steps, metrics))
     strategy = build_strategy(options, module.model, config.model.layerdrop > 0 or length.frozen_steps > 0)
-    trainer = build_trainer(config, folder, length.total_steps, callbacks, loggers, strategy)
+    trainer = build_trainer(config, folder, length.total_steps, callbacks, loggers, files, strategy)
     return Training(trainer, instruments, metrics, checkpoints)
 
 
@@ -141,6 +150,7 @@ def build_trainer(
     total_steps: int,
     callbacks: list[pl.Callback],
     loggers: list[Logger],
+    files: CheckpointFiles,
     strategy: str | Strategy = "auto",
 ) -> pl.Trainer:
     """Lightning's Trainer for a run of `total_steps` optimizer steps."""
@@ -165,7 +175,7 @@ def build_trainer(
         deterministic=options.deterministic,
         callbacks=callbacks,
         logger=loggers,
-        plugins=[WholeFileIO(), *cluster_environment(options)],
+        plugins=[files, *cluster_environment(options)],
         enable_checkpointing=True,
         enable_progress_bar=False,
         enable_model_summary=False,

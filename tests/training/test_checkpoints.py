@@ -3,13 +3,15 @@
 import errno
 import io
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from khasr.training.checkpoints import WholeFileIO
+from khasr.training import checkpoint_files
+from khasr.training.checkpoint_files import CheckpointFiles, WholeFileIO
 from tests.commands import Commands
 
 # The parent imports torch once. Each child writes checkpoints in a loop, each filled with a single number, and is killed
@@ -18,7 +20,7 @@ KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from khasr.training.checkpoints import WholeFileIO
+from khasr.training.checkpoint_files import CheckpointFiles
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 path = folder / "last.ckpt"
@@ -28,11 +30,12 @@ torch.set_num_threads(1)
 def write_for_ever():
     weights = [torch.empty(200_000) for _ in range(20)]
     number = 0
+    files = CheckpointFiles(in_background=kill % 2 == 0)
     while True:
         number += 1
         for tensor in weights:
             tensor.fill_(number)
-        WholeFileIO().save_checkpoint({"state_dict": {str(i): t for i, t in enumerate(weights)}, "step": number}, path)
+        files.save_checkpoint({"state_dict": {str(i): t for i, t in enumerate(weights)}, "step": number}, path)
 
 midway = 0
 for kill in range(kills):
@@ -54,6 +57,7 @@ print(f"{kills} kills, {midway} while a file was being written, {kills} whole ch
 
 
 def test_kill_while_writing(command: Commands, tmp_path: Path) -> None:
+    """Half of the processes write in a thread, while the weights change."""
     done = subprocess.run(
         [command.python, "-c", KILLS, str(tmp_path), "20"],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=200,
@@ -113,3 +117,66 @@ def test_full_disk_keeps_previous(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.undo()
     assert caught.value.errno == errno.ENOSPC
     assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+class Held:
+    """Writing waits until it is released."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.released = threading.Event()
+        self.written: list[str] = []
+        write = WholeFileIO.save_checkpoint
+
+        def held(files: WholeFileIO, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+            assert self.released.wait(60)
+            write(files, checkpoint, path, storage_options)
+            self.written.append(path.name)
+
+        monkeypatch.setattr(WholeFileIO, "save_checkpoint", held)
+
+
+def test_in_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saving returns before the file is written, which has the values of that moment; actions keep their place."""
+    held, files = Held(monkeypatch), CheckpointFiles(in_background=True)
+    weights = torch.zeros(1000)
+    for step, name in enumerate(("best.ckpt", "last.ckpt")):
+        files.save_checkpoint({"weights": {"a": [weights]}, "step": step}, tmp_path / name)
+        weights += 1  # the next optimizer step
+    files.then(lambda: held.written.append("renamed"))
+    assert files.busy
+    assert held.written == []
+    held.released.set()
+    files.wait()
+    assert not files.busy
+    assert held.written == ["best.ckpt", "last.ckpt", "renamed"]
+    for step, name in enumerate(held.written[:2]):
+        found = torch.load(tmp_path / name, weights_only=True)
+        assert (float(found["weights"]["a"][0].max()), found["step"]) == (step, step)
+
+
+def test_error_in_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is reported at the next step; what was to be written after it is not."""
+    files, done = CheckpointFiles(in_background=True), []
+
+    def full(self: WholeFileIO, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    files.check()
+    monkeypatch.setattr(WholeFileIO, "save_checkpoint", full)
+    files.save_checkpoint({"step": 1}, tmp_path / "best.ckpt.pending")
+    files.then(lambda: done.append("renamed"))
+    files.join()
+    for reported in (files.check, files.wait):
+        with pytest.raises(OSError, match=r"No space left on device.*best\.ckpt"):
+            reported()
+    assert done == []
+
+
+def test_copy_that_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written at once, if a copy would take more than half of the memory."""
+    monkeypatch.setattr(checkpoint_files, "available_memory_gib", lambda: 2 * 4000 / 2**30)
+    files = CheckpointFiles(in_background=True)
+    for weights, at_once in ((1001, True), (1000, False)):
+        files.save_checkpoint({"weights": torch.zeros(weights)}, tmp_path / "last.ckpt")
+        assert (files._latest is None) == at_once
+    files.wait()

@@ -12,7 +12,7 @@ import torch
 
 from khasr.inference.recogniser import load_recogniser
 from khasr.run.folder import RunFolder
-from khasr.training.checkpoints import WholeFileIO
+from khasr.training.checkpoint_files import WholeFileIO
 from khasr.training.fit import fit
 from tests.small_runs import Small, read_results
 

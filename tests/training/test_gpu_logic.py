@@ -13,13 +13,13 @@ from pytorch_lightning.trainer.connectors import accelerator_connector
 from torch import nn
 
 from khasr.cli.run import _tracebacks_wanted
-from khasr.config import Config, OptimizerConfig, PrecisionConfig, TrainerConfig
+from khasr.config import Config, OptimizerConfig, TrainerConfig
 from khasr.optim.parameters import build_optimizer, skip_unless
 from khasr.run.folder import RunFolder
 from khasr.run.results import device_name, uses_gpu
 from khasr.training import devices as devices_module
 from khasr.training import fit as fit_module
-from khasr.training.devices import set_tf32, why_no_gpu
+from khasr.training.devices import why_no_gpu
 from khasr.training.fit import fit
 from khasr.training.instruments import Instruments
 from khasr.training.shared_folder import SharedFolder
@@ -157,14 +157,3 @@ def test_tracebacks_of_further_processes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not _tracebacks_wanted()
     monkeypatch.delenv("LOCAL_RANK")
     assert _tracebacks_wanted()
-
-
-def test_tf32() -> None:
-    """In products and in convolutions, for which torch has different defaults."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        for allowed in (True, False):
-            set_tf32(PrecisionConfig("fp32", tf32=allowed))
-            assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

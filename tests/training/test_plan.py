@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from khasr.model.finetune import apply_finetune
 from khasr.model.footprint import Footprint, count_step, step_footprint
 from khasr.model.weights import load_start
 from khasr.training import plan as plan_module
-from khasr.training.plan import GIB, Gpu, memory_by_use, print_plan
+from khasr.training import recomputation
+from khasr.training.plan import Gpu, print_plan
+from khasr.training.prediction import GIB, memory_by_use
 
 Small = Callable[..., Config]
 COUNTED = Footprint(
@@ -64,12 +67,13 @@ def test_printed(small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """Memory of each use and hours; a run that does not fit is refused with what to change."""
     footprints: list[Config] = []
 
-    def counted(config: Config, utterances: int, samples: int, symbols: int) -> Footprint:
+    def counted(config: Config, utterances: int, samples: int, symbols: int, *shape: Any) -> Footprint:
         footprints.append(config)
         size = (1 if config.model.gradient_checkpointing else 4) * utterances
         return replace(COUNTED, parameters=GIB, trained=GIB, activation_bytes=size * GIB)
 
     monkeypatch.setattr(plan_module, "predict", counted)
+    monkeypatch.setattr(recomputation, "predict", counted)
     monkeypatch.setattr(
         plan_module, "GPUS", {"new": Gpu("A new GPU", 33.0, 100, 50), "old": Gpu("An old one", 22.0, 10, 5)}
     )
@@ -84,3 +88,7 @@ def test_printed(small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     with pytest.raises(ValueError, match=r"trainer.plan=newest: expected one of new, old"):
         print_plan(config, "newest")
     assert config.model.gradient_checkpointing is False
+    print_plan(small("precision=bf16", "model.gradient_checkpointing=auto"), "old")
+    printed = capsys.readouterr().out
+    assert "activations are recomputed (model.gradient_checkpointing=auto): with kept ones the largest batch" in printed
+    assert "20.6 of 22.0" in printed

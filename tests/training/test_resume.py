@@ -13,7 +13,10 @@ import torch
 from khasr.config import Config
 from khasr.run.folder import RunFolder
 from khasr.run.interrupts import Interrupted
+from khasr.training import checkpoints
+from khasr.training import trainer as trainer_module
 from khasr.training.callbacks import TrainingMetrics
+from khasr.training.checkpoint_files import WholeFileIO
 from khasr.training.fit import fit
 from khasr.training.module import CtcModule
 from tests.commands import Commands
@@ -123,6 +126,42 @@ def test_resume_after_crash(whole: Path, small: Small, tmp_path: Path, monkeypat
     same(ours["state_dict"], theirs["state_dict"])
     steps = [[row["step"] for row in read_rows(folder)] for folder in folders]
     assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_saved_by_time(
+    whole: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_background: bool
+) -> None:
+    """Between validations last.ckpt is written whenever it is too old; a run that is killed resumes from there."""
+    original, saved = TrainingMetrics.on_train_batch_end, []
+    clock, write = {"seconds": 0.0}, WholeFileIO.save_checkpoint
+
+    def written(self: WholeFileIO, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+        if "last" in Path(path).name:
+            saved.append(checkpoint["global_step"])
+        write(self, checkpoint, path, storage_options)
+
+    def tick(self: TrainingMetrics, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        original(self, trainer, module, outputs, batch, batch_idx)
+        trainer.strategy.checkpoint_io.join()
+        clock["seconds"] += 15  # a step has two batches
+        if batch_idx == 17:  # step 9; validations are at 5 and 10
+            raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(checkpoints.time, "monotonic", lambda: clock["seconds"])
+        patch.setattr(trainer_module, "uses_gpu", lambda options: in_background)
+        patch.setattr(WholeFileIO, "save_checkpoint", written)
+        patch.setattr(TrainingMetrics, "on_train_batch_end", tick)
+        fit(small(*RANDOM, "trainer.save_every_minutes=1"), RunFolder(tmp_path / "parts"))
+    assert saved == [2, 4, 5, 7]
+    last = torch.load(tmp_path / "parts/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 7
+    fit(resumed(small, tmp_path / "parts"), RunFolder(tmp_path / "parts"))
+    folders = (tmp_path / "parts", whole)
+    ours, theirs = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in folders)
+    same(ours["state_dict"], theirs["state_dict"])
+    assert read_results(folders[0])["val"] == read_results(whole)["val"]
 
 
 def test_second_signal(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

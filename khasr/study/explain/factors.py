@@ -16,7 +16,8 @@ WITHOUT_EFFECT = (
     "seed", "resume", "score_test", "sweep.", "logger.", "data.order_seed", "data.num_workers", "data.cache_dir",
     "data.eval_batch_size", "data.url", "data.archive_bytes", "data.archive_sha256", "trainer.progress_bar",
     "trainer.log_every_steps", "trainer.deterministic", "trainer.strategy", "trainer.accelerator",
-    "model.gradient_checkpointing", "model.feature_cache_gib", "decoder.backend",
+    "trainer.save_every_minutes", "model.gradient_checkpointing", "model.compile", "model.feature_cache_gib",
+    "decoder.backend",
 )  # fmt: skip
 
 # Options that must be equal for the recipes to have the same val utterances with the same references.
