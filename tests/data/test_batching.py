@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,6 +157,18 @@ def test_loader_state(workers: int) -> None:
     second.load_state_dict(first.state_dict())
     rest = [b.ids for b in second]
     assert yielded + rest == [b.ids for b in loader()]
+
+
+@pytest.mark.parametrize(("option", "on_gpu", "cores", "workers"), [
+    (None, False, 8, 0), (None, True, 8, 2), (None, True, 1, 1), (0, True, 8, 0), (3, False, 8, 3),
+])  # fmt: skip
+def test_number_of_workers(
+    monkeypatch: pytest.MonkeyPatch, option: int | None, on_gpu: bool, cores: int, workers: int
+) -> None:
+    """None on a CPU, whose cores train; up to two on a GPU."""
+    monkeypatch.setattr("khasr.data.batching.os.cpu_count", lambda: cores)
+    data: Any = [example(1, 1)]
+    assert TrainingLoader(data, order(), option, on_gpu).num_workers == workers
 
 
 # -------------------------------------------------------------------------------------------------- by audio seconds
