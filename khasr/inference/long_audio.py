@@ -43,7 +43,7 @@ def long_log_probs(
             f"chunk_seconds={chunk_seconds:g} with stride_seconds={stride_seconds:g} of context at both ends leaves no "
             "output. Expected chunk_seconds of more than twice stride_seconds."
         )
-    audio = _Audio(blocks)
+    audio = ForwardAudio(blocks)
     # One sample more than a chunk, to know whether it is the last.
     if len(first := audio.read(0, chunk + 1)) <= chunk:
         yield _log_probs(recogniser, first)
@@ -58,7 +58,7 @@ def long_log_probs(
         start += step
 
 
-class _Audio:
+class ForwardAudio:
     """Random access, forwards only, to the samples of consecutive blocks."""
 
     def __init__(self, blocks: Iterable[NDArray[np.float32]]) -> None:
@@ -68,13 +68,14 @@ class _Audio:
 
     def read(self, start: int, end: int) -> NDArray[np.float32]:
         """The samples from `start` to `end`, or to the end of the audio; samples before `start` are dropped."""
-        self._held, self._start = self._held[start - self._start :], start
-        parts, length = [self._held], len(self._held)
-        while length < end - start and (block := next(self._blocks, None)) is not None:
-            parts.append(block)
-            length += len(block)
-        self._held = np.concatenate(parts)
-        return self._held[: end - start]
+        parts, position = [self._held], self._start + len(self._held)
+        while position < end and (block := next(self._blocks, None)) is not None:
+            position += len(block)
+            parts = [*parts, block] if position > start else []
+        held = np.concatenate([*parts, np.zeros(0, np.float32)])
+        drop = min(max(0, start - (position - len(held))), len(held))
+        self._held, self._start = held[drop:], position - len(held) + drop
+        return self._held[: max(0, end - self._start)]
 
 
 def _log_probs(recogniser: Recogniser, waveform: NDArray[np.float32]) -> NDArray[np.float32]:

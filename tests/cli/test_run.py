@@ -186,7 +186,7 @@ def test_narrow_terminal(name: str, command: Commands, tmp_path: Path) -> None:
         "train": ["data=folder", "data.root=ខ្មែរ"], "prepare": ["data=folder", "data.root=ខ្មែរ"],
         "evaluate": ["run=ខ្មែរ"], "tune": ["run=ខ្មែរ", "lm=x"], "sweep": ["ខ្មែរ.yaml"], "report": ["ខ្មែរ"],
         "transcribe": ["ខ្មែរ", "ខ្មែរ.wav"], "export": ["ខ្មែរ", "--out", "x"], "build_lm": ["ខ្មែរ.txt", "--out", "x"],
-        "explain": ["ខ្មែរ"],
+        "explain": ["ខ្មែរ"], "align": ["x", "x.wav", "ខ្មែរ.txt", "--out", "x"],
     }.get(name, ["--help"])  # fmt: skip
     done = command(f"khasr.{name}".rstrip("."), *words, cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert "Traceback" not in done.stderr

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
+from khasr.inference.long_audio import ForwardAudio, long_log_probs, pieces_at_pauses
 from khasr.text.vocabulary import Vocabulary
 
 
@@ -42,3 +42,11 @@ def test_pieces() -> None:
 def test_chunks_of_context() -> None:
     with pytest.raises(ValueError, match=r"chunk_seconds=4 with stride_seconds=2 .* leaves no output"):
         next(long_log_probs(None, [np.zeros(320_000, np.float32)], 4.0, 2.0))  # type: ignore[arg-type]
+
+
+def test_forward_audio() -> None:
+    """Any samples in their order, whether they overlap or leave blocks out; samples after the end do not exist."""
+    samples = np.arange(100, dtype=np.float32)
+    audio = ForwardAudio(np.split(samples, [3, 10, 11, 40, 90]))
+    for start, end in [(0, 5), (2, 12), (30, 35), (30, 36), (85, 95), (97, 200), (150, 160)]:
+        assert audio.read(start, end).tolist() == samples[start:end].tolist()
