@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from khasr.config import from_plain, to_plain
+from khasr.config import Config, from_plain, to_plain
 from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import read_parts
 from khasr.run.folder import read_config
@@ -38,13 +39,13 @@ class Piece(NamedTuple):
     written: bool
 
 
-def _utterances(run: str, options: list[str]) -> list[tuple[np.ndarray, str]]:
+def _utterances(run: str, options: list[str]) -> list[tuple[NDArray[np.int16], str]]:
     """Waveforms and transcripts of val and test."""
     plain = to_plain(read_config(run))
     for option in options:
         name, value = option.removeprefix("data.").split("=", 1)
         plain["data"][name] = value
-    data = OmegaConf.to_object(from_plain(plain)).data
+    data = cast(Config, OmegaConf.to_object(from_plain(plain))).data
     parts = read_parts(data, seed=0, needed=["val", "test"])
     return [
         (np.asarray(row["waveform"], np.int16), text)
@@ -54,12 +55,12 @@ def _utterances(run: str, options: list[str]) -> list[tuple[np.ndarray, str]]:
 
 
 def _compose(
-    utterances: list[tuple[np.ndarray, str]], minutes: int, disturbed: bool, seed: int
-) -> tuple[list[Piece], np.ndarray]:
+    utterances: list[tuple[NDArray[np.int16], str]], minutes: int, disturbed: bool, seed: int
+) -> tuple[list[Piece], NDArray[np.int16]]:
     """The pieces of a recording in order, and its samples."""
     rng = np.random.default_rng(seed)
     pieces: list[Piece] = []
-    audio: list[np.ndarray] = []
+    audio: list[NDArray[np.int16]] = []
     samples, silent, unwritten = 0, 0, 0.0
     order: list[int] = []
     while samples < 60 * minutes * SAMPLE_RATE:
@@ -119,7 +120,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     utterances = _utterances(run, sys.argv[4:])
     print(f"{len(utterances)} utterances, {sum(len(w) for w, _ in utterances) / SAMPLE_RATE / 60:.1f} min", flush=True)
-    for disturbed in (False, True):
+    for disturbed in (True, False):
         name = f"{'disturbed' if disturbed else 'complete'}_{minutes}"
         pieces, samples = _compose(utterances, minutes, disturbed, seed=minutes)
         soundfile.write(out / f"{name}.flac", samples, SAMPLE_RATE)

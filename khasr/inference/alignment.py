@@ -218,9 +218,9 @@ def _write(alignment: Alignment, arguments: Namespace) -> list[Aligned]:
         table.append("\t".join([str(file), *_cells(a)]))
     others = ["line\ttext\tbegin\tend\tconfidence\treason"]
     low = f"confidence below {arguments.min_confidence:g}"
-    rows = [(a.sentence.line, *_cells(a), low) for a in alignment.found if a.confidence < arguments.min_confidence]
-    rows += [(s.line, _cell(s.text), "", "", "", reason) for s, reason in alignment.missing]
-    others += ["\t".join(map(str, row)) for row in sorted(rows, key=lambda row: row[0])]
+    rows = [(a.sentence.line, [*_cells(a), low]) for a in alignment.found if a.confidence < arguments.min_confidence]
+    rows += [(s.line, [_cell(s.text), "", "", "", reason]) for s, reason in alignment.missing]
+    others += ["\t".join([str(line), *cells]) for line, cells in sorted(rows, key=lambda row: row[0])]
     write_whole(arguments.out / LEFT_OUT, "\n".join([*others, ""]))
     write_whole(arguments.out / TABLE, "\n".join([*table, ""]))
     return kept

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
 from khasr.config import DecoderConfig
@@ -95,8 +95,12 @@ def _fit(rated: RatedPart, utterances: Sequence[int], options: DecoderConfig) ->
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation[deviation < 1e-6] = 1.0  # of a feature that the decoder does not have
     model = LogisticRegression(max_iter=1000).fit((features - mean) / deviation, right)
-    named = [dict(zip(FEATURES, map(float, row), strict=True)) for row in (mean, deviation, model.coef_[0])]
-    return Confidence(decoder_key(options), *named, float(model.intercept_[0]))
+
+    def named(row: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(FEATURES, map(float, row), strict=True))
+
+    weights, intercept = named(model.coef_[0]), float(model.intercept_[0])
+    return Confidence(decoder_key(options), named(mean), named(deviation), weights, intercept)
 
 
 def describe_confidence(
@@ -113,7 +117,8 @@ def describe_confidence(
     """
     right = [word for words in rated.right for word in words]
     found: dict[str, Any] = {"fitted": measured, "words": len(right), "right": sum(right) / max(1, len(right))}
-    for name, values in (("confidence", confidences), ("posterior", rated.posteriors)):
+    values_of: dict[str, Sequence[ArrayLike]] = {"confidence": confidences, "posterior": rated.posteriors}
+    for name, values in values_of.items():
         bins = reliability(right, np.concatenate([np.asarray(v) for v in values]))
         entropy = normalised_cross_entropy(rated.right, values)
         found[name] = {"normalised_cross_entropy": list(entropy), "reliability": [asdict(b) for b in bins]}

@@ -133,8 +133,10 @@ def _needs_n_best(config: EvaluateConfig) -> bool:
 def _describe_confidence(config: EvaluateConfig, rated: RatedPart | None, folder: Path) -> dict[str, Any] | str | None:
     """How reliable the confidences of words are, which are fitted if the part is val of the run's own corpus.
 
+    Adds them to the n-best lists.
+
     Returns:
-        As in evaluation.json; the reason if they are not fitted; None if they are not needed. The n-best lists get them.
+        As in evaluation.json; the reason if they are not fitted; None if they are not needed.
     """
     run = RunFolder.at(config.run)
     if rated is None:

@@ -3,6 +3,8 @@
 Scores are log-probabilities minus that of the best symbol of the frame: the path of the best symbols has 0.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -30,7 +32,7 @@ def advance(
     alive: NDArray[np.int64],
     between: NDArray[np.float32],
     record_of: NDArray[np.int32],
-    records: NDArray[RECORD],
+    records: NDArray[Any],
     at: NDArray[np.int64],
 ) -> int:
     """Processes frames until the end or until records could run out; returns how many frames were processed.
@@ -109,7 +111,7 @@ def collect(
     origin: NDArray[np.int32],
     alive: NDArray[np.int64],
     record_of: NDArray[np.int32],
-    records: NDArray[RECORD],
+    records: NDArray[Any],
     at: NDArray[np.int64],
 ) -> None:
     """Drops the records that no path leads to any more."""
