@@ -15,6 +15,7 @@ from khasr.inference.audio_files import STDIN, AudioFiles, find_audio
 from khasr.inference.pseudo_labels import PseudoLabels
 from khasr.inference.subtitles import subtitles
 from khasr.inference.transcriber import joined, load_transcriber
+from khasr.run.folder import RunFolder
 from khasr.text.counting import counted
 from khasr.text.terminal import printable
 
@@ -44,11 +45,10 @@ def transcribe(arguments: Namespace) -> int:
         arguments.stride_seconds,
     )  # fmt: skip
     if transcriber.confidence is None and arguments.format != "text":
-        _warn(
-            f"Note: {arguments.run} has no confidences that were fitted for this decoder: "
-            + ("JSON has posteriors, which are too high. " if arguments.format == "json" else "no word is marked. ")
-            + f"python -m khasr.evaluate run={arguments.run} part=val with the same decoder fits them."
-        )
+        effect = "JSON has posteriors, which are too high." if arguments.format == "json" else "no word is marked."
+        fit = f" python -m khasr.evaluate run={arguments.run} part=val with the same decoder fits them."
+        how = fit if RunFolder.at(arguments.run).is_run else ""
+        _warn(f"Note: {arguments.run} has no confidences that were fitted for this decoder: {effect}{how}")
     failed = [*files.left_out]
     incomplete = 0
     for path, reason in failed:
