@@ -129,6 +129,7 @@ _TRAINED = [
     ["precision=fp32"], ["precision=bf16"], ["precision=fp16"], ["precision=bf16", "optimizer=adamw_8bit"],
     ["precision=bf16", "optimizer=adafactor"], ["precision=bf16", "finetune=lora"],
     ["precision=bf16", "finetune.freeze_encoder_steps=5"], ["precision=bf16", "model.gradient_checkpointing=true"],
+    ["precision=bf16", "model.compile=true"],
 ]  # fmt: skip
 
 

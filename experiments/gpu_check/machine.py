@@ -12,6 +12,7 @@ from khasr.run.folder import RunFolder
 TRAINING = [
     "experiment=quickstart", "data.utterances=120", "trainer.max_steps=20", "trainer.val_every_steps=10",
     "trainer.log_every_steps=5", "trainer.progress_bar=false", "score_test=false", "schedule=constant",
+    "model.compile=false",  # takes longer than these runs
 ]  # fmt: skip
 REDUCED = ["data.utterances=40", "trainer.max_steps=4", "trainer.val_every_steps=2", "trainer.log_every_steps=2"]
 

@@ -45,7 +45,7 @@ def beside_trainer(machine: Machine) -> Found:
     size = ["model=xlsr_300m", "model.init=random", "precision=bf16", "data.utterances=300"] if machine.gpus else []
     options = [
         *size, "finetune=feature_encoder_frozen", "data.batch_size=8", "trainer.max_epochs=3", "trainer.max_steps=null",
-        "trainer.val_every_steps=1000000", "trainer.log_every_steps=1", "data.augment.speed=[]",
+        "trainer.val_every_steps=1000000", "trainer.log_every_steps=1", "data.augment.speed=[]", "model.compile=auto",
     ]  # fmt: skip
     code, message, folder = machine.run("speed", *options)
     if code:
@@ -111,7 +111,7 @@ def largest_batch(machine: Machine, model: str) -> Found:
     return Found(0.8 <= found / predicted <= 1.4, text, {"predicted": predicted, "found": found})
 
 
-def one_step(config: Config, device: str) -> Callable[[], None]:
+def optimizer_step(config: Config, device: str) -> Callable[[], None]:
     """A function that takes an optimizer step on 8 x 5 s as training does."""
     model = model_of(config).to(device)
     optimizer = build_optimizer(config.optimizer, model)
@@ -135,7 +135,7 @@ def one_step(config: Config, device: str) -> Callable[[], None]:
 def waits(machine: Machine, precision: str) -> Found:
     """How often a step of the model waits for the GPU, as torch counts it (`set_sync_debug_mode`)."""
     config = compose("experiment=quickstart", f"precision={precision}")
-    step = one_step(config, "cuda")
+    step = optimizer_step(config, "cuda")
     step()
     torch.cuda.set_sync_debug_mode("warn")
     try:
@@ -157,7 +157,7 @@ def profile_shares(machine: Machine) -> Found:
     """Shares of the time of three steps by kind of operation: of kernels on a GPU, of operations on a CPU."""
     on_gpu = machine.gpus > 0
     words = ["model=xlsr_300m", "model.init=random", "precision=bf16"] if on_gpu else ["experiment=quickstart"]
-    step = one_step(compose(*words), "cuda" if on_gpu else "cpu")
+    step = optimizer_step(compose(*words), "cuda" if on_gpu else "cpu")
     step()
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiled:
         for _ in range(3 if on_gpu else 1):
