@@ -60,7 +60,8 @@ def main() -> None:
     lengths = (16_000 * np.random.default_rng(0).uniform(1, 5, 1500)).astype(int)
     order = TrainingOrder(lengths.tolist(), 16, by_length=True, seed=0)
     order.set_steps(arguments.steps)
-    seconds, kept, begun = 0.0, [], time.perf_counter()
+    kept: list[str] = []
+    seconds, begun = 0.0, time.perf_counter()
     for step, places in enumerate(order):
         if step == _WARM_UP:
             seconds, begun = 0.0, time.perf_counter()

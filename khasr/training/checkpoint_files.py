@@ -62,16 +62,15 @@ class CheckpointFiles(WholeFileIO):
         self._error: BaseException | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes the checkpoint, or copies it and has it written; `wait` and `check` raise the errors of the thread."""
+        """Writes the checkpoint, or copies it and has it written; `wait` raises the errors of the thread."""
         save = super().save_checkpoint
-        if self._thread is None:
-            return save(checkpoint, path, storage_options)
-        if _size(checkpoint) > available_memory_gib() / 2 * 2**30:  # of CPU memory, which may be scarcer than the GPU's
+        # A copy may be too large for the memory of the CPU.
+        if self._thread is None or _size(checkpoint) > available_memory_gib() / 2 * 2**30:
             self.wait()
-            return save(checkpoint, path, storage_options)
+            save(checkpoint, path, storage_options)
+            return
         copy = apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
         self._submit(self._thread, lambda: save(copy, path, storage_options))
-        return None
 
     def then(self, action: Callable[[], None]) -> None:
         """Runs the action when all checkpoints that were saved before are complete."""
@@ -85,15 +84,11 @@ class CheckpointFiles(WholeFileIO):
         """Whether a checkpoint is being written."""
         return self._latest is not None and not self._latest.done()
 
-    def check(self) -> None:
-        """Raises the first error of the thread, after which it has written nothing."""
+    def wait(self) -> None:
+        """Waits until all checkpoints are complete; raises the error after which the thread has written nothing."""
+        self.join()
         if self._error is not None:
             raise self._error
-
-    def wait(self) -> None:
-        """Waits until all checkpoints are complete; raises the first error of the thread."""
-        self.join()
-        self.check()
 
     def join(self) -> None:
         """Waits until the thread has nothing to do."""

@@ -130,7 +130,8 @@ class Checkpoints(Checkpoint):
         step_ended = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if not step_ended or self._due:
             return
-        self._files.check()
+        if not self._files.busy:
+            self._finish_writing()  # which raises if the thread failed
         stop, save = self._any_rank(trainer.is_global_zero and self._save_is_due())
         if stop or save:
             self._save(trainer)

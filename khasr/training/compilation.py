@@ -16,7 +16,7 @@ def choose_compilation(config: Config) -> bool:
     On a CPU the compiled backward pass is slower and compiling takes longer than many runs (experiments/speed).
     """
     asked = config.model.compile
-    if asked != "auto":
+    if isinstance(asked, bool):
         return asked
     if not uses_gpu(config.trainer) or config.trainer.strategy == "fsdp":
         return False

@@ -34,7 +34,7 @@ def choose_recomputation(
         as_saved: the shape is that of a run's checkpoint, whose layers were dropped before.
     """
     asked, ranks = config.model.gradient_checkpointing, config.trainer.devices * config.trainer.num_nodes
-    if asked != "auto":
+    if isinstance(asked, bool):
         return asked, ""
     if config.model.layerdrop > 0 and ranks > 1:
         return False, (

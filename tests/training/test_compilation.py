@@ -61,7 +61,7 @@ def test_compiled_equals_uncompiled(options: dict[str, Any], finetune: FinetuneC
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
     assert list(compiled.state_dict()) == list(model.state_dict())
-    assert all(layer._compiled_call_impl is not None for layer in encoder_layers(compiled.encoder))  # type: ignore[attr-defined]
+    assert all(layer._compiled_call_impl is not None for layer in encoder_layers(compiled.encoder))
     for network in (model.eval(), compiled.eval()):
         remove_adapters(network)
     with torch.inference_mode():

@@ -133,7 +133,8 @@ def test_saved_by_time(
     whole: Path, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_background: bool
 ) -> None:
     """Between validations last.ckpt is written whenever it is too old; a run that is killed resumes from there."""
-    original, saved = TrainingMetrics.on_train_batch_end, []
+    original = TrainingMetrics.on_train_batch_end
+    saved: list[int] = []
     clock, write = {"seconds": 0.0}, WholeFileIO.save_checkpoint
 
     def written(self: WholeFileIO, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
