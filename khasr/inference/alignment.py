@@ -167,7 +167,7 @@ def align_recording(recogniser: Recogniser, audio: str, sentences: Sequence[Sent
             math.exp(symbol_times(_read_rows(file, span, len(recogniser.vocabulary)), symbols[span.sentence])[1].mean())
             for span in found
         ]
-    for span, confidence, (begin, end) in zip(found, confidences, _cuts(found, alignment.seconds), strict=True):
+    for span, confidence, (begin, end) in zip(found, confidences, cut_times(found, alignment.seconds), strict=True):
         alignment.found.append(Aligned(sentences[spoken[span.sentence]], begin, end, confidence))
     alignment.problem = blocks.problem
     there = {spoken[span.sentence] for span in found}
@@ -184,7 +184,7 @@ def _read_rows(file: BinaryIO, span: Found, symbols: int) -> NDArray[np.float32]
     return np.frombuffer(data, np.float32).reshape(-1, symbols).copy()
 
 
-def _cuts(found: Sequence[Found], total: float) -> list[tuple[float, float]]:
+def cut_times(found: Sequence[Found], total: float) -> list[tuple[float, float]]:
     """Where the sentences are cut out: in the middle of a pause, or where a longer pause has lasted for the margin."""
     begins, ends = [seconds(span.begin) for span in found], [seconds(span.end) for span in found]
     cuts = []
