@@ -118,7 +118,7 @@ class DataConfig:
     """Where 16 kHz audio is cached between runs; $KHASR_CACHE or ~/.cache/khasr if unset."""
     num_workers: int | None = limited(None, 0, 1024)
     """Processes that load training batches, during the whole run; 0: the training process itself. Unset: 2 on a GPU, 0
-    on a CPU, where they would take the time of training (experiments/speed)."""
+    on a CPU, whose cores train."""
 
 
 @dataclass

@@ -243,7 +243,7 @@ class TrainingOrder(Sampler[list[tuple[int, int]]]):
 class TrainingLoader(DataLoader[Any]):
     """A loader with its position in the run, which Lightning saves in checkpoints and restores."""
 
-    # Of a run on a GPU: one process loads faster than a GPU trains, the second one covers slow disks.
+    # Of a run on a GPU; not measured on one (experiments/speed/loading.py measures what a process loads).
     _WORKERS = 2
 
     def __init__(
