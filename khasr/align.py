@@ -29,8 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     add("text", type=Path, metavar="TEXT", help="its text in order, UTF-8; a line has one or more sentences")
     add("--out", type=Path, required=True, metavar="DIR",
         help="folder to write: utterances.tsv, audio/, left_out.tsv")  # fmt: skip
-    add("--min-confidence", type=float, default=0.3, metavar="SHARE",
-        help="leave out sentences whose confidence, from 0 to 1, is lower (default 0.3)")  # fmt: skip
+    add("--min-confidence", type=float, default=0.15, metavar="SHARE",
+        help="leave out sentences whose confidence, from 0 to 1, is lower (default 0.15)")  # fmt: skip
     return parser
 
 
