@@ -94,7 +94,7 @@ class BeamSearch:
         check_decoder(options)
         self._options = options
         self._lm = lm_file(options.lm) if options.lm else None
-        self._of_symbols = self._lm is not None and _counts_symbols(self._lm, vocabulary)
+        self._of_symbols = self._lm is not None and counts_symbols(self._lm, vocabulary)
         self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm, self._of_symbols)
         self.spells = self._lm is not None and options.backend == "compiled" and _spelling_file(self._lm) is not None
         self.weigh(options)
@@ -172,13 +172,13 @@ class BeamSearch:
         return words
 
 
-def _counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
+def counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
     """Whether the n-grams are of the vocabulary's symbols instead of words.
 
     Raises:
         ValueError: they are of a different kind of symbol.
     """
-    unit = _described(lm).get("unit", "word")
+    unit = describe_lm(lm).get("unit", "word")
     if unit == "word":
         return False
     symbols = "cluster" if any(len(s) > 1 for s in vocabulary.symbols[2:]) else "character"

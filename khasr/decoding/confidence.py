@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from khasr.config import DecoderConfig, to_plain
-from khasr.decoding.beam import _counts_symbols, lm_file
+from khasr.decoding.beam import counts_symbols, lm_file
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
 from khasr.text.vocabulary import Vocabulary
 
@@ -43,7 +43,7 @@ def build_features(options: DecoderConfig, vocabulary: Vocabulary) -> Extract:
         FileNotFoundError, ValueError: as `lm_file`.
     """
     lm = None
-    if options.lm is not None and not _counts_symbols(lm_file(options.lm), vocabulary):
+    if options.lm is not None and not counts_symbols(lm_file(options.lm), vocabulary):
         lm = kenlm.Model(str(lm_file(options.lm)))
     return lambda rows, hypotheses: _features(rows, hypotheses, vocabulary, lm)
 
