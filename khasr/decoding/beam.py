@@ -77,7 +77,7 @@ def read_unigrams(lm: Path) -> frozenset[str] | None:
     path = lm.parent / "unigrams.txt"
     if path.is_file():
         return frozenset(decode_text(path.read_bytes(), str(path)).split()) or None
-    if lm.suffix != ".arpa" and "words" in _described(lm):
+    if lm.suffix != ".arpa" and "words" in describe_lm(lm):
         raise ValueError(f"{path} is missing; python -m khasr.build_lm wrote it with {lm}. {_REBUILD}")
     return None
 
@@ -197,14 +197,14 @@ def _spelling_file(lm: Path) -> Path | None:
         ValueError: it is missing from a folder of build_lm.
     """
     file = lm.parent / SPELLING
-    if lm.name == "lm.binary" and _described(lm).get("spelling"):
+    if lm.name == "lm.binary" and describe_lm(lm).get("spelling"):
         if not file.is_file():
             raise ValueError(f"{file} is missing; python -m khasr.build_lm wrote it with {lm}. {_REBUILD}")
         return file
     return None
 
 
-def _described(lm: Path) -> dict[str, Any]:
+def describe_lm(lm: Path) -> dict[str, Any]:
     """The lm.json beside a language model; empty if a different program built the model.
 
     Raises:
@@ -224,7 +224,7 @@ def _described(lm: Path) -> dict[str, Any]:
 
 def _check_files(lm: Path) -> None:
     """Raises ValueError if files of build_lm are damaged: KenLM reads files whose end is missing, or crashes."""
-    described = _described(lm)
+    described = describe_lm(lm)
     size = described.get("bytes")
     found = lm.stat().st_size
     if lm.name == "lm.binary" and size not in (None, found):
@@ -273,7 +273,7 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
         from khasr.decoding.compiled.search import CompiledSearch
 
         # The list that build_lm writes has all words of the model; a list of a different length was edited.
-        closed = lm is not None and unigrams is not None and len(unigrams) == _described(lm).get("words")
+        closed = lm is not None and unigrams is not None and len(unigrams) == describe_lm(lm).get("words")
         spelling = None if lm is None or (file := _spelling_file(lm)) is None else read_spelling(file)
         build = functools.partial(CompiledSearch, closed=closed, symbol_words=of_symbols, spelling=spelling)
     else:
