@@ -1,6 +1,6 @@
 """The aligner alone, on log-probabilities of utterances that are recognised separately and joined: a quick measurement.
 
-python experiments/alignment/from_log_probs.py RUN OUT.csv [data.OPTION=VALUE ...]
+python experiments/alignment/from_log_probs.py RUN OUT.csv MINUTES[,MINUTES] [data.OPTION=VALUE ...]
 
 As measure.py, but without audio: the log-probabilities of val and test are computed once (and cached by the run).
 """
@@ -25,7 +25,7 @@ from khasr.run.folder import RunFolder, read_config
 
 run, out = sys.argv[1], Path(sys.argv[2])
 plain = to_plain(read_config(run))
-for option in sys.argv[3:]:
+for option in sys.argv[4:]:
     name, value = option.removeprefix("data.").split("=", 1)
     plain["data"][name] = value
 data = cast(Config, OmegaConf.to_object(from_plain(plain))).data
@@ -39,7 +39,7 @@ for part in (parts["val"], parts["test"]):
 silent = [0, recogniser.vocabulary.symbols.index(" ")]
 print(f"{len(utterances)} utterances, {sum(seconds(len(u)) for u, _ in utterances) / 60:.1f} min", flush=True)
 rows = []
-for minutes in (10, 30, 60):
+for minutes in map(int, sys.argv[3].split(",")):
     for disturbed in (False, True):
         rng = np.random.default_rng(minutes)
         text: list[list[int]] = []

@@ -26,6 +26,7 @@ from khasr.run.folder import write_whole
 from khasr.text.counting import counted
 from khasr.text.normalise import transcript
 from khasr.text.terminal import guard_cell, printable
+from khasr.text.vocabulary import Vocabulary
 
 TABLE, LEFT_OUT = "utterances.tsv", "left_out.tsv"
 
@@ -117,15 +118,24 @@ def read_sentences(text: str, recogniser: Recogniser) -> list[Sentence]:
     Symbols that the model was not trained on, such as punctuation, are not aligned; they stay in the text.
     """
     options = recogniser.text or TextConfig()
-    known = set(recogniser.vocabulary.symbols[2:])
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         for sentence in filter(None, (part.strip() for part in _ENDS.split(line))):
             for part in _parts(sentence):
-                spoken = transcript(part, options)
-                spoken = " ".join("".join(c for c in spoken if c in known or c == " ").split())
-                found.append(Sentence(part, number, [i for i in recogniser.vocabulary.encode(spoken) if i > 1]))
+                found.append(Sentence(part, number, _symbols(transcript(part, options), recogniser.vocabulary)))
     return found
+
+
+def _symbols(spoken: str, vocabulary: Vocabulary) -> list[int]:
+    """The label ids that the model knows, with a space only between others."""
+    ids: list[int] = []
+    between = True
+    for i in vocabulary.encode(spoken):
+        symbol = vocabulary.decode([i])
+        if symbol and not (symbol == " " and between):
+            ids.append(i)
+            between = symbol == " "
+    return ids[:-1] if ids and between else ids
 
 
 def _parts(sentence: str) -> Iterator[str]:
