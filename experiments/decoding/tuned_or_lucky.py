@@ -37,7 +37,7 @@ search = BeamSearch(options, recogniser.vocabulary)
 names = [name for name in trials[0] if name not in ("wer", "decoded")]
 rates = []
 for trial in trials:
-    search.weigh(decoder_of(options, trial))
+    search.weigh(decoder_of(options, {name: trial[name] for name in names}))
     rates.append([
         100 * sum(word_edits(r, t).total for r, t in zip(part.references, search.texts(part.log_probs), strict=True))
         / sum(len(r.split()) for r in part.references)

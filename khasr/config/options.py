@@ -41,8 +41,10 @@ class DecoderConfig:
     unk_score_offset: float = limited(-10.0)
     """Added to log10 P of a word that the language model does not know: such a word costs alpha * ln(10) times this, in
     natural logarithms (pyctcdecode's definition). Not used with a spelling model."""
-    spelling: float = limited(1.1, 0)
+    spelling: float = limited(1.3, 0)
     """Weight of the spelling model, an n-gram of characters, if decoder.lm has one. 0: words only, as pyctcdecode."""
+    spelling_bonus: float = limited(2.5)
+    """Added to ln P of each letter by the spelling model, so that a text is not better for being shorter."""
     unigrams: bool = True
     """Penalise only partial words that begin no word of the language model; if false, all partial words."""
     beam_width: int = limited(100, 1, 1_000_000)

@@ -36,7 +36,7 @@ def check_decoder(options: DecoderConfig) -> None:
         FileNotFoundError: decoder.lm does not exist.
         ValueError: a language model without beam_lm or the reverse, or a weight or threshold out of range.
     """
-    for name in ("alpha", "beta", "unk_score_offset", "spelling"):
+    for name in ("alpha", "beta", "unk_score_offset", "spelling", "spelling_bonus"):
         if not math.isfinite(getattr(options, name)):
             raise ValueError(f"decoder.{name}={getattr(options, name)}: expected a finite number.")
     for name in ("beam_prune_logp", "token_min_logp"):
@@ -106,7 +106,7 @@ class BeamSearch:
         self._options = options
         weights = {name: float(getattr(options, name)) for name in ("alpha", "beta", "unk_score_offset")}
         if self.spells:
-            weights["spelling_weight"] = float(options.spelling)
+            weights |= {"spelling_weight": options.spelling, "spelling_bonus": options.spelling_bonus}
         self._search.reset_params(**weights)
 
     def texts(self, log_probs: Sequence[NDArray[np.float32]]) -> list[str]:

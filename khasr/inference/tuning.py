@@ -64,7 +64,14 @@ RANGES = {
     "alpha": Range(0.05, 1.5, least=0.01),
     "beta": Range(-2.0, 7.0),
     "unknown": Range(-30.0, 0.0, most=5.0),
-    "spelling": Range(0.2, 1.8, least=0.0),
+}
+
+# With a spelling model, whose weights replace the flat score of unknown words.
+RANGES_WITH_SPELLING = {
+    "alpha": Range(0.0, 1.0, least=0.0),
+    "beta": Range(-2.0, 4.0),
+    "spelling": Range(0.7, 1.9, least=0.0),
+    "spelling_bonus": Range(1.2, 3.6),
 }
 _TOKEN_MIN_LOGP, _BEAM_PRUNE_LOGP = (-5.0, -7.0), (-10.0, -14.0)
 
@@ -134,6 +141,7 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
     }  # fmt: skip
     out.tuning.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     utterances = counted(len(chosen_on[1]), "utterance")
+    confidence = fit_on_val(out, decode_part(val, decoder, recogniser.vocabulary), decoder, out.reliability_picture)
     draw_trials(tuned, out.tuning_picture, f"{run.path.name}: WER on val ({utterances})")
     print(
         f"val WER {100 * tuned.untuned:.2f} % untuned, {100 * tuned.wer:.2f} % tuned; "
@@ -141,7 +149,7 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
     )
     for line in [*describe_gain(on_val, on_apart, len(apart[1]), written=written, always=config.always), *tuned.edges]:
         print(line)
-    confidence = fit_on_val(out, decode_part(val, decoder, recogniser.vocabulary), decoder, out.reliability_picture)
+    print(format_confidence(confidence))
     print(f"  {out.decoder}\n  {out.tuning}\n  {out.tuning_picture}")
     if out != run:
         changed = {key: value for key, value in asdict(decoder).items() if value != getattr(DecoderConfig(), key)}
@@ -149,7 +157,6 @@ def _tune_run(config: TuneConfig, out: RunFolder) -> float:
         print(f"Evaluate with it: decoder={decoder.name} {' '.join(overrides)}")
     return tuned.wer if written else tuned.untuned
 
-    print(format_confidence(confidence))
 
 _Utterances = tuple[list[NDArray[np.float32]], list[str]]
 
@@ -195,18 +202,10 @@ def _plain(gain: Difference | str) -> dict[str, float] | str:
 
 def decoder_of(options: DecoderConfig, weights: Mapping[str, float]) -> DecoderConfig:
     """The decoder with the weights of a trial."""
-    alpha = round(weights["alpha"], 3)
-    return replace(
-        options,
-        alpha=alpha,
-        beta=round(weights["beta"], 3),
-        unk_score_offset=round(weights["unknown"] / (alpha * LN10), 3)
-        if "unknown" in weights
-        else options.unk_score_offset,
-        spelling=round(weights.get("spelling", options.spelling), 3),
-        token_min_logp=weights["token_min_logp"],
-        beam_prune_logp=weights["beam_prune_logp"],
-    )
+    changed: dict[str, Any] = {name: round(weight, 3) for name, weight in weights.items() if name != "unknown"}
+    if "unknown" in weights:
+        changed["unk_score_offset"] = round(weights["unknown"] / (changed["alpha"] * LN10), 3)
+    return replace(options, **changed)
 
 
 def tune(
@@ -217,6 +216,7 @@ def tune(
     *,
     trials: int,
     seed: int,
+    ranges: Mapping[str, Range] | None = None,
     report: Callable[[str], None] = print,
 ) -> Tuned:
     """The decoder with the lowest WER on these utterances among the trials, of which `options` is the first.
@@ -224,6 +224,7 @@ def tune(
     Args:
         options: beam_lm with its language model and beam width.
         log_probs: (frames, vocab) of each utterance.
+        ranges: of the weights to search, by default all weights that the language model has.
         report: called with a line on the number of trials.
     """
     words = [len(reference.split()) for reference in references]
@@ -233,8 +234,7 @@ def tune(
     rows: list[dict[str, Any]] = []
     decoders: list[DecoderConfig] = []
     search = BeamSearch(options, vocabulary)
-    # The spelling model replaces the flat score of unknown words.
-    ranges = {name: range_ for name, range_ in RANGES.items() if name != ("unknown" if search.spells else "spelling")}
+    searched = dict(ranges or (RANGES_WITH_SPELLING if search.spells else RANGES))
 
     def edits_of(indices: Sequence[int] | NDArray[np.int64]) -> list[int]:
         return _edits([references[i] for i in indices], search.texts([log_probs[i] for i in indices]))
@@ -243,8 +243,8 @@ def tune(
         whole = [row for row in rows if row["decoded"] == 1]
         if whole:
             best = min(whole, key=lambda row: float(row["wer"]))
-            ranges.update({name: range_.grown(best[name]) for name, range_ in ranges.items()})
-        weights = {name: trial.suggest_float(name, range_.low, range_.high) for name, range_ in ranges.items()}
+            searched.update({name: range_.grown(best[name]) for name, range_ in searched.items()})
+        weights = {name: trial.suggest_float(name, range_.low, range_.high) for name, range_ in searched.items()}
         weights["token_min_logp"] = trial.suggest_categorical("token_min_logp", _TOKEN_MIN_LOGP)
         weights["beam_prune_logp"] = trial.suggest_categorical("beam_prune_logp", _BEAM_PRUNE_LOGP)
         decoders.append(decoder_of(options, weights))
@@ -265,10 +265,10 @@ def tune(
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner(n_startup_trials=5)
     )
-    first = {"alpha": options.alpha, "beta": options.beta, "spelling": options.spelling}
-    first["unknown"] = options.alpha * LN10 * options.unk_score_offset
-    first |= {"token_min_logp": _TOKEN_MIN_LOGP[0], "beam_prune_logp": _BEAM_PRUNE_LOGP[0]}
-    study.enqueue_trial({name: value for name, value in first.items() if name in ranges or name.endswith("logp")})
+    first = {name: getattr(options, name) for name in searched if name != "unknown"}
+    if "unknown" in searched:
+        first["unknown"] = options.alpha * LN10 * options.unk_score_offset
+    study.enqueue_trial(first | {"token_min_logp": _TOKEN_MIN_LOGP[0], "beam_prune_logp": _BEAM_PRUNE_LOGP[0]})
     study.optimize(objective, n_trials=trials)
 
     # Decoded once more, for the edits of each utterance: the best decoder and the first.
@@ -279,7 +279,7 @@ def tune(
         edits.append(edits_of(range(len(references))))
     whole = sum(row["decoded"] == 1 for row in rows)
     report(f"{counted(len(rows), 'trial')}, {whole} on all {counted(len(references), 'utterance')}, the rest pruned")
-    edges = describe_edges(rows[best], ranges)
+    edges = describe_edges(rows[best], searched)
     return Tuned(decoders[best], sum(edits[0]) / sum(words), rows[0]["wer"], edits[0], edits[1], rows, edges)
 
 

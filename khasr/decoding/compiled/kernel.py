@@ -76,8 +76,9 @@ def _candidate(text: int, part: int, ctc: float, count: int, stamp: int, candida
 
 @jit
 def _spell(
-    to: int, beam: Any, symbol: int, points: Any, ends: Any, texts: Any, spelling: Any, contexts: Any, candidates: Any
-) -> None:
+    to: int, beam: Any, symbol: int, points: Any, ends: Any, texts: Any, weights: Any, spelling: Any, contexts: Any,
+    candidates: Any,
+) -> None:  # fmt: skip
     """Sets the score and the state in the spelling model of a candidate whose part is that of a beam and a symbol.
 
     The space before a word is scored with its first letter, so that both depend only on the candidate's text and part.
@@ -86,9 +87,9 @@ def _spell(
     if beam.part == 0:
         spelt, context = 0.0, np.int64(texts[candidates[to].text].context)
         if candidates[to].text:
-            spelt, context = spell_letter(context, BETWEEN, spelling, contexts)
+            spelt, context = spell_letter(context, BETWEEN, weights[4], spelling, contexts)
     for i in range(ends[symbol - 1], ends[symbol]):
-        logp, context = spell_letter(context, np.int64(points[i]), spelling, contexts)
+        logp, context = spell_letter(context, np.int64(points[i]), weights[4], spelling, contexts)
         spelt += logp
     candidates[to].spelt, candidates[to].context = spelt, context
 
@@ -189,7 +190,7 @@ def search(
         points, ends: code points of all symbols, concatenated, and the end of each symbol.
         prefixes, whole: sorted keys of the prefixes of the unigram list's words, and of the words.
         listed, closed: whether there is a list, and whether it has all words of the language model.
-        weights: alpha, beta, unk_score_offset, and those of the spelling of known and of unknown words.
+        weights: alpha, beta, unk_score_offset, that of the spelling, and the bonus of a letter.
         spelling, contexts: the spelling model; None without one, for which numba compiles a separate function.
         history: the number of last words that distinguish beams with prune_history.
         words: the language model's answers so far; of length 0 without a model.
@@ -262,7 +263,7 @@ def search(
                         candidates[to].spelt = beam.spelt if part else 0.0
                         candidates[to].context = beam.context
                         if kind == LETTER and not again:
-                            _spell(to, beam, symbol, points, ends, texts, spelling, contexts, candidates)
+                            _spell(to, beam, symbol, points, ends, texts, weights, spelling, contexts, candidates)
                 count += to == count
                 # Where beams become equal pyctcdecode keeps the frames of the last one, which has the lowest score.
                 if beam.score > candidates[to].source:
@@ -289,8 +290,7 @@ def search(
         for i in range(count):
             found = texts[candidates[i].text].score
             if spelling is not None:
-                unknown = parts[candidates[i].part].unknown > 0
-                found += weights[4 if unknown else 3] * candidates[i].spelt
+                found += weights[3] * candidates[i].spelt
             else:
                 found += penalty * parts[candidates[i].part].unknown
             candidates[i].score = candidates[i].ctc + found
@@ -338,8 +338,8 @@ def finish(
     for i in range(count):
         score, state = texts[candidates[i].text].score, texts[candidates[i].text].state
         if spelling is not None:
-            logp, _ = spell_letter(np.int64(texts[candidates[i].text].context), LAST, spelling, contexts)
-            score += weights[3 if len(words) else 4] * logp
+            logp, _ = spell_letter(np.int64(texts[candidates[i].text].context), LAST, weights[4], spelling, contexts)
+            score += weights[3] * logp
         if len(words) == 0:
             candidates[i].score = candidates[i].ctc + score
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from khasr.decoding.compiled import kernel, layout, tables
-from khasr.lm.spelling import BEGIN, EMPTY, Spelling
+from khasr.lm.spelling import BEGIN, Spelling
 
 # The start of a word in labels of a symbol-level language model, as in sentencepiece.
 _WORD_START = "▁"
@@ -24,15 +24,6 @@ _MOST_KEPT, _MOST_TEXTS = 2_000_000, 1 << 17
 
 # Initial size of tables, a power of 2.
 _SMALLEST = 1 << 12
-
-
-# The weight of the spelling of words that the n-gram of words has, as a share of that of other words. Of 0, 0.5 and 1,
-# 0.5 gave the lowest WER (experiments/decoding).
-_KNOWN = 0.5
-
-
-# Added to ln P of each letter, so that a text is not better for being shorter: about the mean of -ln P on val.
-_LETTER = 1.3
 
 
 _32_BITS = 0xFFFFFFFF
@@ -59,15 +50,16 @@ class CompiledSearch:
         closed: bool = False,
         spelling: Spelling | None = None,
         spelling_weight: float = 0.0,
+        spelling_bonus: float = 0.0,
     ) -> None:
         """Prepares a search over labels; the first is the blank, " " is the space.
 
         Args:
             symbol_words: each label except the blank is a word for the language model, and starts with "▁".
             closed: the unigrams are all words of the language model, so that it is not queried for others.
-            spelling: an n-gram of characters, which scores the words with `spelling_weight`: words that the n-gram of
-                words does not have in full, and the others by half of it. It replaces unk_score_offset. pyctcdecode
-                has none; the results with a weight of 0 are its results.
+            spelling: an n-gram of characters, which replaces unk_score_offset. pyctcdecode has none; the results with a
+                `spelling_weight` of 0 are its results.
+            spelling_weight: multiplies ln P of the letters, to each of which `spelling_bonus` is added.
 
         Raises:
             OSError: the file is not a KenLM model.
@@ -75,13 +67,10 @@ class CompiledSearch:
         """
         self._spelling = None
         if spelling is not None:
-            letters, contexts = spelling.letters.copy(), spelling.contexts.copy()
-            letters["logp"] += _LETTER
-            contexts["backoff"][EMPTY] += _LETTER
-            self._spelling = (tables.letter_slots(letters), contexts)
+            self._spelling = (tables.letter_slots(spelling.letters), spelling.contexts)
         self.reset_params(
             alpha=float(alpha), beta=float(beta), unk_score_offset=float(unk_score_offset),
-            spelling_weight=float(spelling_weight),
+            spelling_weight=float(spelling_weight), spelling_bonus=float(spelling_bonus),
         )  # fmt: skip
         self._labels = [label.strip(_WORD_START) if symbol_words else label for label in labels]
         kinds = [layout.BLANK] + [
@@ -97,19 +86,30 @@ class CompiledSearch:
         self._history = 1 if self._model is None else max(1, self._model.order - 1)
         self._workspaces: SimpleQueue[_Workspace] = SimpleQueue()
 
-    def reset_params(self, *, alpha: float, beta: float, unk_score_offset: float, spelling_weight: float = 0.0) -> None:
+    def reset_params(
+        self,
+        *,
+        alpha: float,
+        beta: float,
+        unk_score_offset: float,
+        spelling_weight: float = 0.0,
+        spelling_bonus: float = 0.0,
+    ) -> None:
         """Sets the weights of the following searches.
 
         Raises:
             ValueError: one is not finite.
         """
-        weights = {"alpha": alpha, "beta": beta, "unk_score_offset": unk_score_offset, "spelling": spelling_weight}
+        weights = {
+            "alpha": alpha, "beta": beta, "unk_score_offset": unk_score_offset, "spelling": spelling_weight,
+            "spelling_bonus": spelling_bonus,
+        }  # fmt: skip
         for name, weight in weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"{name}={weight}: expected a finite number.")
         self._spells = spelling_weight > 0 and self._spelling is not None
-        offset, known = 0.0 if self._spells else unk_score_offset, _KNOWN * spelling_weight
-        self._weights = tuple(map(float, (alpha, beta, offset, known, spelling_weight)))
+        spelled = (0.0, spelling_weight, spelling_bonus) if self._spells else (unk_score_offset, 0.0, 0.0)
+        self._weights = tuple(map(float, (alpha, beta, *spelled)))
 
     def decode(self, log_probs: NDArray[np.float32], **pruning: Any) -> str:
         """The best text of one utterance, (frames, vocab).

@@ -155,9 +155,9 @@ def contains(keys: Any, key: int) -> bool:
 
 
 @jit
-def spell_letter(context: int, point: int, spelling: Any, contexts: Any) -> tuple[float, int]:
-    """ln P of a code point in a state of the spelling model, and the next state."""
-    logp, state = 0.0, np.int64(context)
+def spell_letter(context: int, point: int, bonus: float, spelling: Any, contexts: Any) -> tuple[float, int]:
+    """ln P of a code point in a state of the spelling model, plus a bonus, and the next state."""
+    logp, state = bonus, np.int64(context)
     while True:
         place = find_word(spelling, state, point)
         if place >= 0:

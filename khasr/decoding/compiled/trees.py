@@ -93,10 +93,9 @@ def extend_text(
             return -1
         score = word_score(words[found].logp, parts[part].penalty, weights)
         state = words[found].state
-    elif weights[3] + weights[4] > 0:
+    elif weights[3] > 0:
         score = weights[1]
-    known = len(words) > 0 and parts[part].penalty == 0
-    score += weights[3 if known else 4] * spelt
+    score += weights[3] * spelt
     new = at[TEXTS]
     at[TEXTS] = new + 1
     slots[place].key = key
