@@ -64,21 +64,20 @@ def _complete(name: str, arguments: list[str]) -> list[str]:
 
 
 def _to_typed(name: str, composed: DictConfig, overrides: list[str]) -> Any:
-    """The options: the run's data and tuned decoder, changed by the overrides.
+    """The options: the run's data and tuned decoder (also of an exported folder), changed by the overrides.
 
     `decoder=` on the command line is that choice with its defaults, not the tuned decoder. A corpus other than the
     run's is read with the run's text options, because the model was trained to write that form.
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     run = RunFolder.at(plain["run"])
-    if not run.is_run:
-        return OmegaConf.to_object(from_plain(plain, roots()[name]))
     values = _values(overrides)
-    own = to_plain(run.read_config().data)
-    # Hydra's list of overrides includes the choice added by `_complete`; equal names mean the run's own corpus.
-    if plain["data"]["name"] == own["name"]:
-        plain["data"] = own
-    plain["data"]["text"] = dict(own["text"])
+    if run.is_run:
+        own = to_plain(run.read_config().data)
+        # Hydra's list of overrides includes the choice added by `_complete`; equal names mean the run's own corpus.
+        if plain["data"]["name"] == own["name"]:
+            plain["data"] = own
+        plain["data"]["text"] = dict(own["text"])
     tuned = run.read_decoder() if name == "evaluate" and "decoder" not in values else None
     if tuned is not None:
         plain["decoder"] = to_plain(tuned)

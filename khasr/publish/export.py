@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from khasr.config import Config, DecoderConfig
-from khasr.decoding.beam import lm_file, read_unigrams
+from khasr.decoding.beam import BeamSearch, describe_lm, lm_file, read_unigrams
+from khasr.lm.build import BINARY, DESCRIPTION, UNIGRAMS
+from khasr.lm.spelling import SPELLING
 from khasr.model.ctc import CtcModel
 from khasr.model.encoders import KINDS
 from khasr.model.weights import build_model, load_start
@@ -34,6 +37,7 @@ from khasr.text.vocabulary import Vocabulary
 
 _BLANK, _UNKNOWN, _SPACE = "<pad>", "[UNK]", "|"
 _NEVER = -1e4  # a logit that no other is below
+_LM = "lm"  # the folder of the language model, in the exported folder
 
 
 def export(
@@ -70,20 +74,23 @@ def export(
         load_start(config.model, run.best), Vocabulary.of_texts([]), config.model, "keep"
     )
     decoder = _decoder_options(config, run, lm)
-    if decoder is not None and " " not in vocabulary.symbols:
+    theirs = None if decoder is None else decoder_of_words(decoder)
+    if theirs is not None and " " not in vocabulary.symbols:
         vocabulary = _add_space(model, vocabulary)
     transformers_logging.disable_progress_bar()  # of a single file
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         as_transformers(model, vocabulary).save_pretrained(partial)
-        save_processor(model, vocabulary, partial, decoder)
+        save_processor(model, vocabulary, partial, theirs)
+        if decoder is not None:
+            _save_decoder(decoder, vocabulary, partial)
         (partial / "README.md").write_text(write_card(card), encoding="utf-8")
         _apply_umask(partial)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    what = "with its n-gram" if decoder is not None else "without a language model"
+    what = "without a language model" if decoder is None else _describe_decoder(decoder)
     unfinished = describe_interruption(run)
     warning = "" if unfinished is None else f". The run was interrupted: {unfinished} steps were taken"
     contents = f"{type(model.encoder).__name__}, {counted(len(vocabulary), 'symbol')}, {what}"
@@ -218,6 +225,48 @@ def _search(options: DecoderConfig, vocabulary: Vocabulary) -> Any:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"--lm {lm} is not a complete KenLM model ({' '.join(str(error).split())}).") from error
+
+
+def _save_decoder(options: DecoderConfig, vocabulary: Vocabulary, folder: Path) -> None:
+    """Writes decoder.yaml, from which khasr decodes as the run does, and the files of the language model.
+
+    Raises:
+        ValueError: a file of the language model is damaged.
+    """
+    BeamSearch(options, vocabulary)
+    lm, copy = lm_file(str(options.lm)), folder / _LM
+    copy.mkdir()
+    for name in (lm.name, UNIGRAMS, SPELLING):
+        if (lm.parent / name).is_file():
+            shutil.copyfile(lm.parent / name, copy / name)
+    if described := describe_lm(lm):
+        for source in described.get("sources", []):
+            source["path"] = Path(source["path"]).name  # the folders of this machine are not published
+        if (described.get("transcripts") or {}).get("run"):
+            described["transcripts"]["run"] = Path(described["transcripts"]["run"]).name
+        (copy / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    RunFolder(folder).write_decoder(replace(options, lm=_LM if lm.name == BINARY else f"{_LM}/{lm.name}"))
+
+
+def decoder_of_words(options: DecoderConfig) -> DecoderConfig | None:
+    """The decoder that transformers' pipeline can have: that of the n-gram of words; None if there is none.
+
+    Weights that were tuned together with a spelling model do not suit the n-gram alone, so they are pyctcdecode's then.
+    """
+    lm = lm_file(str(options.lm))
+    if describe_lm(lm).get("unit", "word") != "word":
+        return None
+    spells = describe_lm(lm).get("spelling") and options.spelling
+    return DecoderConfig(name="beam_lm", lm=options.lm) if spells else options
+
+
+def _describe_decoder(options: DecoderConfig) -> str:
+    described = describe_lm(lm_file(str(options.lm)))
+    if (unit := described.get("unit", "word")) != "word":
+        return f"with its n-gram of {unit}s (for khasr.load; transformers decodes without it)"
+    if described.get("spelling"):
+        return "with its n-gram and spelling model (for khasr.load; transformers uses the n-gram of words)"
+    return "with its n-gram"
 
 
 def _decoder_options(config: Config, run: RunFolder, lm: Path | None) -> DecoderConfig | None:

@@ -202,6 +202,8 @@ class RunFolder:
     def read_decoder(self) -> DecoderConfig | None:
         """The tuned decoder options; None if the run has not been tuned.
 
+        A language model inside the folder, as in one of khasr.export, may be relative to it.
+
         Raises:
             ValueError: decoder.yaml does not hold decoder options.
         """
@@ -217,6 +219,8 @@ class RunFolder:
                 f"{self.decoder} does not hold decoder options: {_one_line(error)} Delete the file, or write it again "
                 f"with python -m khasr.tune run={self.path} lm=LM."
             ) from error
+        if options.lm is not None and (self.path / options.lm).exists():  # of an exported folder: relative to it
+            options.lm = str(self.path / options.lm)
         return options
 
     def write_decoder(self, options: DecoderConfig) -> None:

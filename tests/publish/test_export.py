@@ -20,6 +20,8 @@ from khasr.data.datamodule import CorpusDataModule
 from khasr.decoding.decoder import build_decoder
 from khasr.export import main
 from khasr.inference.recogniser import recognise
+from khasr.lm.kenlm import build_binary
+from khasr.lm.spelling import spelling_of, write_spelling
 from khasr.model.ctc import CtcModel
 from khasr.model.weights import build_model, load_start
 from khasr.publish.card import read_evaluation
@@ -31,6 +33,7 @@ from khasr.text.vocabulary import Vocabulary
 from khasr.training.fit import fit
 from tests.commands import Commands
 from tests.conftest import SMALL, write_corpus
+from tests.lm.test_lm import needs_lmplz
 
 FRENCH = Stated(["fr"], "cc-by-4.0", "me/tones")
 
@@ -159,6 +162,55 @@ def test_lm(run: Path, tmp_path: Path) -> None:
     assert sorted(processor.decoder._language_model._unigram_set) == ["កខ", "គង"]
     recognizer: Any = pipeline("automatic-speech-recognition", model=str(tmp_path / "out"))
     assert recognizer.type == "ctc_with_lm"
+
+
+def write_lm_folder(folder: Path, unit: str) -> None:
+    """A folder as of build_lm: of words with a spelling model, or of characters."""
+    letters = ["|", *"កខគង"]
+    lines = [f"{-0.6 - 0.1 * i}\t{letter}\t-0.2" for i, letter in enumerate(letters)]
+    characters = (
+        f"\\data\\\nngram 1={len(lines) + 3}\nngram 2=2\n\n\\1-grams:\n-2\t<unk>\t0\n-1.5\t<s>\t-0.3\n-1.2\t</s>\t0\n"
+        + "\n".join(lines) + "\n\n\\2-grams:\n-0.1\tក ខ\n-0.1\tគ ង\n\n\\end\\\n"
+    )  # fmt: skip
+    folder.mkdir()
+    (folder / "characters.arpa").write_text(characters, encoding="utf-8")
+    (folder / "words.arpa").write_text(ARPA, encoding="utf-8")
+    build_binary(folder / f"{unit}s.arpa", folder / "lm.binary")
+    words = ["កខ", "គង"] if unit == "word" else letters
+    (folder / "unigrams.txt").write_text("\n".join(words), encoding="utf-8")
+    described = {"unit": unit, "words": len(words), "sources": [{"path": "/private/a.txt"}]}
+    if unit == "word":
+        write_spelling(spelling_of(folder / "characters.arpa"), folder / "spelling.npz")
+        described["spelling"] = {"order": 2}
+    (folder / "lm.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+@needs_lmplz
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_decoder(unit: str, run: Path, corpus_of_60: Path, tmp_path: Path) -> None:
+    """khasr gives the run's text in an exported folder that was moved, without the run and its language model."""
+    write_lm_folder(tmp_path / "lm", unit)
+    tuned = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
+    weights = DecoderConfig(name="beam_lm", lm=str(tmp_path / "lm"), alpha=2.0, spelling_bonus=0.4)
+    tuned.write_decoder(weights)
+    files = sorted(corpus_of_60.glob("*.wav"))[:20]
+
+    def texts(folder: Path) -> list[str]:
+        transcriber = load(folder)
+        return [transcriber.transcribe(file).text for file in files]
+
+    expected = texts(tuned.path)
+    assert expected != texts(run), "the language model changes the text"
+    message = export(tuned, tmp_path / "out", "tones")
+    assert {"word": "n-gram and spelling model", "character": "n-gram of characters"}[unit] in message
+    shutil.rmtree(tmp_path / "lm")
+    moved = (tmp_path / "out").rename(tmp_path / "moved")
+    assert texts(moved) == expected
+    assert not [path for path in (moved / "lm").iterdir() if b"/private" in path.read_bytes()]
+    recognizer: Any = pipeline("automatic-speech-recognition", model=str(moved))
+    assert recognizer.type == ("ctc_with_lm" if unit == "word" else "ctc")
+    if unit == "word":  # the weights are those of both models together
+        assert json.loads((moved / "language_model/attrs.json").read_text())["alpha"] == DecoderConfig().alpha
 
 
 def test_evaluation(run: Path, tmp_path: Path) -> None:
