@@ -148,8 +148,11 @@ def _check(arguments: Namespace) -> None:
     if not arguments.files and (arguments.run is None or arguments.transcripts == "no"):
         raise ValueError("No text to build from. Give text FILES, or --run RUN for its training transcripts.")
     prune = arguments.prune
-    if (prune[0] != 0 and len(prune) > 1) or any(a > b for a, b in itertools.pairwise(prune)):
-        raise ValueError(f"--prune {' '.join(map(str, prune))}: expected numbers that do not decrease, the first 0.")
+    if prune[0] < 0 or (prune[0] > 0 and len(prune) > 1) or any(a > b for a, b in itertools.pairwise(prune)):
+        raise ValueError(
+            f"--prune {' '.join(map(str, prune))}: expected counts of 0 or more that do not decrease, the first 0. "
+            "--prune 0 drops nothing."
+        )
     # lmplz refuses more thresholds than orders.
     arguments.prune = prune[: arguments.order]
     if arguments.out.exists() and not arguments.out.is_dir():

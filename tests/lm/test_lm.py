@@ -152,6 +152,16 @@ def test_order(order: int, tmp_path: Path) -> None:
 
 
 @needs_lmplz
+@pytest.mark.parametrize("prune", [[-1], [1, 2], [0, 2, 1]])
+def test_prune(prune: list[int], tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"--prune [-\d ]+: expected counts of 0 or more that do not decrease, the first 0"
+    ):
+        build_lm(lm_arguments(tmp_path, prune=prune))
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_lmplz
 @pytest.mark.parametrize("existing", [False, True])
 def test_build_is_whole_or_absent(existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted build leaves the folder as it was, and no temporary files."""
