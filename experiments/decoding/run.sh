@@ -10,13 +10,14 @@ out=$(mktemp -d)
 "$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --out "$out/spelling8"
 "$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --spelling 10 --out "$out/spelling10"
 "$python" -m khasr.build_lm "$TEXT" --run "$TWIN" --unit character --order 6 --prune 0 --out "$out/characters6"
-"$python" experiments/decoding/open_vocabulary.py "$TWIN" "$out"/{lm_twin,spelling8,characters6,spelling10} --trials 60
+"$python" experiments/decoding/open_vocabulary.py "$TWIN" "$out"/{lm_twin,spelling8,characters6} --characters "$out"/spelling{8,10} --trials 60
+"$python" experiments/decoding/weights.py "$TWIN" "$out/spelling8"
 for name in twin digits; do
     run=$([ $name = twin ] && echo "$TWIN" || echo "$DIGITS")
     "$python" -m khasr.tune "run='$run'" "lm='$out/lm_$name'"
     "$python" experiments/decoding/table.py "$run" "$out/lm_$name"
 done
-"$python" experiments/decoding/benchmark.py "$TWIN" "$out/lm_twin" 300
+"$python" experiments/decoding/benchmark.py "$TWIN" "$out/spelling8"
 "$python" experiments/decoding/fuzz.py 60 1
 "$python" experiments/decoding/long_audio.py "$TWIN" val
 "$python" experiments/decoding/long_audio.py "$DIGITS" test
