@@ -56,7 +56,9 @@ class Parsed(BaseException):
 @pytest.mark.parametrize(("command", "line"), COMMANDS)
 def test_command(command: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hydra composes the options; argparse accepts the arguments."""
-    words = shlex.split(re.sub(r"\$\(.*?\)", "", line), comments=True)  # without the words that a shell reads from a file
+    words = shlex.split(
+        re.sub(r"\$\(.*?\)", "", line), comments=True
+    )  # without the words that a shell reads from a file
     if command in roots():
         overrides = [word for word in words if not word.startswith(("-", "hydra.", "hydra/"))]
         assert all("=" in word for word in overrides), overrides
