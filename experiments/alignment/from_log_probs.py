@@ -61,8 +61,8 @@ for minutes in map(int, sys.argv[3].split(",")):
                 spoken.append((len(text) - 1 if kind >= 0.05 else -1, frames, at, end))
                 at = end
         start = time.process_time()
+        aligner = SentenceAligner(text, silent)
         for frames in (each[1] for each in spoken):
-        for _, frames, _, _ in spoken:
             aligner.add(frames)
         spans = aligner.finish()
         taken = time.process_time() - start
