@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Writes the page, its pictures and the tables; returns the exit code."""
     options = _parser().parse_args(arguments)
+    for place in options.places:
+        if not place.exists():
+            raise FileNotFoundError(
+                f"{place} does not exist. Expected the folder of a run, a folder of runs, or a CSV exported from wandb."
+            )
     # Imported here because it takes seconds, and a mistyped option should be reported at once.
     from khasr.study.groups import label_by, split_by_utterances
     from khasr.study.page import write_index
@@ -101,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "places",
         nargs="+",
-        type=_place,
+        type=Path,
         metavar="PATH",
         help="folders that contain runs or offline folders of wandb, and CSV tables exported from wandb",
     )
@@ -129,16 +134,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-audio", dest="audio", action="store_false", help="do not embed recordings in the page")
     return parser
-
-
-def _place(text: str) -> Path:
-    """A path that exists, checked before pandas and scikit-learn are imported."""
-    path = Path(text)
-    if not path.exists():
-        raise argparse.ArgumentTypeError(
-            f"{text} does not exist. Expected the folder of a run, a folder of runs, or a CSV exported from wandb."
-        )
-    return path
 
 
 def _positive(text: str) -> float:

@@ -193,7 +193,8 @@ def test_decoder(unit: str, run: Path, corpus_of_60: Path, tmp_path: Path) -> No
     tuned = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
     weights = DecoderConfig(name="beam_lm", lm=str(tmp_path / "lm"), alpha=2.0, spelling_bonus=0.4)
     tuned.write_decoder(weights)
-    files = sorted(corpus_of_60.glob("*.wav"))[:20]
+    files = sorted(corpus_of_60.rglob("*.wav"))[:20]
+    assert files
 
     def texts(folder: Path) -> list[str]:
         transcriber = load(folder)

@@ -119,8 +119,9 @@ def test_mistakes(tmp_path: Path, study: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_help_without_torch() -> None:
-    code = "import sys; import khasr.report as r\nfor words in (['--help'], ['nowhere']):\n"
-    code += "    try: r.main(words)\n    except SystemExit: pass\n"
+    code = "import sys; import khasr.report as r\nfrom khasr.cli.run import guarded\n"
+    code += "for words in (['--help'], ['nowhere']):\n"
+    code += "    try: assert guarded(lambda: r.main(words)) == 2\n    except SystemExit: pass\n"
     code += "assert not {'torch', 'pandas', 'sklearn'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -224,7 +224,7 @@ def test_predicted_hours(plan: Plan) -> None:
     counted = predict(card, a, b)
     assert counted is not None
     assert counted.price is not None
-    assert 0.7 < counted.hours[15] < 1.1  # 0.85 as torch counts it (experiments/why_1b/cost.py)
+    assert 0.55 < counted.hours[15] < 0.85  # 0.85 as torch counts it with recomputation (experiments/why_1b/cost.py)
     assert counted.hours[15] / counted.hours[13] == pytest.approx(1.5)  # 75 epochs in place of 50
     measured = predict(card, a, b, {0: 3600.0, 15: 36000.0})
     assert measured is not None
