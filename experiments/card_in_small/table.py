@@ -12,7 +12,7 @@ for argument in sys.argv[1:]:
     name, folder = argument.split("=", 1)
     for path in sorted(Path(folder).glob("runs/*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
-        run = re.match(r"seed-(\d+)_experiment-(\w+)_\w+$", path.parent.name)
+        run = re.match(r"seed-(\d+)_experiment-(.+)_[a-z0-9]+$", path.parent.name)
         assert run, path
         val = results["val"] or {"utterances": "", "wer": "", "cer": ""}
         wer, cer = (f"{val[key]:.4f}" if val["utterances"] else "" for key in ("wer", "cer"))
