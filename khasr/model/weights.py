@@ -45,7 +45,7 @@ def check_weights(options: ModelConfig) -> None:
         ValueError: their architecture is not supported, or a checkpoint would be ignored.
     """
     if options.init == "random" and not _is_run(options):
-        # A choice such as xlsr_300m has a checkpoint of its own, of the hub, which model.init=random is to replace.
+        # A choice such as xlsr_300m has a checkpoint of the hub, which model.init=random is to replace.
         if options.checkpoint is not None and Path(options.checkpoint).expanduser().exists():
             raise ValueError(
                 f"model.checkpoint={options.checkpoint} would not be used: model.init=random, which model=tiny sets. "

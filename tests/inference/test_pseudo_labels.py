@@ -14,7 +14,7 @@ from khasr.inference.pseudo_labels import PseudoLabels
 from tests.inference.test_transcription import cut, good, run
 
 
-def heard(text: str, *posteriors: float, confidence: float | None = None) -> list[Decoded]:
+def decoded(text: str, *posteriors: float, confidence: float | None = None) -> list[Decoded]:
     words = [Word(word, 0, 1, p) for word, p in zip(text.split(), posteriors, strict=True)]
     return [Decoded(text, words, -1.0, 0.5, confidence), Decoded("no", [], -9.0, 0.1)]
 
@@ -25,12 +25,17 @@ def test_threshold(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav", "c.wav"):
         soundfile.write(tmp_path / name, samples, 16_000)
     labels = PseudoLabels(tmp_path / "labels", 0.5)
-    pieces = [(0.0, heard("ក ខ", 0.9, 0.3)), (0.5, heard("ក", 0.4)), (1.25, heard("គ", 0.8)), (1.95, heard("គ", 0.9))]
+    pieces = [
+        (0.0, decoded("ក ខ", 0.9, 0.3)),
+        (0.5, decoded("ក", 0.4)),
+        (1.25, decoded("គ", 0.8)),
+        (1.95, decoded("គ", 0.9)),
+    ]
     labels.add(str(tmp_path / "a.wav"), 2.0, pieces)
-    labels.add(str(tmp_path / "b.wav"), 2.0, [(0.0, heard("ខ", 0.1, confidence=0.7))])
-    labels.add(str(tmp_path / "c.wav"), 2.0, [(0.0, heard(""))])
-    labels.add(str(tmp_path / "c.wav"), 2.0, [(0.0, heard("ក", 0.9))], "it is cut short")
-    labels.add(str(tmp_path / "a\tb.wav"), 2.0, [(0.0, heard("ក", 0.9))])
+    labels.add(str(tmp_path / "b.wav"), 2.0, [(0.0, decoded("ខ", 0.1, confidence=0.7))])
+    labels.add(str(tmp_path / "c.wav"), 2.0, [(0.0, decoded(""))])
+    labels.add(str(tmp_path / "c.wav"), 2.0, [(0.0, decoded("ក", 0.9))], "it is cut short")
+    labels.add(str(tmp_path / "a\tb.wav"), 2.0, [(0.0, decoded("ក", 0.9))])
     first, spread, command = labels.write()
     assert first.endswith(
         "utterances.tsv: 3 of 8 pieces, 0.000889 of 0.00278 h, confidence at least 0.5; left out: a confidence below "

@@ -59,7 +59,7 @@ def flops(options: Options, a: Recipe | None = None, b: Recipe | None = None, no
     """FLOPs of a run's training steps; see `audio_seconds` for what is not known."""
     audio = audio_seconds(options, a, b, nominal)
     forward, convolutions = flops_per_second(options)
-    passes = 4 if options.get("model.gradient_checkpointing") not in (None, False, "auto") else 3
+    passes = 4 if options.get("model.gradient_checkpointing") is True else 3
     frozen = options.get("finetune.freeze_feature_encoder")
     return audio * (passes * forward + (1 if frozen else 3) * convolutions)
 
