@@ -24,12 +24,16 @@ second_stage() { # of each A: from its best.ckpt, same options, new seed
     for seed in 1001 1002 1003 1004 1005 1006; do
         folder=second_stage/runs/seed-$((seed + 1000))_experiment-A_second
         grep -qs '"status": "completed"' "$folder/results.json" ||
-            echo "${a/model.head=new/model.head=keep} model.checkpoint=$(echo why/runs/seed-"${seed}"_experiment-A_*) seed=$((seed + 1000)) hydra.run.dir=$folder"
+            echo "${a/model.head=new/model.head=keep} model.checkpoint=$(echo why/runs/seed-"${seed}"_experiment-A_????????) seed=$((seed + 1000)) hydra.run.dir=$folder"
     done | sed 's/model.checkpoint=starts[^ ]* //' | xargs -P 2 -L 1 "$python" -m khasr.train
 }
 for arm; do
     case $arm in
-        masks) "$run" "$digits" "$work/masks" --with model.mask_time_prob=0.3 model.mask_feature_prob=0.25 ;;
+        masks)
+            heavy=(--fix model.mask_time_prob=0.3 model.mask_feature_prob=0.25)
+            if [ -f "$work/masks/why/explain.json" ]; then heavy=(); fi # the plan has them already
+            "$run" "$digits" "$work/masks" "${heavy[@]}"
+            ;;
         low) LR_A=${low[0]} LR_B=${low[1]} "$run" "$digits" "$work/low" ;;
         high) LR_A=${high[0]} LR_B=${high[1]} "$run" "$digits" "$work/high" ;;
         blank) HEAD=blank "$run" "$digits" "$work/blank" ;;
