@@ -1,6 +1,5 @@
-"""Confidences fitted on val, their file in a run's folder, and how well they predict which words are right."""
+"""Confidences fitted on val, and how well they predict which words are right."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ from sklearn.linear_model import LogisticRegression
 
 from khasr.config import DecoderConfig
 from khasr.decoding.confidence import FEATURES, Confidence, build_features, decoder_key
+from khasr.decoding.confidence_file import write_confidence
 from khasr.decoding.decoded import Decoded
 from khasr.decoding.decoder import n_best
 from khasr.inference.recogniser import PartLogProbs
 from khasr.inference.reliability_picture import draw_reliability
-from khasr.run.folder import RunFolder, write_whole
+from khasr.run.folder import RunFolder
 from khasr.scoring.calibration import normalised_cross_entropy, reliability, right_words
 from khasr.text.counting import counted
 from khasr.text.vocabulary import Vocabulary
@@ -136,43 +136,6 @@ def format_confidence(found: dict[str, Any] | str) -> str:
         f"Confidence of {found['words']:,} words, {100 * found['right']:.1f} % right, {found['fitted']}: normalised "
         f"cross entropy {shown['confidence']}; of posteriors {shown['posterior']}"
     )
-
-
-# ---------------------------------------------------------------------------------------------------------------- file
-
-
-def read_confidence(folder: RunFolder, options: DecoderConfig) -> Confidence | None:
-    """The confidence that was fitted for a decoder; None if there is none.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    key = decoder_key(options)
-    return next((fitted for fitted in _read(folder) if fitted.decoder == key), None)
-
-
-def write_confidence(folder: RunFolder, confidence: Confidence) -> None:
-    """Writes a confidence to the run's folder, beside those of other decoders."""
-    others = [fitted for fitted in _read(folder) if fitted.decoder != confidence.decoder]
-    rows = [asdict(fitted) for fitted in [*others, confidence]]
-    write_whole(folder.confidence, json.dumps({"fitted": rows}, ensure_ascii=False, indent=1) + "\n")
-
-
-def _read(folder: RunFolder) -> list[Confidence]:
-    if not folder.confidence.is_file():
-        return []
-    try:
-        found = [Confidence(**row) for row in json.loads(folder.confidence.read_text(encoding="utf-8"))["fitted"]]
-        for fitted in found:
-            numbers = fitted.probabilities(np.zeros((1, len(FEATURES))))
-            if not np.isfinite(numbers).all() or not isinstance(fitted.decoder, dict):
-                raise ValueError("a number is not finite, or the decoder is not an object")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{folder.confidence} does not hold fitted confidences ({type(error).__name__}: {error}). Delete the file, "
-            f"and fit them again with python -m khasr.evaluate run={folder.path} part=val."
-        ) from error
-    return found
 
 
 def fit_on_val(folder: RunFolder, rated: RatedPart, options: DecoderConfig, picture: Path) -> dict[str, Any] | str:

@@ -14,6 +14,7 @@ from khasr.data.audio import SAMPLE_RATE
 from khasr.data.datamodule import read_parts
 from khasr.data.parts import Part
 from khasr.decoding.beam import check_decoder
+from khasr.decoding.confidence_file import read_confidence
 from khasr.decoding.decoded import Decoded
 from khasr.decoding.decoder import texts
 from khasr.inference.calibration import (
@@ -22,7 +23,6 @@ from khasr.inference.calibration import (
     describe_confidence,
     fit_on_val,
     format_confidence,
-    read_confidence,
 )
 from khasr.inference.comparable import describe_overlap, describe_symbols, is_own_val, normalised, training_words
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses

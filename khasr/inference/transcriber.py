@@ -12,10 +12,10 @@ from khasr.config import DecoderConfig
 from khasr.data.audio import SAMPLE_RATE, Resampler
 from khasr.decoding.beam import check_decoder
 from khasr.decoding.confidence import Confidence, build_features
+from khasr.decoding.confidence_file import read_confidence
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word
 from khasr.decoding.decoder import n_best
 from khasr.inference.audio_blocks import AudioBlocks, AudioError
-from khasr.inference.calibration import read_confidence
 from khasr.inference.long_audio import long_log_probs, pieces_at_pauses
 from khasr.inference.recogniser import Recogniser, load_recogniser
 from khasr.run.folder import RunFolder

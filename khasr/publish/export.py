@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from khasr.config import Config, DecoderConfig
 from khasr.decoding.beam import BeamSearch, describe_lm, lm_file, read_unigrams
+from khasr.decoding.confidence_file import copy_confidences
 from khasr.lm.build import BINARY, DESCRIPTION, UNIGRAMS
 from khasr.lm.spelling import SPELLING
 from khasr.model.ctc import CtcModel
@@ -85,6 +86,8 @@ def export(
         save_processor(model, vocabulary, partial, theirs)
         if decoder is not None:
             _save_decoder(decoder, vocabulary, partial)
+        copied = "" if decoder is None else f"{_LM}/{lm_file(str(decoder.lm)).name}"
+        copy_confidences(run, decoder, RunFolder(partial), copied)
         (partial / "README.md").write_text(write_card(card), encoding="utf-8")
         _apply_umask(partial)
         partial.rename(out)

@@ -11,14 +11,13 @@ import pytest
 
 from khasr.config import DecoderConfig
 from khasr.decoding.confidence import FEATURES
+from khasr.decoding.confidence_file import read_confidence, write_confidence
 from khasr.decoding.decoded import Decoded, Word
 from khasr.inference.calibration import (
     RatedPart,
     decode_part,
     fit_confidence,
     fit_on_val,
-    read_confidence,
-    write_confidence,
 )
 from khasr.inference.recogniser import PartLogProbs
 from khasr.run.folder import RunFolder

@@ -1,6 +1,7 @@
 """A run as a Hugging Face folder: transformers' pipeline gives the same text."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -17,9 +18,12 @@ from transformers import Wav2Vec2BertConfig, Wav2Vec2BertModel, Wav2Vec2ForCTC, 
 from khasr import load
 from khasr.config import Config, DecoderConfig, ModelConfig
 from khasr.data.datamodule import CorpusDataModule
+from khasr.decoding.confidence import FEATURES, Confidence, decoder_key
+from khasr.decoding.confidence_file import write_confidence
 from khasr.decoding.decoder import build_decoder
 from khasr.export import main
 from khasr.inference.recogniser import recognise
+from khasr.inference.transcriber import Transcript
 from khasr.lm.kenlm import build_binary
 from khasr.lm.spelling import spelling_of, write_spelling
 from khasr.model.ctc import CtcModel
@@ -185,28 +189,41 @@ def write_lm_folder(folder: Path, unit: str) -> None:
     (folder / "lm.json").write_text(json.dumps(described), encoding="utf-8")
 
 
+def constant_confidence(options: DecoderConfig, score: float) -> Confidence:
+    """The same confidence for any word: the logistic function of `score`."""
+    zeros, ones = dict.fromkeys(FEATURES, 0.0), dict.fromkeys(FEATURES, 1.0)
+    return Confidence(decoder_key(options), mean=zeros, deviation=ones, weights=zeros, intercept=score)
+
+
 @needs_lmplz
 @pytest.mark.parametrize("unit", ["word", "character"])
 def test_decoder(unit: str, run: Path, corpus_of_60: Path, tmp_path: Path) -> None:
-    """khasr gives the run's text in an exported folder that was moved, without the run and its language model."""
+    """khasr gives the run's text and confidences in an exported folder that was moved, without the run and its LM."""
     write_lm_folder(tmp_path / "lm", unit)
     tuned = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
     weights = DecoderConfig(name="beam_lm", lm=str(tmp_path / "lm"), alpha=2.0, spelling_bonus=0.4)
     tuned.write_decoder(weights)
+    for number, options in enumerate([DecoderConfig(name="greedy"), weights]):
+        write_confidence(tuned, constant_confidence(options, number))
     files = sorted(corpus_of_60.rglob("*.wav"))[:20]
     assert files
 
-    def texts(folder: Path) -> list[str]:
-        transcriber = load(folder)
-        return [transcriber.transcribe(file).text for file in files]
+    def transcribed(folder: Path, decoder: str | None = None) -> list[Transcript]:
+        transcriber = load(folder, decoder=decoder)
+        return [transcriber.transcribe(file) for file in files]
 
-    expected = texts(tuned.path)
-    assert expected != texts(run), "the language model changes the text"
+    expected, greedy = transcribed(tuned.path), transcribed(tuned.path, "greedy")
+    assert [found.text for found in expected] != [found.text for found in greedy], "the language model changes the text"
+    for part, score in ((greedy, 0), (expected, 1)):
+        confidences = [word.confidence for found in part for word in found.words]
+        assert confidences == pytest.approx([1 / (1 + math.exp(-score))] * len(confidences))
+        assert confidences
     message = export(tuned, tmp_path / "out", "tones")
     assert {"word": "n-gram and spelling model", "character": "n-gram of characters"}[unit] in message
     shutil.rmtree(tmp_path / "lm")
     moved = (tmp_path / "out").rename(tmp_path / "moved")
-    assert texts(moved) == expected
+    assert transcribed(moved) == expected
+    assert transcribed(moved, "greedy") == greedy
     assert not [path for path in (moved / "lm").iterdir() if b"/private" in path.read_bytes()]
     recognizer: Any = pipeline("automatic-speech-recognition", model=str(moved))
     assert recognizer.type == ("ctc_with_lm" if unit == "word" else "ctc")
