@@ -15,18 +15,16 @@ ln -sfn "$digits" digits
 ln -sfn "$root/experiments/card_in_small/starts" starts
 cp "$root/experiments/card_in_small/study.tsv" .
 read -ra common <<< "$(tr '\n' ' ' < "$root/experiments/card_in_small/common.txt" | sed 's/data=folder data.root=digits//')"
-common+=(model.name=small model.checkpoint=starts/small optimizer.lr=1.4e-2 schedule.warmup=0.25 trainer.max_steps=300
+common+=(model.name=small model.checkpoint=starts/small model.head_start=blank optimizer.lr=1.4e-2 schedule.warmup=0.25 trainer.max_steps=300
     trainer.val_every_steps=100 "seed=$seed")
 
-train() { # FOLDER OPTION...: trains unless the folder has a finished run
+train() { # FOLDER OPTION...: trains unless the folder has a finished run, and fits confidences on val, in the run's folder
     grep -q '"status": "completed"' "$1/results.json" 2> /dev/null || "$python" -m khasr.train "${common[@]}" "${@:2}" hydra.run.dir="$1"
+    [ -e "$1/confidence.json" ] || "$python" -m khasr.evaluate run="$1" part=val hydra.run.dir="scored/$1"
 }
 
 # 15 % of the training part with its text; the other recordings of its speakers without.
 train "labelled$seed" data=folder data.root=digits data.split=./study.tsv data.train_hours=0.05
-# Fits confidences on val, in the run's folder.
-[ -e "labelled$seed/confidence.json" ] ||
-    "$python" -m khasr.evaluate run="labelled$seed" part=val hydra.run.dir="scored/labelled$seed"
 grep -P '\ttrain$' study.tsv | cut -f1 | grep -vxFf <(grep -P '\ttrain$' "labelled$seed/split.tsv" | cut -f1) |
     sed 's|.*|digits/&.flac|' > "unlabelled$seed.txt"
 
@@ -38,4 +36,5 @@ for round in 1 2; do
     train "$run" data=mix "data.corpora=[{data:folder,root:digits,split:labelled$seed/split.tsv},{data:folder,root:$labels,split:train}]"
     teacher=$run
 done
+train "all$seed" data=folder data.root=digits data.split=./study.tsv
 "$python" "$here/table.py" . "$seed"

@@ -15,7 +15,8 @@ def main(work: Path, seed: str) -> None:
     """Reads the hypotheses of val of the runs in a folder that run.sh filled."""
     print("run,pseudo_labels,wer,low,high,difference,difference_low,difference_high,p")
     alone: list[int] = []
-    for run, name in ((f"labelled{seed}", "labelled"), *((f"round{seed}_{n}", f"round {n}") for n in (1, 2))):
+    rounds = [(f"round{seed}_{n}", f"round {n}") for n in (1, 2)]
+    for run, name in ((f"labelled{seed}", "labelled"), *rounds, (f"all{seed}", "all text")):
         if not (work / run / "hypotheses.tsv").is_file():
             continue
         parts, _ = read_hypotheses(work / run / "hypotheses.tsv")
