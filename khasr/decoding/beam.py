@@ -96,7 +96,7 @@ class BeamSearch:
         self._lm = lm_file(options.lm) if options.lm else None
         self._of_symbols = self._lm is not None and counts_symbols(self._lm, vocabulary)
         self._search = _build(options, _labels(vocabulary, self._of_symbols), self._lm, self._of_symbols)
-        self.spells = self._lm is not None and options.backend == "compiled" and _spelling_file(self._lm) is not None
+        self.spells = self._lm is not None and options.backend == "compiled" and spelling_file(self._lm) is not None
         self.weigh(options)
         # The compiled search releases the interpreter's lock.
         self._threads = len(os.sched_getaffinity(0)) if options.backend == "compiled" else 1
@@ -190,7 +190,7 @@ def counts_symbols(lm: Path, vocabulary: Vocabulary) -> bool:
     return True
 
 
-def _spelling_file(lm: Path) -> Path | None:
+def spelling_file(lm: Path) -> Path | None:
     """The spelling model beside a language model; None if it has none.
 
     Raises:
@@ -274,14 +274,14 @@ def _build(options: DecoderConfig, labels: list[str], lm: Path | None, of_symbol
 
         # The list that build_lm writes has all words of the model; a list of a different length was edited.
         closed = lm is not None and unigrams is not None and len(unigrams) == describe_lm(lm).get("words")
-        spelling = None if lm is None or (file := _spelling_file(lm)) is None else read_spelling(file)
+        spelling = None if lm is None or (file := spelling_file(lm)) is None else read_spelling(file)
         build = functools.partial(CompiledSearch, closed=closed, symbol_words=of_symbols, spelling=spelling)
     else:
         from pyctcdecode import build_ctcdecoder
 
-        if lm is not None and _spelling_file(lm) is not None and options.spelling:
+        if lm is not None and spelling_file(lm) is not None and options.spelling:
             raise ValueError(
-                f"decoder.backend=pyctcdecode cannot use {_spelling_file(lm)}; decoder.spelling=0 decodes without it."
+                f"decoder.backend=pyctcdecode cannot use {spelling_file(lm)}; decoder.spelling=0 decodes without it."
             )
         build = build_ctcdecoder
     try:

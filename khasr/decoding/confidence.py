@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from khasr.config import DecoderConfig, to_plain
-from khasr.decoding.beam import counts_symbols, lm_file
+from khasr.decoding.beam import counts_symbols, describe_lm, lm_file
 from khasr.decoding.decoded import FRAME_SECONDS, Decoded, Word, posteriors, word_confidences
 from khasr.text.vocabulary import Vocabulary
 
@@ -128,15 +128,13 @@ class Confidence:
         return [first._replace(words=rated_words, confidence=mean), *others]
 
 
-def is_for(confidence: Confidence, options: DecoderConfig) -> bool:
-    """Whether a confidence was fitted for a decoder: the same options, whatever the implementation of the search."""
-    return confidence.decoder == decoder_key(options)
-
-
 def decoder_key(options: DecoderConfig) -> dict[str, Any]:
-    """The options of a decoder that confidences depend on."""
+    """The options of a decoder that confidences depend on, with the digests of a language model of build_lm."""
     if options.name == "greedy":
         return {"name": "greedy"}
     key = to_plain(options)
     del key["backend"]
-    return key | {"lm": None if options.lm is None else str(lm_file(options.lm).resolve())}
+    if options.lm is None:
+        return key | {"lm": None}
+    lm = lm_file(options.lm)
+    return key | {"lm": str(lm.resolve()), "xxh3": describe_lm(lm).get("xxh3")}

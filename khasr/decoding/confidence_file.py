@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,23 @@ def read_confidence(folder: RunFolder, options: DecoderConfig) -> Confidence | N
 
 def write_confidence(folder: RunFolder, confidence: Confidence) -> None:
     """Writes a confidence to the run's folder, beside those of other decoders."""
-    others = [fitted for fitted in _read(folder) if fitted.decoder != confidence.decoder]
-    _write(folder, [*others, confidence])
+    _write(folder, [*_others(folder, confidence.decoder), confidence])
+
+
+def remove_confidence(folder: RunFolder, options: DecoderConfig) -> None:
+    """Removes the confidence that was fitted for a decoder, if there is one."""
+    others = _others(folder, decoder_key(options))
+    if len(others) < len(_read(folder)):
+        _write(folder, others)
+
+
+def _others(folder: RunFolder, decoder: dict[str, Any]) -> list[Confidence]:
+    """Those of other decoders; a language model that was built again in the same place counts as the same."""
+    return [fitted for fitted in _read(folder) if _place(fitted.decoder) != _place(decoder)]
+
+
+def _place(decoder: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in decoder.items() if name != "xxh3"}
 
 
 def copy_confidences(source: RunFolder, options: DecoderConfig | None, target: RunFolder, lm: str) -> None:

@@ -15,11 +15,12 @@ import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from khasr.config import TextConfig
+from khasr.config import DataConfig, TextConfig
 from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE
 from khasr.data.tables import decode_text
 from khasr.decoding.alignment import Found, SentenceAligner, seconds, symbol_times
 from khasr.inference.audio_blocks import AudioBlocks, AudioError
+from khasr.inference.audio_files import STDIN
 from khasr.inference.long_audio import ForwardAudio, long_log_probs
 from khasr.inference.recogniser import Recogniser, load_recogniser
 from khasr.run.folder import write_whole
@@ -34,7 +35,10 @@ TABLE, LEFT_OUT = "utterances.tsv", "left_out.tsv"
 _ENDS = re.compile(r"(?<=[។៕!?…])\s*|(?<=\.)\s+")
 
 # A sentence with more symbols, about 15 s, is cut between words.
-_LONGEST = 200
+_LONGEST_SENTENCE = 200
+
+# Lengths in seconds of an utterance that data=folder reads.
+_SHORTEST, _LONGEST = DataConfig.min_seconds, DataConfig.max_seconds
 
 # Audio before and after a sentence that is cut out with it, at most half of the pause, in seconds.
 _MARGIN = 0.3
@@ -91,6 +95,8 @@ def align(arguments: Namespace) -> int:
     """
     if not 0 <= arguments.min_confidence <= 1:
         raise ValueError(f"--min-confidence {arguments.min_confidence:g}: expected a number from 0 to 1.")
+    if arguments.audio == STDIN:
+        raise ValueError("Standard input can be read once, and alignment reads the audio twice: pass a file.")
     if not arguments.text.is_file():
         raise FileNotFoundError(
             f"{arguments.text} does not exist, or is not a file; expected the text of the recording."
@@ -139,17 +145,17 @@ def _symbols(spoken: str, vocabulary: Vocabulary) -> list[int]:
 
 
 def _parts(sentence: str) -> Iterator[str]:
-    """A sentence, or parts of similar length of a long one, cut between words."""
-    words = sentence.split(" ")
-    count = min(len(words), math.ceil(len(sentence) / _LONGEST))
+    """A sentence, or parts of similar length of a long one, cut at spaces, also of zero width."""
+    words = re.findall(r"[^ \u200b]+[ \u200b]*|[ \u200b]+", sentence)
+    count = min(len(words), math.ceil(len(sentence) / _LONGEST_SENTENCE))
     if count < 2:
         yield sentence
         return
-    ends = np.cumsum([len(word) + 1 for word in words])
+    ends = np.cumsum([len(word) for word in words])
     part = np.minimum((ends - 1) * count // ends[-1], count - 1).tolist()
     for number in range(count):
         if chosen := [word for word, of in zip(words, part, strict=True) if of == number]:
-            yield " ".join(chosen)
+            yield "".join(chosen).strip(" \u200b")
 
 
 def align_recording(recogniser: Recogniser, audio: str, sentences: Sequence[Sentence]) -> Alignment:
@@ -178,7 +184,11 @@ def align_recording(recogniser: Recogniser, audio: str, sentences: Sequence[Sent
             for span in found
         ]
     for span, confidence, (begin, end) in zip(found, confidences, cut_times(found, alignment.seconds), strict=True):
-        alignment.found.append(Aligned(sentences[spoken[span.sentence]], begin, end, confidence))
+        sentence = sentences[spoken[span.sentence]]
+        if _SHORTEST <= end - begin <= _LONGEST:
+            alignment.found.append(Aligned(sentence, begin, end, confidence))
+        else:
+            alignment.missing.append((sentence, f"a length outside {_SHORTEST:g} to {_LONGEST:g} s"))
     alignment.problem = blocks.problem
     there = {spoken[span.sentence] for span in found}
     for number, sentence in enumerate(sentences):
@@ -225,23 +235,27 @@ def _write(alignment: Alignment, arguments: Namespace) -> list[Aligned]:
         begin, end = (round(time * SAMPLE_RATE) // FRAME_STRIDE * FRAME_STRIDE for time in (a.begin, a.end))
         file = Path("audio") / f"{name}_{number:05d}.flac"
         soundfile.write(arguments.out / file, np.rint(audio.read(begin, end) * 32768).astype(np.int16), SAMPLE_RATE)
-        table.append("\t".join([str(file), *_cells(a)]))
+        table.append("\t".join([str(file), _cell(a.sentence.text), *_numbers(a)]))
     others = ["line\ttext\tbegin\tend\tconfidence\treason"]
     low = f"confidence below {arguments.min_confidence:g}"
-    rows = [(a.sentence.line, [*_cells(a), low]) for a in alignment.found if a.confidence < arguments.min_confidence]
-    rows += [(s.line, [_cell(s.text), "", "", "", reason]) for s, reason in alignment.missing]
+    rows = [
+        (a.sentence.line, [guard_cell(_cell(a.sentence.text)), *_numbers(a), low])
+        for a in alignment.found
+        if a.confidence < arguments.min_confidence
+    ]
+    rows += [(s.line, [guard_cell(_cell(s.text)), "", "", "", reason]) for s, reason in alignment.missing]
     others += ["\t".join([str(line), *cells]) for line, cells in sorted(rows, key=lambda row: row[0])]
     write_whole(arguments.out / LEFT_OUT, "\n".join([*others, ""]))
     write_whole(arguments.out / TABLE, "\n".join([*table, ""]))
     return kept
 
 
-def _cells(a: Aligned) -> list[str]:
-    return [_cell(a.sentence.text), f"{a.begin:.2f}", f"{a.end:.2f}", f"{a.confidence:.4f}"]
+def _numbers(a: Aligned) -> list[str]:
+    return [f"{a.begin:.2f}", f"{a.end:.2f}", f"{a.confidence:.4f}"]
 
 
 def _cell(text: str) -> str:
-    return guard_cell(text.replace("\t", " "))
+    return text.replace("\t", " ")
 
 
 def _describe(alignment: Alignment, kept: Sequence[Aligned], arguments: Namespace) -> list[str]:

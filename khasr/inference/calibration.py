@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from khasr.config import DecoderConfig
 from khasr.decoding.confidence import FEATURES, Confidence, build_features, decoder_key
-from khasr.decoding.confidence_file import write_confidence
+from khasr.decoding.confidence_file import remove_confidence, write_confidence
 from khasr.decoding.decoded import Decoded
 from khasr.decoding.decoder import n_best
 from khasr.inference.recogniser import PartLogProbs
@@ -143,6 +143,7 @@ def fit_on_val(folder: RunFolder, rated: RatedPart, options: DecoderConfig, pict
     try:
         confidence, crossed = fit_confidence(rated, options)
     except ValueError as refused:
+        remove_confidence(folder, options)  # of an earlier fit
         return f"not fitted: {refused}"
     write_confidence(folder, confidence)
     utterances = counted(len(rated.right), "utterance")

@@ -1,7 +1,7 @@
 """What an evaluation's numbers can be compared with: training utterances, text forms and symbols of the runs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,13 @@ def _same_corpus(run: str, data: DataConfig) -> bool:
     return own.name == data.name and _source(own) == _source(data)
 
 
-def is_own_val(config: EvaluateConfig) -> bool:
-    """Whether the corpus is the one that the run was trained on, with its own val part."""
+def is_own_val(config: EvaluateConfig, ids: Iterable[str]) -> bool:
+    """Whether utterances are in the val part that the run selected its checkpoint on, as its split.tsv has them."""
     folder = RunFolder.at(config.run)
-    if not folder.is_run or not _same_corpus(config.run, config.data):
+    if config.part != "val" or not folder.split.is_file() or not _same_corpus(config.run, config.data):
         return False
-    own = folder.read_config().data
-    return all(getattr(own, name) == getattr(config.data, name) for name in ("split", "split_seed", "val_share"))
+    parts = read_manifest(folder.split)
+    return all(parts.get(id_) == "val" for id_ in ids)
 
 
 def _source(data: DataConfig) -> list[Any]:

@@ -54,7 +54,7 @@ def evaluate(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
         recognised.append(_recognise(run, part, config))
         notes += recognised[-1].notes
     found = recognised[0].hypotheses
-    confidence = _describe_confidence(config, recognised[0].rated, folder)
+    confidence = _describe_confidence(config, recognised[0], folder)
     results: dict[str, Any] = {"run": config.run, "data": config.data.name, "part": config.part}
     results |= {"decoder": to_plain(config.decoder)}
     results |= describe(found, training_words(config, parts["all"]), config.resamples, config.data.text.language)
@@ -94,6 +94,7 @@ class _Recognised:
 
     Attributes:
         rated: the n-best lists, of the first run on separate utterances.
+        fits: whether confidences are to be fitted on them.
     """
 
     hypotheses: list[Hypothesis]
@@ -101,18 +102,20 @@ class _Recognised:
     text: TextConfig | None
     notes: list[str]
     rated: RatedPart | None = None
+    fits: bool = False
 
 
 def _recognise(run: str, part: Part, config: EvaluateConfig) -> _Recognised:
     """One run's hypotheses of the part, as joined recordings where `join_seconds` is set."""
     recogniser = load_recogniser(run)
     decoder = config.decoder if run == config.run else _decoder_of(run, config)
-    rated = None
+    rated, fits = None, False
     if config.join_seconds:
         hypotheses = _recognise_joined(recogniser, part, config, decoder)
     else:
         found = recognise_part(recogniser, part, config.data, RunFolder.at(run).log_probs)
-        if run == config.run and _needs_n_best(config):
+        fits = run == config.run and is_own_val(config, found.ids)
+        if run == config.run and (fits or _needs_n_best(config)):
             rated = decode_part(found, decoder, recogniser.vocabulary)
             hypotheses = found.hypotheses(beams[0].text for beams in rated.hypotheses)
         else:
@@ -121,29 +124,27 @@ def _recognise(run: str, part: Part, config: EvaluateConfig) -> _Recognised:
     if recogniser.text is None:
         # The form that a foreign model writes in is unknown: its hypotheses are normalised as the references are.
         hypotheses = [replace(h, hypothesis=normalise(h.hypothesis, config.data.text)) for h in hypotheses]
-    return _Recognised(hypotheses, decoder, recogniser.text, notes, rated)
+    return _Recognised(hypotheses, decoder, recogniser.text, notes, rated, fits)
 
 
 def _needs_n_best(config: EvaluateConfig) -> bool:
-    """Whether n-best lists are wanted or confidences are fitted or known; else the faster search for one text does."""
-    fits = config.part == "val" and is_own_val(config)
-    return bool(config.n_best) or fits or read_confidence(RunFolder.at(config.run), config.decoder) is not None
+    """Whether n-best lists are wanted or confidences are known; else the faster search for one text does."""
+    return bool(config.n_best) or read_confidence(RunFolder.at(config.run), config.decoder) is not None
 
 
-def _describe_confidence(config: EvaluateConfig, rated: RatedPart | None, folder: Path) -> dict[str, Any] | str | None:
-    """How reliable the confidences of words are, which are fitted if the part is val of the run's own corpus.
+def _describe_confidence(config: EvaluateConfig, found: _Recognised, folder: Path) -> dict[str, Any] | str | None:
+    """How reliable the confidences of words are, which are fitted if the part is the run's own val.
 
     Adds them to the n-best lists.
 
     Returns:
         As in evaluation.json; the reason if they are not fitted; None if they are not needed.
     """
-    run = RunFolder.at(config.run)
+    run, rated = RunFolder.at(config.run), found.rated
     if rated is None:
         return None
     picture = folder / "reliability.png"
-    fits = config.part == "val" and is_own_val(config)
-    described = fit_on_val(run, rated, config.decoder, picture) if fits else ""
+    described = fit_on_val(run, rated, config.decoder, picture) if found.fits else ""
     confidence = read_confidence(run, config.decoder)
     if confidence is None:
         how = f"python -m khasr.evaluate run={config.run} part=val with the same decoder fits them."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from khasr.config import DataConfig
 from khasr.decoding.decoded import Decoded
 from khasr.run.folder import write_whole
 from khasr.text.counting import counted
@@ -15,7 +16,7 @@ from khasr.text.counting import counted
 TABLE = "utterances.tsv"
 
 # A piece of a recording may not be longer than data.max_seconds, nor shorter than data.min_seconds.
-_SHORTEST, _LONGEST = 0.1, 30.0
+_SHORTEST, _LONGEST = DataConfig.min_seconds, DataConfig.max_seconds
 
 
 class PseudoLabels:
@@ -53,8 +54,12 @@ class PseudoLabels:
             problem: why the recording is not complete; a corpus would refuse it, and it is left out.
         """
         path = os.path.relpath(audio, self._folder)
-        ends = [start for start, _ in pieces[1:]] + [seconds]
-        for (start, decoded), end in zip(pieces, ends, strict=True):
+        starts = [*(start for start, _ in pieces), seconds]
+        if not pieces:  # shorter than two frames
+            self._pieces += 1
+            self._all += seconds
+            self._left_out["no words"] += 1
+        for (start, decoded), end in zip(pieces, starts[1:], strict=True):
             self._pieces += 1
             self._all += end - start
             words = decoded[0].words

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from khasr.config import Config, DecoderConfig
-from khasr.decoding.beam import BeamSearch, describe_lm, lm_file, read_unigrams
+from khasr.decoding.beam import BeamSearch, describe_lm, lm_file, read_unigrams, spelling_file
 from khasr.decoding.confidence_file import copy_confidences
 from khasr.lm.build import BINARY, DESCRIPTION, UNIGRAMS
 from khasr.lm.spelling import SPELLING
@@ -259,15 +259,15 @@ def decoder_of_words(options: DecoderConfig) -> DecoderConfig | None:
     lm = lm_file(str(options.lm))
     if describe_lm(lm).get("unit", "word") != "word":
         return None
-    spells = describe_lm(lm).get("spelling") and options.spelling
+    spells = spelling_file(lm) is not None and options.spelling
     return DecoderConfig(name="beam_lm", lm=options.lm) if spells else options
 
 
 def _describe_decoder(options: DecoderConfig) -> str:
-    described = describe_lm(lm_file(str(options.lm)))
-    if (unit := described.get("unit", "word")) != "word":
+    lm = lm_file(str(options.lm))
+    if (unit := describe_lm(lm).get("unit", "word")) != "word":
         return f"with its n-gram of {unit}s (for khasr.load; transformers decodes without it)"
-    if described.get("spelling"):
+    if spelling_file(lm) is not None:
         return "with its n-gram and spelling model (for khasr.load; transformers uses the n-gram of words)"
     return "with its n-gram"
 

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from khasr.config import Config
+from khasr.config import Config, FolderConfig
 from khasr.data.audio import FRAME_STRIDE
+from khasr.data.corpora import read_corpus
 from khasr.data.datamodule import read_parts
 from khasr.inference import alignment
 from khasr.inference.alignment import align, read_sentences
@@ -116,6 +117,18 @@ def test_corpus(tmp_path: Path, compose: Callable[..., Config], capsys: pytest.C
     assert sorted(part.texts) == sorted(row["text"] for row in rows)
 
 
+def test_lengths(tmp_path: Path) -> None:
+    """Utterances that data=folder would refuse are left out; text with signs of formulas is read as it is."""
+    long = "កខគង" * 80  # 32 s without a space
+    spoken = ["កខ គង", long, "ចក ខង"]
+    record(tmp_path / "talk.wav", spoken)
+    assert align(arguments(tmp_path, f"-{spoken[0]}។\n{long}។\n={spoken[2]}។\n")) == 0
+    (left_out,) = rows_of(tmp_path / "out" / "left_out.tsv")
+    assert (left_out["line"], left_out["reason"]) == ("2", "a length outside 0.1 to 30 s")
+    corpus = read_corpus(FolderConfig(root=str(tmp_path / "out")))
+    assert [u.text for u in corpus.utterances] == [f"-{spoken[0]}។", f"={spoken[2]}។"]
+
+
 def test_wrong_text(tmp_path: Path) -> None:
     """With the text of a different recording, nothing is written."""
     record(tmp_path / "talk.wav", ["កខ គង", "ចក"])
@@ -131,6 +144,7 @@ def test_wrong_text(tmp_path: Path) -> None:
     [
         ("hello", {}, r"talk\.txt has no symbol that RUN was trained on; expected its text\."),
         ("ក", {"min_confidence": 2}, r"--min-confidence 2: expected a number from 0 to 1\."),
+        ("ក", {"audio": "-"}, r"Standard input can be read once, and alignment reads the audio twice: pass a file\."),
         ("ក", {"audio": "absent.wav"}, "absent.wav: it does not exist, or is not a file"),
         ("ក", {"text": Path("absent.txt")}, "absent.txt does not exist, or is not a file; expected the text of the"),
     ],
@@ -148,5 +162,10 @@ def test_sentences() -> None:
     assert [(s.text, s.line) for s in found[:3]] == [("កខ។", 1), ("គ x ង!", 1), ("x  ច-", 1)]
     assert [ToneRecogniser.vocabulary.decode(s.symbols) for s in found[:3]] == ["កខ", "គ ង", "ច"]
     assert " ".join(s.text for s in found[3:]) == long
+    assert len(found) > 5
+    zero_width = long.replace(" ", "\u200b")
+    parts = [s.text for s in read_sentences(zero_width, ToneRecogniser())]  # type: ignore[arg-type]
+    assert "\u200b".join(parts) == zero_width
+    assert len(parts) == len(found) - 3
     assert [len(s.text.split()) for s in found[3:]] == [33, 33, 34]
     assert {s.line for s in found[3:]} == {3}

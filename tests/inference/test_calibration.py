@@ -81,6 +81,28 @@ def test_not_fitted(part: RatedPart, reason: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_longer_fitted(tmp_path: Path) -> None:
+    """An earlier confidence of the same decoder does not stay when a new one cannot be fitted."""
+    folder, other = RunFolder(tmp_path), DecoderConfig(name="beam")
+    for options in (GREEDY, other):
+        write_confidence(folder, fit_confidence(simulated(200, 0), options)[0])
+    assert isinstance(fit_on_val(folder, simulated(12, 0), GREEDY, tmp_path / "reliability.png"), str)
+    assert read_confidence(folder, GREEDY) is None
+    assert read_confidence(folder, other) is not None
+
+
+def test_language_model_built_again(tmp_path: Path) -> None:
+    """A confidence is not used with a different language model in the same place, which replaces it when it is fitted."""
+    (tmp_path / "lm.binary").touch()
+    options = DecoderConfig(name="beam_lm", lm=str(tmp_path / "lm.binary"))
+    for number in range(2):
+        (tmp_path / "lm.json").write_text(json.dumps({"xxh3": {"lm.binary": str(number)}}), encoding="utf-8")
+        assert read_confidence(RunFolder(tmp_path), options) is None
+        write_confidence(RunFolder(tmp_path), fit_confidence(simulated(200, number), options)[0])
+        assert read_confidence(RunFolder(tmp_path), options) is not None
+    assert len(json.loads(RunFolder(tmp_path).confidence.read_text(encoding="utf-8"))["fitted"]) == 1
+
+
 @pytest.mark.parametrize(
     "contents",
     ["{", "[]", '{"fitted": [{}]}', '{"fitted": [{"decoder": {}, "mean": {}, "deviation": {}, "weights": {}, '

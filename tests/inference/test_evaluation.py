@@ -13,7 +13,7 @@ from transformers import Wav2Vec2ForCTC
 
 from khasr.config import Config, EvaluateConfig, FolderConfig, MixConfig, TextConfig
 from khasr.data.datamodule import read_parts
-from khasr.inference.comparable import describe_overlap, describe_symbols, normalised, training_words
+from khasr.inference.comparable import describe_overlap, describe_symbols, is_own_val, normalised, training_words
 from khasr.inference.evaluation import evaluate
 from khasr.inference.recogniser import load_recogniser, recognise_part
 from khasr.run.folder import RunFolder
@@ -74,6 +74,31 @@ def test_overlap_unknown(model: Path) -> None:
     (note,) = describe_overlap(EvaluateConfig(run=str(model), data=FolderConfig(root="x")), IDS)
     assert "has no split.tsv" in note
     assert "is unknown" in note
+
+
+@pytest.mark.parametrize(
+    ("own", "data", "part", "expected"),
+    [
+        ("folder", "corpus", "val", True),
+        ("folder", "other", "val", False),
+        ("folder", "corpus", "test", False),
+        ("mix", "corpus", "val", False),
+    ],
+)
+def test_own_val(
+    own: str, data: str, part: Any, expected: bool, compose: Callable[..., Config], tmp_path: Path
+) -> None:
+    """Confidences are fitted on utterances that the run has in its val part, and on no others."""
+    config = compose(*SMALL)
+    config.data = FolderConfig(root=str(tmp_path / "corpus"))
+    if own == "mix":
+        config.data = MixConfig(corpora=[{"data": "folder", "root": str(tmp_path / "elsewhere")}])
+    run = write_run(tmp_path / "run", config, IDS[:2], [])
+    with (run / "split.tsv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{'folder/' if own == 'mix' else ''}{i}\tval\n" for i in IDS[2:])
+    asked = EvaluateConfig(run=str(run), data=FolderConfig(root=str(tmp_path / data)), part=part)
+    assert is_own_val(asked, IDS[2:]) == expected
+    assert not is_own_val(asked, IDS[1:])
 
 
 def test_training_words(compose: Callable[..., Config], corpus: Path, tmp_path: Path) -> None:

@@ -36,10 +36,11 @@ def test_threshold(tmp_path: Path) -> None:
     labels.add(str(tmp_path / "c.wav"), 2.0, [(0.0, decoded(""))])
     labels.add(str(tmp_path / "c.wav"), 2.0, [(0.0, decoded("ក", 0.9))], "it is cut short")
     labels.add(str(tmp_path / "a\tb.wav"), 2.0, [(0.0, decoded("ក", 0.9))])
+    labels.add(str(tmp_path / "d.wav"), 0.02, [])
     first, spread, command = labels.write()
     assert first.endswith(
-        "utterances.tsv: 3 of 8 pieces, 0.000889 of 0.00278 h, confidence at least 0.5; left out: a confidence below "
-        "0.5 (1), a length outside 0.1 to 30 s (1), no words (1), a recording that is cut short (1), a name with tabs "
+        "utterances.tsv: 3 of 9 pieces, 0.000889 of 0.00278 h, confidence at least 0.5; left out: no words (2), a "
+        "confidence below 0.5 (1), a length outside 0.1 to 30 s (1), a recording that is cut short (1), a name with tabs "
         "or line ends (1)"
     )
     assert "0.65 for half" in spread

@@ -6,8 +6,9 @@ Scores are log-probabilities minus that of the best symbol of the frame: the pat
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from khasr.decoding.compiled.tables import jit
 
 # A sentence found in frames [begin, end), after the record `before` (-1: none).
 RECORD = np.dtype([("sentence", "i4"), ("begin", "i4"), ("end", "i4"), ("before", "i4")], align=True)
@@ -18,7 +19,7 @@ FRAME, RECORDS, LOW, HIGH = 0, 1, 2, 3
 _NOTHING = np.float32(-1e30)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def advance(
     rows: NDArray[np.float32],
     skipped: NDArray[np.float32],
@@ -105,7 +106,7 @@ def advance(
     return len(rows)
 
 
-@njit(cache=True, nogil=True)
+@jit
 def collect(
     first: NDArray[np.int64],
     origin: NDArray[np.int32],
