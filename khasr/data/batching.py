@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,12 @@ class Example(NamedTuple):
     speaker: str = ""
 
 
-class Batch(NamedTuple):
+@dataclass
+class Batch:
     """Utterances padded to the longest one.
+
+    Not a tuple: DDP and FSDP copy every tensor of a tuple to the device, the lengths, too. Lightning refuses frozen
+    dataclasses.
 
     Attributes:
         waveforms: (batch, samples) float32 at 16 kHz, zero-padded at the end.
@@ -50,9 +55,12 @@ class Batch(NamedTuple):
 
         Lengths stay on the CPU: CTC needs them there, and would wait for the GPU to copy them back.
         """
-        return self._replace(
-            waveforms=self.waveforms.to(device, non_blocking=True), targets=self.targets.to(device, non_blocking=True)
-        )
+        waveforms, targets = (tensor.to(device, non_blocking=True) for tensor in (self.waveforms, self.targets))
+        return replace(self, waveforms=waveforms, targets=targets)
+
+    def pin_memory(self) -> "Batch":
+        """The batch with waveforms and targets in memory that a GPU copies from; the data loader calls this."""
+        return replace(self, waveforms=self.waveforms.pin_memory(), targets=self.targets.pin_memory())
 
     @property
     def audio_seconds(self) -> float:

@@ -9,16 +9,19 @@ from khasr.model.ctc import CtcModel
 from khasr.model.finetune import encoder_layers
 from khasr.run.results import uses_gpu
 
+# Parameters of a model whose layers auto compiles. A smaller one trains in less time than compiling takes.
+_LARGE = 50_000_000
 
-def choose_compilation(config: Config) -> bool:
-    """Whether to compile the layers. auto: on a GPU for which Triton can compile, and not with fsdp.
+
+def choose_compilation(config: Config, parameters: int) -> bool:
+    """Whether to compile the layers. auto: of a large model on a GPU for which Triton can compile, not with fsdp.
 
     On a CPU a compiled layer norm with GELU was slower, and compiling took 17 s (experiments/speed).
     """
     asked = config.model.compile
     if isinstance(asked, bool):
         return asked
-    if not uses_gpu(config.trainer) or config.trainer.strategy == "fsdp":
+    if parameters < _LARGE or not uses_gpu(config.trainer) or config.trainer.strategy == "fsdp":
         return False
     # Triton needs compute capability 7.0 (Volta).
     return importlib.util.find_spec("triton") is not None and torch.cuda.get_device_capability()[0] >= 7

@@ -304,7 +304,7 @@ def _build_model(config: Config, data: CorpusDataModule, resumed: Path | None) -
     set_allocator(model)
     trained = apply_finetune(model, config.finetune, options, as_saved=resumed is not None)
     notes = [origin, trained, *([choice] if choice else [])]
-    if choose_compilation(config):
+    if choose_compilation(config, sum(p.numel() for p in model.parameters())):
         compile_layers(model, required=options.compile is True)
         notes.append("the transformer layers are compiled: the first steps take minutes (model.compile=false)")
     return model, vocabulary, "\n".join(notes)

@@ -1,6 +1,7 @@
 """Predictions for a run on a GPU that need not exist: memory per device, time per epoch, and what to change."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from khasr.data.datamodule import CorpusDataModule
 from khasr.model.footprint import Footprint
 from khasr.training.combinations import check_combinations
 from khasr.training.prediction import batches_of, memory_by_use, predict
-from khasr.training.recomputation import choose_recomputation
+from khasr.training.recomputation import FILLED, choose_recomputation
 
 # Share of a GPU's peak that training reaches: 25 to 40 % is usual for transformers of this size.
 _UTILISATION = 0.3
@@ -81,12 +82,13 @@ def _smaller_batch(config: Config, parts: int) -> Change:
         config.trainer.accumulate_grad_batches,
     )
     name, value = ("batch_size", max(1, size // parts)) if seconds is None else ("batch_seconds", seconds / parts)
+    batches = accumulate * (parts if seconds is not None else math.ceil(size / value))
 
     def apply(changed: Config) -> None:
         setattr(changed.data, name, value)
-        changed.trainer.accumulate_grad_batches = accumulate * parts
+        changed.trainer.accumulate_grad_batches = batches
 
-    return Change(f"data.{name}={value:g} trainer.accumulate_grad_batches={accumulate * parts}", apply)
+    return Change(f"data.{name}={value:g} trainer.accumulate_grad_batches={batches}", apply)
 
 
 def print_plan(config: Config, gpu_name: str) -> None:
@@ -133,12 +135,13 @@ def print_plan(config: Config, gpu_name: str) -> None:
         f"{epochs * batches.seconds / speed / 3600:.1f} h for {epochs:g} epochs.",
         soft_wrap=True,
     )
-    if total > gpu.memory:
+    if total > FILLED * gpu.memory:
         raise ValueError(_what_to_change(config, data, gpu, symbols, devices))
 
 
 def _what_to_change(config: Config, data: CorpusDataModule, gpu: Gpu, symbols: int, devices: int) -> str:
     tried: dict[tuple[Any, ...], Footprint] = {}
+    limit = f" ({FILLED:.0%} may be filled: CTC, validation and gaps between blocks are not counted)"
     for together in changes(config):
         changed = copy.deepcopy(config)
         for change in together:
@@ -152,11 +155,12 @@ def _what_to_change(config: Config, data: CorpusDataModule, gpu: Gpu, symbols: i
         if step not in tried:
             tried[step] = predict(changed, batches.utterances, batches.samples, symbols)
         total = sum(memory_by_use(changed, tried[step], devices).values())
-        if total <= gpu.memory:
+        if total <= FILLED * gpu.memory:
             return (
-                f"It does not fit. It would, at {total:.1f} GiB, with: {' '.join(change.words for change in together)}"
+                f"It does not fit{limit}. It would, at {total:.1f} GiB, with: "
+                f"{' '.join(change.words for change in together)}"
             )
     return (
-        "It does not fit, and would not with recomputed activations, an eighth of the batch, and another optimizer or "
-        "adapters. Use a larger GPU, trainer=fsdp with several, or a smaller model."
+        f"It does not fit{limit}, and would not with recomputed activations, an eighth of the batch, and another "
+        "optimizer or adapters. Use a larger GPU, trainer=fsdp with several, or a smaller model."
     )

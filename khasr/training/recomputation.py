@@ -12,7 +12,7 @@ from khasr.run.results import uses_gpu
 from khasr.training.prediction import batches_of, memory_by_use, predict
 
 # Share of the memory that a prediction may fill: CTC, validation and gaps between blocks are not counted.
-_FILLED = 0.85
+FILLED = 0.85
 
 
 def usable_memory_gib(options: TrainerConfig) -> float:
@@ -45,7 +45,7 @@ def choose_recomputation(
     batches = batches_of(kept, data)
     footprint = predict(kept, batches.utterances, batches.samples, len(data.vocabulary), shape, as_saved)
     needed = sum(memory_by_use(kept, footprint, ranks).values())
-    recompute = needed > _FILLED * memory
+    recompute = needed > FILLED * memory
     return recompute, (
         f"activations are {'recomputed' if recompute else 'kept'} (model.gradient_checkpointing=auto): with kept ones "
         f"the largest batch needs about {needed:.1f} of {memory:.1f} GiB"

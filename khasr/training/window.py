@@ -55,8 +55,8 @@ class Window:
         """
         self._move_to(norms.device)
         self._counts["steps"] += 1
-        finite = norms[0].isfinite()
-        step = torch.cat([torch.tensor([lr, 1.0], dtype=torch.float64).to(norms.device), norms.double()])
+        finite, norms = norms[0].isfinite(), norms.double()
+        step = torch.cat([norms.new_full((1,), lr), norms.new_ones(1), norms])  # filled there: a copy would wait
         self._sums[len(_OF_BATCH) :] += torch.where(finite, step, 0.0)
 
     def _move_to(self, device: torch.device) -> None:

@@ -78,14 +78,15 @@ def test_compiled_equals_uncompiled(options: dict[str, Any], finetune: FinetuneC
         (True, False, "auto", (9, 0), False, True), (False, True, "auto", (9, 0), True, False),
     ],
 )  # fmt: skip
+@pytest.mark.parametrize("parameters", [10**6, 3 * 10**8])
 def test_choice(
     monkeypatch: pytest.MonkeyPatch, asked: Any, gpu: bool, strategy: Any, capability: tuple[int, int], triton: bool,
-    expected: bool,
+    expected: bool, parameters: int,
 ) -> None:  # fmt: skip
-    """auto: on GPUs that Triton compiles for, and not with fsdp."""
+    """auto: large models on GPUs that Triton compiles for, and not with fsdp."""
     monkeypatch.setattr(compilation, "uses_gpu", lambda options: gpu)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(compilation.importlib.util, "find_spec", lambda name: name if triton else None)  # type: ignore[attr-defined]
     config = Config(data=FolderConfig())
     config.model.compile, config.trainer.strategy = asked, strategy
-    assert choose_compilation(config) is expected
+    assert choose_compilation(config, parameters) is (expected and (asked is True or parameters > 10**8))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
+from torch.distributed.utils import _to_kwargs
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Wav2Vec2Model
 
@@ -24,7 +25,7 @@ SHAPE = ArchitectureConfig(
 
 
 class Copies(TorchDispatchMode):
-    """Counts copies from a GPU to the CPU, and reads of a value."""
+    """Counts copies from a GPU to the CPU, reads of a value, and copies to a GPU that the CPU waits for."""
 
     def __init__(self, device: str = "cuda") -> None:
         super().__init__()
@@ -40,6 +41,9 @@ class Copies(TorchDispatchMode):
         back = isinstance(result, torch.Tensor) and result.device.type == "cpu"
         if on_gpu and (back or name in ("_local_scalar_dense", "nonzero", "is_nonzero")):
             self.found[name] += 1
+        there = isinstance(result, torch.Tensor) and result.device.type == self._device
+        if there and not on_gpu and name == "_to_copy" and not (named or {}).get("non_blocking"):
+            self.found["to the GPU"] += 1
         return result
 
 
@@ -93,7 +97,7 @@ def test_no_copies_in_a_step(
     precision: torch.dtype | None,
     recompute: bool,
 ) -> None:
-    """None in the forward pass, and none when gradients are clipped and a step may be skipped."""
+    """None in the forward pass, and none when gradients are clipped and a step may be skipped; in neither direction."""
     module = build(ModelConfig(init="random", architecture=SHAPE, gradient_checkpointing=recompute), fake_gpu)
     # Its numbers are of the CPU, whose fake tensors have no values either.
     monkeypatch.setattr(CtcModule, "_count", lambda self, batch, frame_lengths: None)
@@ -104,6 +108,8 @@ def test_no_copies_in_a_step(
         "cuda", dtype=precision or torch.bfloat16, enabled=precision is not None, cache_enabled=False
     )
     of_two = batch(fake_gpu)
+    with fake_gpu:
+        module.window._move_to(torch.device("cuda"))  # once in a run
     with fake_gpu, Copies() as copies:
         with autocast:
             loss = module.training_step(of_two, 0)
@@ -116,6 +122,12 @@ def test_no_copies_in_a_step(
         module.window._sums.cpu()  # for a row
         assert copies.found == {"_to_copy": 1}
     assert devices_of_ctc == [("cuda", "cuda", "cpu", "cpu")]
+
+
+def test_lengths_stay_on_the_cpu(fake_gpu: FakeTensorMode) -> None:
+    """DDP and FSDP, which copy the tensors of a step's arguments to their device, copy none of a batch."""
+    ((moved, _),), _ = _to_kwargs((batch(fake_gpu), 0), {}, torch.device("meta"), False)
+    assert (moved.waveform_lengths.device.type, moved.target_lengths.device.type) == ("cpu", "cpu")
 
 
 @pytest.mark.parametrize("recompute", [True, False])

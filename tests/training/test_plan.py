@@ -75,20 +75,35 @@ def test_printed(small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr(plan_module, "predict", counted)
     monkeypatch.setattr(recomputation, "predict", counted)
     monkeypatch.setattr(
-        plan_module, "GPUS", {"new": Gpu("A new GPU", 33.0, 100, 50), "old": Gpu("An old one", 22.0, 10, 5)}
+        plan_module,
+        "GPUS",
+        {
+            "new": Gpu("A new GPU", 40.0, 100, 50),
+            "old": Gpu("An old one", 26.0, 10, 5),
+            "tight": Gpu("A tight one", 33.0, 100, 50),
+        },
     )
     config = small("precision=bf16", "model.gradient_checkpointing=false")
     print_plan(config, "new")
     printed = capsys.readouterr().out
     assert printed.startswith("Predicted for 1 x A new GPU; nothing was measured.")
-    assert "32.6 of 33.0" in printed
+    assert "32.6 of 40.0" in printed
     assert "0.10 TFLOP per second of audio; at 30% of 100 TFLOPS 300 s of audio/s" in printed
-    with pytest.raises(ValueError, match=r"would, at 20.6 GiB, with: model.gradient_checkpointing=true$"):
-        print_plan(config, "old")
+    for gpu in ("old", "tight"):
+        with pytest.raises(ValueError, match=r"85% may.* would, at 20.6 GiB, with: model.gradient_checkpointing=true$"):
+            print_plan(config, gpu)
     with pytest.raises(ValueError, match=r"trainer.plan=newest: expected one of new, old"):
         print_plan(config, "newest")
     assert config.model.gradient_checkpointing is False
     print_plan(small("precision=bf16", "model.gradient_checkpointing=auto"), "old")
     printed = capsys.readouterr().out
     assert "activations are recomputed (model.gradient_checkpointing=auto): with kept ones the largest batch" in printed
-    assert "20.6 of 22.0" in printed
+    assert "20.6 of 26.0" in printed
+
+
+@pytest.mark.parametrize(("size", "parts", "expected"), [(8, 4, (2, 4)), (6, 4, (1, 6)), (2, 8, (1, 2))])
+def test_smaller_batch(small: Small, size: int, parts: int, expected: tuple[int, int]) -> None:
+    """An optimizer step keeps its number of utterances."""
+    config = small(f"data.batch_size={size}", "trainer.accumulate_grad_batches=1")
+    plan_module._smaller_batch(config, parts).apply(config)
+    assert (config.data.batch_size, config.trainer.accumulate_grad_batches) == expected
