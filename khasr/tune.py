@@ -1,4 +1,4 @@
-"""Tunes a run's decoder on val: alpha, beta, the penalty of unknown words and pruning.
+"""Tunes a run's decoder on val: the weights of the language model and pruning.
 
 python -m khasr.tune run=RUN lm=LM          writes RUN/decoder.yaml, which evaluate and transcribe then use
 """

@@ -20,6 +20,13 @@ from tests.commands import Commands
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="../shared is not here")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs from all tests but those of `pytest -m gpu`: small runs would compile and train there."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 LETTERS = "កខគងច"
 RATE = 16_000
 

@@ -2,11 +2,12 @@
 
     python -m experiments.gpu_check.check [--reduced] [--out DIR]
 
-Each case trains a small model with random weights on synthetic phrases, for five minutes at most. Prints a table and
-writes DIR/gpu_check.json. Without a GPU, or with --reduced, only what a CPU can compute.
+Most cases train a small model with random weights on synthetic phrases, each run for five minutes at most. Prints a
+table and writes DIR/gpu_check.json. Without a GPU, or with --reduced, only what a CPU can compute.
 """
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -46,6 +47,9 @@ def check(machine: Machine, cases: dict[str, Check], note: Callable[[str], None]
         except Exception as error:  # a case that fails does not end the others
             found = Found(False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         yield name, found, time.perf_counter() - begun
+        if torch.cuda.is_initialized():  # the next case may be another process
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Cases on speed: beside transformers' Trainer, the largest batch, waiting for the GPU, and where the time goes."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -22,6 +23,8 @@ from khasr.optim.parameters import build_optimizer
 from khasr.training.prediction import memory_by_use
 
 _SYMBOLS, _SECONDS = 80, 5
+# Copies of lengths and offsets to the GPU in torch's kernel, three in the forward and three in the backward pass.
+_WAITS_OF_CTC = 6
 _PEER = Path(__file__).resolve().parents[1] / "speed" / "peer.py"
 # Parts of an operation's name and what it is, in the order in which they are tried.
 _KINDS = (
@@ -57,7 +60,11 @@ def beside_trainer(machine: Machine) -> Found:
     )
     out = machine.scratch / "peer.json"
     command = [sys.executable, str(_PEER), str(out), *machine.options(*options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=machine.longest_seconds)
+    # The Trainer would use all GPUs, as one batch each; khasr uses one here.
+    first = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=machine.longest_seconds, env=os.environ | first
+    )
     if done.returncode:
         return Found(False, last_line(done.stderr))
     found = json.loads(out.read_text(encoding="utf-8"))
@@ -145,7 +152,8 @@ def waits(machine: Machine, precision: str) -> Found:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     found = [str(each.message) for each in caught if "synchroniz" in str(each.message)]
-    return Found(not found, f"{len(found)} in a step{': ' + found[0][:120] if found else ''}", {"waits": len(found)})
+    text = f"{len(found)} in a step, of which torch's CTC needs up to {_WAITS_OF_CTC}"
+    return Found(len(found) <= _WAITS_OF_CTC, f"{text}{': ' + found[0][:120] if found else ''}", {"waits": len(found)})
 
 
 def kind_of(name: str) -> str:

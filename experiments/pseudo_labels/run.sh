@@ -37,4 +37,5 @@ for round in 1 2; do
     teacher=$run
 done
 train "all$seed" data=folder data.root=digits data.split=./study.tsv
-"$python" "$here/table.py" . "$seed"
+for run in "labelled$seed" "round${seed}_1" "round${seed}_2" "all$seed"; do echo "$run=$run/hypotheses.tsv"; done |
+    xargs "$python" "$here/table.py"

@@ -45,3 +45,5 @@ for round in 1 2; do
     teacher=round_$round
 done
 train all data=openslr_km data.root=twin data.split=./split.tsv
+for run in labelled round_1 round_2 all; do echo "$run=scored/${run}_test/hypotheses.tsv"; done | xargs "$python" "$here/table.py"
+for run in labelled round_1 round_2 all; do echo "$run=$run/hypotheses.tsv"; done | xargs "$python" "$here/table.py" # greedy, val

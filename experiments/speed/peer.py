@@ -120,7 +120,8 @@ def main() -> None:
         ]
         batch = their_batch([{"example": e} for e in examples])
         with torch.no_grad():
-            logits = theirs(batch["input_values"], attention_mask=batch["attention_mask"]).logits
+            waveforms, mask = (batch[name].to(theirs.device) for name in ("input_values", "attention_mask"))
+            logits = theirs(waveforms, attention_mask=mask).logits.cpu()
         frames = theirs._get_feat_extract_output_lengths(batch["attention_mask"].sum(dim=1))
         texts = decode_greedy(logits, frames, vocabulary)
         hypotheses += [(e.id, e.reference, text) for e, text in zip(examples, texts, strict=True)]

@@ -46,7 +46,8 @@ class DecoderConfig:
     spelling_bonus: float = limited(2.5)
     """Added to ln P of each letter by the spelling model, so that a text is not better for being shorter."""
     unigrams: bool = True
-    """Penalise only partial words that begin no word of the language model; if false, all partial words."""
+    """Penalise only partial words that begin no word of the language model; if false, all partial words. Without effect
+    beside a spelling model."""
     beam_width: int = limited(100, 1, 1_000_000)
     """Hypotheses kept at each frame."""
     token_min_logp: float = limited(-5.0)

@@ -62,6 +62,7 @@ def test_layerdrop_with_checkpointing(small: Small) -> None:
         ("optimizer=adafactor", "optimizer=adafactor.*a shard has no rows and columns"),
         ("finetune.freeze_encoder_steps=0.5", "finetune.freeze_encoder_steps=0.5.*cannot be frozen or released"),
         ("model.layerdrop=0.1", "model.layerdrop=0.1.*transformers would drop none, silently"),
+        ("model.compile=true", "model.compile=true.*compiled layers have not been checked with gathered weights"),
     ],
 )
 def test_refused_with_fsdp(small: Small, change: str, message: str) -> None:
