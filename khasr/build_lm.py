@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--unit", choices=["word", "character", "cluster"], default="word",
         help="unit of the n-grams; characters or clusters have no unknown words (default word)")  # fmt: skip
     add("--spelling", type=int, default=8, metavar="ORDER",
-        help="also build an n-gram of characters of this order, which scores the letters of all words, unknown ones too; "
+        help="also build an n-gram of characters of this order, which scores the letters of every word, known or not; "
         "0: none, as for pyctcdecode (default 8)")  # fmt: skip
     add("--transcripts", choices=["interpolate", "append", "no"], default="interpolate",
         help="the run's training transcripts. interpolate: a separate model, interpolated with the weight that fits "
