@@ -61,7 +61,6 @@ def spelling_of(arpa: Path) -> Spelling:
     states = {"": EMPTY, "<s>": BEGIN}
     contexts: list[tuple[float, int]] = [(0.0, EMPTY), (0.0, EMPTY)]
     letters: list[tuple[int, float, int]] = []
-    following: dict[int, int] = {}
     with arpa.open(encoding="utf-8") as lines:
         for line in lines:
             fields = line.rstrip("\n").split("\t")
@@ -77,22 +76,18 @@ def spelling_of(arpa: Path) -> Spelling:
             elif last == "</s>":
                 letters.append((states[before] << 32 | LAST, logp, EMPTY))
             else:
-                point = BETWEEN if last == SPACE else ord(last)
-                key = states[before] << 32 | point
-                state = _shorter(states[before], point, contexts, following)
+                state = _shorter(ngram, states)
                 if len(fields) > 2:  # the context of longer n-grams
                     contexts.append((backoff, state))
                     state = states[ngram] = len(states)
-                letters.append((key, logp, state))
-                following[key] = state
+                letters.append((states[before] << 32 | (BETWEEN if last == SPACE else ord(last)), logp, state))
     return Spelling(np.array(letters, LETTER), np.array(contexts, CONTEXT))
 
 
-def _shorter(state: int, point: int, contexts: list[tuple[float, int]], following: dict[int, int]) -> int:
-    """The state of the longest context that the n-gram of a state and a code point ends with, other than itself."""
-    while state != EMPTY:
-        state = contexts[state][1]
-        found = following.get(state << 32 | point)
-        if found is not None:
-            return found
-    return EMPTY
+def _shorter(ngram: str, states: dict[str, int]) -> int:
+    """The state of the longest context that an n-gram ends with, other than itself."""
+    while True:
+        ngram = ngram.partition(" ")[2]
+        state = states.get(ngram)
+        if state is not None:
+            return state
