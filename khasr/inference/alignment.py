@@ -15,13 +15,14 @@ import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from khasr.config import DataConfig, TextConfig
+from khasr.config import TextConfig
 from khasr.data.audio import FRAME_STRIDE, SAMPLE_RATE
 from khasr.data.tables import decode_text
 from khasr.decoding.alignment import Found, SentenceAligner, seconds, symbol_times
 from khasr.inference.audio_blocks import AudioBlocks, AudioError
 from khasr.inference.audio_files import STDIN
 from khasr.inference.long_audio import ForwardAudio, long_log_probs
+from khasr.inference.pseudo_labels import TABLE, wrong_length
 from khasr.inference.recogniser import Recogniser, load_recogniser
 from khasr.run.folder import write_whole
 from khasr.text.counting import counted
@@ -29,16 +30,13 @@ from khasr.text.normalise import transcript
 from khasr.text.terminal import guard_cell, printable
 from khasr.text.vocabulary import Vocabulary
 
-TABLE, LEFT_OUT = "utterances.tsv", "left_out.tsv"
+LEFT_OUT = "left_out.tsv"
 
 # Sentences end after these signs.
 _ENDS = re.compile(r"(?<=[។៕!?…])\s*|(?<=\.)\s+")
 
 # A sentence with more symbols, about 15 s, is cut between words.
 _LONGEST_SENTENCE = 200
-
-# Lengths in seconds of an utterance that data=folder reads.
-_SHORTEST, _LONGEST = DataConfig.min_seconds, DataConfig.max_seconds
 
 # Audio before and after a sentence that is cut out with it, at most half of the pause, in seconds.
 _MARGIN = 0.3
@@ -185,10 +183,10 @@ def align_recording(recogniser: Recogniser, audio: str, sentences: Sequence[Sent
         ]
     for span, confidence, (begin, end) in zip(found, confidences, cut_times(found, alignment.seconds), strict=True):
         sentence = sentences[spoken[span.sentence]]
-        if _SHORTEST <= end - begin <= _LONGEST:
-            alignment.found.append(Aligned(sentence, begin, end, confidence))
+        if reason := wrong_length(end - begin):
+            alignment.missing.append((sentence, reason))
         else:
-            alignment.missing.append((sentence, f"a length outside {_SHORTEST:g} to {_LONGEST:g} s"))
+            alignment.found.append(Aligned(sentence, begin, end, confidence))
     alignment.problem = blocks.problem
     there = {spoken[span.sentence] for span in found}
     for number, sentence in enumerate(sentences):

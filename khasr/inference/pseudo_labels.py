@@ -15,8 +15,11 @@ from khasr.text.counting import counted
 
 TABLE = "utterances.tsv"
 
-# A piece of a recording may not be longer than data.max_seconds, nor shorter than data.min_seconds.
-_SHORTEST, _LONGEST = DataConfig.min_seconds, DataConfig.max_seconds
+
+def wrong_length(seconds: float) -> str:
+    """The reason why a corpus refuses an utterance of this length, with the default options; else empty."""
+    shortest, longest = DataConfig.min_seconds, DataConfig.max_seconds
+    return "" if shortest <= seconds <= longest else f"a length outside {shortest:g} to {longest:g} s"
 
 
 class PseudoLabels:
@@ -68,8 +71,8 @@ class PseudoLabels:
                 reason = "a name with tabs or line ends"
             elif not words:
                 reason = "no words"
-            elif not _SHORTEST <= end - start <= _LONGEST:
-                reason = f"a length outside {_SHORTEST:g} to {_LONGEST:g} s"
+            else:
+                reason = wrong_length(end - start) or reason
             if not reason:
                 confidence = self._confidence(decoded[0])
                 self._confidences.append(confidence)
